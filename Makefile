@@ -1,0 +1,101 @@
+# Needs Go 1.26 or later, make, bash, and a C compiler for the race detector.
+# Tools are pinned in .ci/tools/go.mod and built on demand.
+
+.DEFAULT_GOAL := help
+.PHONY: help build test bench chaos race fuzz stress fmt lint cover tidy-check clean \
+	fmt-check vet staticcheck layers unit alloc bench-once smoke nested cross
+
+BIN         := $(CURDIR)/bin
+TOOL        := go tool -modfile=$(CURDIR)/.ci/tools/go.mod
+FUZZTIME    ?= 3s
+STRESSCOUNT ?= 20
+HOT         := ./taskid ./ring ./framing ./engine ./server
+TESTFLAGS   := -race -tags invariant -shuffle=on -timeout 5m
+
+help: ## Print what each target does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+build: ## Build bin/ringwire and bin/anet-baseline-server
+	cd cmd/ringwire && go build -o $(BIN)/ringwire .
+	cd benchmarks/peers/anetserver && go build -o $(BIN)/anet-baseline-server .
+
+test: ## Everything CI runs, stage by stage, in at most 15 minutes on two cores
+	@.ci/stage "gofmt"                              $(MAKE) --no-print-directory fmt-check
+	@.ci/stage "go.mod files are tidy"              $(MAKE) --no-print-directory tidy-check
+	@.ci/stage "go vet"                             $(MAKE) --no-print-directory vet
+	@.ci/stage "staticcheck"                        $(MAKE) --no-print-directory staticcheck
+	@.ci/stage "layers, lengths, documents"         $(MAKE) --no-print-directory layers
+	@.ci/stage "unit and example tests, race"       $(MAKE) --no-print-directory unit
+	@.ci/stage "allocation budgets, no race"        $(MAKE) --no-print-directory alloc
+	@.ci/stage "each benchmark once"                $(MAKE) --no-print-directory bench-once
+	@.ci/stage "fuzz, $(FUZZTIME) each"             $(MAKE) --no-print-directory fuzz
+	@.ci/stage "command line smoke"                 $(MAKE) --no-print-directory smoke
+	@.ci/stage "nested modules' tests, race"        $(MAKE) --no-print-directory nested
+	@.ci/stage "other platforms: build and vet"     $(MAKE) --no-print-directory cross
+
+bench: build ## Benchmark against the baseline: make bench, make bench QUICK=1
+	$(BIN)/ringwire bench $(if $(QUICK),--quick) $(BENCHFLAGS)
+
+chaos: ## The full fault-injection run (up to an hour)
+	go test -race -tags invariant -v -timeout 60m -count=1 ./internal/e2e -run Chaos -chaos.full
+
+race: ## Unit and example tests with the race detector and the assertions
+	go test $(TESTFLAGS) ./...
+
+fuzz: ## Fuzz every target for FUZZTIME (3s) each
+	.ci/fuzz $(FUZZTIME)
+
+stress: ## Repeat the core packages' tests STRESSCOUNT (20) times at 1, 2 and 4 processors
+	go test -race -tags invariant -shuffle=on -count=$(STRESSCOUNT) -cpu 1,2,4 -timeout 60m $(HOT)
+
+fmt: ## Format every Go file
+	gofmt -w .
+
+lint: fmt-check tidy-check vet staticcheck layers ## Everything that reads the code without running it
+
+cover: ## Statement coverage of the library packages, by function
+	@mkdir -p $(BIN)
+	go test -coverprofile=$(BIN)/cover.out -coverpkg=$$(echo $(HOT) | tr ' ' ',') ./...
+	go tool cover -func=$(BIN)/cover.out
+
+tidy-check: ## Fail when a go.mod or go.sum is not what go mod tidy writes
+	.ci/each all go mod tidy -diff
+	cd .ci/tools && go mod tidy -diff
+
+clean: ## Remove what the other targets built
+	rm -rf $(BIN)
+
+# The stages of test.
+
+fmt-check:
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "run make fmt; not formatted:"; echo "$$files"; exit 1; fi
+
+vet:
+	.ci/each all go vet ./...
+	.ci/each all go vet -tags invariant ./...
+
+staticcheck:
+	.ci/each all $(TOOL) staticcheck ./...
+	.ci/each all $(TOOL) staticcheck -tags invariant ./...
+
+layers:
+	go test -count=1 ./internal/tidy
+
+unit: race
+
+alloc:
+	.ci/find-tests 'Alloc'
+	go test -count=1 -timeout 5m -run 'Alloc' ./...
+
+bench-once:
+	.ci/find-tests '^Benchmark'
+	.ci/each all go test -timeout 5m -run '^$$' -bench . -benchtime 1x ./...
+
+smoke: build
+	.ci/smoke
+
+nested:
+	.ci/each nested go test $(TESTFLAGS) ./...
+
+cross:
+	.ci/cross

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/ringwire/ringwire/cmd/ringwire/internal/bench"
+	"github.com/ringwire/ringwire/cmd/ringwire/internal/proc"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// baselineServer is the name of the baseline's server program.
+const baselineServer = "anet-baseline-server"
+
+// benchFlags are the flags of "ringwire bench".
+type benchFlags struct {
+	callers    []int
+	apis       []string
+	payload    int
+	rounds     int
+	slice      time.Duration
+	conns      int
+	quick      bool
+	baseline   string
+	thresholds []string
+	json, svg  string
+	noProgress bool
+}
+
+func newBench() *cobra.Command {
+	var f benchFlags
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure throughput and latency beside anet",
+		Long: `bench starts an echo server of ringwire and one of anet as processes of their
+own and sends requests to both over loopback. Every combination of system, API
+and number of callers, a row, runs once per round for a short slice, in an order
+that changes, so that a noisy machine is equally noisy for all; the table shows
+medians over the rounds. Every reply is compared with its request.
+
+APIs: blocking is a goroutine per caller; callback sends the next request from
+the last one's callback; batch submits one request per caller and waits for all.
+
+The default takes about four minutes, --quick under half a minute. Ctrl-C prints
+what was measured until then, marked partial. bench fails when a reply is wrong,
+lost or doubled, and when a row has no successful request.`,
+		Example: `  ringwire bench --quick
+  ringwire bench --json results.json --svg comparison.svg
+  ringwire bench --callers 256 --apis blocking --threshold 'ratio>=5'
+  ringwire bench --baseline none --payload 1024 --conns 2 --threshold 'p99<5ms'`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runBench(cmd, f) },
+	}
+	flags := cmd.Flags()
+	flags.IntSliceVar(&f.callers, "callers", []int{1, 16, 64, 256, 1024}, "requests in flight, a list (quick: 1,64,256)")
+	flags.StringSliceVar(&f.apis, "apis", []string{"blocking", "callback", "batch"}, "APIs to measure, a list")
+	flags.IntVar(&f.payload, "payload", 64, "bytes of a request and of its reply, at least 8")
+	flags.IntVar(&f.rounds, "rounds", 10, "how often every row runs (quick: 3)")
+	flags.DurationVar(&f.slice, "slice", 600*time.Millisecond, "measured time per row and round (quick: 300ms)")
+	flags.IntVar(&f.conns, "conns", 1, "connections per client")
+	flags.BoolVar(&f.quick, "quick", false, "fewer callers, three shorter rounds")
+	flags.StringVar(&f.baseline, "baseline", "anet", "system to compare with: anet or none")
+	flags.StringArrayVar(&f.thresholds, "threshold", nil,
+		"condition on every row of ringwire, such as 'ratio>=5', 'req_per_s>100k' or 'p99<2ms'; repeatable; exit 99 when not met")
+	flags.StringVar(&f.json, "json", "", "write the result to this file as JSON")
+	flags.StringVar(&f.svg, "svg", "", "draw the result into this file")
+	flags.BoolVar(&f.noProgress, "no-progress", false, "do not show how far the run is")
+	return cmd
+}
+
+// config checks the flags and makes the benchmark's configuration of them.
+// Flags that were given win over what --quick sets.
+func (f *benchFlags) config(cmd *cobra.Command) (bench.Config, []bench.Threshold, error) {
+	cfg := bench.Config{Callers: f.callers, PayloadBytes: f.payload, Conns: f.conns, Rounds: f.rounds, Slice: f.slice}
+	if f.quick {
+		given := cmd.Flags().Changed
+		if !given("callers") {
+			cfg.Callers = []int{1, 64, 256}
+		}
+		if !given("rounds") {
+			cfg.Rounds = 3
+		}
+		if !given("slice") {
+			cfg.Slice = 300 * time.Millisecond
+		}
+	}
+	for _, api := range f.apis {
+		cfg.APIs = append(cfg.APIs, bench.API(api))
+	}
+	if err := cfg.Validate(); err != nil {
+		return cfg, nil, &exitError{exitUsage, err}
+	}
+	if f.baseline != bench.Anet && f.baseline != "none" {
+		return cfg, nil, usageError("--baseline %q: must be anet or none", f.baseline)
+	}
+	var thresholds []bench.Threshold
+	for _, text := range f.thresholds {
+		t, err := bench.ParseThreshold(text)
+		if err != nil {
+			return cfg, nil, &exitError{exitUsage, err}
+		}
+		if t.NeedsBaseline() && f.baseline == "none" {
+			return cfg, nil, usageError("--threshold %q needs a baseline: leave out --baseline none", text)
+		}
+		thresholds = append(thresholds, t)
+	}
+	return cfg, thresholds, nil
+}
+
+func runBench(cmd *cobra.Command, f benchFlags) error {
+	cfg, thresholds, err := f.config(cmd)
+	if err != nil {
+		return err
+	}
+	files, err := createOutputs(f.json, f.svg)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = files.close() }()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second Ctrl-C ends the program at once; the servers then see their
+	// standard input close.
+	context.AfterFunc(ctx, stop)
+
+	targets, servers, err := startServers(ctx, cfg, f.baseline)
+	defer stopServers(servers)
+	if err != nil {
+		return interruptedOr(ctx, err)
+	}
+	progress := newProgress(cmd.ErrOrStderr(), f.noProgress)
+	result, err := bench.Run(ctx, cfg, targets, progress.Show)
+	progress.Done()
+	if result == nil {
+		return err
+	}
+	result.Metadata = bench.Describe(cfg, commit, commandLine())
+	if f.baseline == bench.Anet {
+		result.Metadata.Baseline = "client " + bench.AnetVersion() + " (multiplex), server v0.3.0"
+	}
+	outErr := errors.Join(
+		result.WriteTable(cmd.OutOrStdout(), useColour(cmd.OutOrStdout())),
+		files.write(result))
+	switch {
+	case err != nil:
+		return errors.Join(interruptedOr(ctx, err), outErr)
+	case outErr != nil:
+		return outErr
+	}
+	return checkThresholds(cmd, thresholds, result)
+}
+
+// interruptedOr is err, or the error for an interrupted run when ctx has ended
+// and err is nothing worse than that.
+func interruptedOr(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return &exitError{exitInterrupted, errors.New("interrupted: the result is partial")}
+	}
+	return err
+}
+
+func checkThresholds(cmd *cobra.Command, thresholds []bench.Threshold, result *bench.Result) error {
+	failed := 0
+	for _, t := range thresholds {
+		for _, line := range t.Check(result.Rows) {
+			failed++
+			_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "threshold not met: "+line)
+		}
+	}
+	if failed > 0 {
+		return &exitError{exitThreshold, fmt.Errorf("thresholds not met in %d rows", failed)}
+	}
+	return nil
+}
+
+// startServers starts a server process per system. What was started is returned
+// even with an error; the caller stops it.
+func startServers(ctx context.Context, cfg bench.Config, baseline string) ([]bench.Target, []*proc.Child, error) {
+	var targets []bench.Target
+	var servers []*proc.Child
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, fmt.Errorf("find this program, which is also the server: %w", err)
+	}
+	anetPath := ""
+	if baseline == bench.Anet {
+		if anetPath, err = findBaseline(self); err != nil {
+			return nil, nil, err
+		}
+	}
+	child, err := proc.Start(ctx, self, "serve", "--addr", "127.0.0.1:0", "--stdin")
+	if err != nil {
+		return nil, nil, err
+	}
+	servers = append(servers, child)
+	targets = append(targets, bench.NewRingwire(child.Addr, child.PID(), cfg.Conns))
+	if anetPath != "" {
+		child, err := proc.Start(ctx, anetPath, "--addr", "127.0.0.1:0", "--stdin")
+		if err != nil {
+			return nil, servers, err
+		}
+		servers = append(servers, child)
+		targets = append(targets, bench.NewAnet(child.Addr, child.PID(), cfg.Conns))
+	}
+	return targets, servers, nil
+}
+
+func stopServers(servers []*proc.Child) {
+	for _, s := range servers {
+		s.Stop()
+	}
+}
+
+// findBaseline looks for the baseline's server beside this program, then in PATH.
+func findBaseline(self string) (string, error) {
+	name := baselineServer
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	if path, err := exec.LookPath(filepath.Join(filepath.Dir(self), name)); err == nil {
+		return path, nil
+	}
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	return "", usageError("%s is neither beside %s nor in PATH: build it with 'make build', or use --baseline none",
+		name, self)
+}
+
+// newProgress shows progress on w unless that was switched off.
+func newProgress(w io.Writer, off bool) *bench.Progress {
+	if off {
+		return bench.NewProgress(io.Discard, false, 0, false)
+	}
+	width := 0
+	if f, ok := w.(*os.File); ok {
+		width, _, _ = term.GetSize(int(f.Fd()))
+	}
+	return bench.NewProgress(w, isTerminal(w), width, useColour(w))
+}
+
+// useColour follows https://no-color.org.
+func useColour(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }
+
+// commandLine is how this run can be repeated.
+func commandLine() []string {
+	return append([]string{filepath.Base(os.Args[0])}, os.Args[1:]...)
+}

@@ -1,0 +1,15 @@
+module github.com/ringwire/ringwire/cmd/ringwire
+
+go 1.25.0
+
+require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
+	github.com/andrei-cloud/anet v1.0.0
+	github.com/ringwire/ringwire v0.0.0
+	github.com/spf13/cobra v1.10.2
+	github.com/stretchr/testify v1.12.1
+	golang.org/x/sys v0.47.0
+	golang.org/x/term v0.45.0
+)
+
+replace github.com/ringwire/ringwire => ../..

@@ -1,0 +1,77 @@
+package bench
+
+import (
+	"context"
+
+	"github.com/andrei-cloud/anet"
+)
+
+// Anet is the baseline's name in results.
+const Anet = "anet"
+
+// NewAnet is the target that sends through anet's client, in its fastest mode,
+// to anet's server at addr, which runs as process pid: multiplexed connections,
+// pooled memory, and as many requests in flight as there are callers.
+func NewAnet(addr string, pid, conns int) Target {
+	dial := func(_ context.Context, callers int) (Client, error) {
+		pools := anet.NewPoolList(uint32(conns), anet.NewTCPFactory(nil), []string{addr}, nil)
+		cfg := anet.DefaultBrokerConfig()
+		cfg.Multiplex = true
+		cfg.OptimizeMemory = true
+		cfg.MaxInflightPerConn = max(cfg.MaxInflightPerConn, 2*callers)
+		broker := anet.NewBroker(pools, 0, nil, cfg)
+		go func() { _ = broker.Start() }()
+		return &anetClient{pools: pools, broker: broker}, nil
+	}
+	return Target{Name: Anet, APIs: []API{Blocking, Batch}, PID: pid, Dial: dial}
+}
+
+type anetClient struct {
+	pools  []anet.Pool
+	broker anet.Broker
+	// replies are the channels of SendBatch, which one goroutine at a time uses.
+	replies []<-chan anet.Response
+}
+
+// Call ignores dst: anet allocates every reply.
+func (c *anetClient) Call(_ []byte, req *[]byte) ([]byte, error) { return c.broker.Send(req) }
+
+// SendBatch submits all requests and then takes the replies in order: the
+// nearest thing to a batch that anet has.
+func (c *anetClient) SendBatch(reqs [][]byte, fn func(i int, reply []byte, err error)) error {
+	var first error
+	c.replies = c.replies[:0]
+	for i := range reqs {
+		reply, err := c.broker.SendAsync(&reqs[i])
+		if err != nil {
+			reply = nil
+			fn(i, nil, err)
+			first = firstError(first, err)
+		}
+		c.replies = append(c.replies, reply)
+	}
+	for i, replies := range c.replies {
+		if replies == nil {
+			continue
+		}
+		reply := <-replies
+		fn(i, reply.Payload, reply.Err)
+		first = firstError(first, reply.Err)
+	}
+	return first
+}
+
+func firstError(first, next error) error {
+	if first != nil {
+		return first
+	}
+	return next
+}
+
+func (c *anetClient) Close() error {
+	c.broker.Close()
+	for _, p := range c.pools {
+		p.Close()
+	}
+	return nil
+}

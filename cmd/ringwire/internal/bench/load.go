@@ -1,0 +1,229 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ringwire/ringwire/cmd/ringwire/internal/proc"
+)
+
+const (
+	// drainTimeout bounds the wait for what is in flight when a slice ends.
+	drainTimeout = 40 * time.Second
+	// errorPause keeps a caller whose requests fail at once from spinning.
+	errorPause = time.Millisecond
+	// samplesPerSlice is how many latencies a slice takes at most. At some 60 ns
+	// for two clock readings that is about 1 ms of a slice.
+	samplesPerSlice = 20_000
+)
+
+// load drives one client with one API. Its callers, their buffers and their
+// request numbers last over several runs.
+type load struct {
+	client  Client
+	api     API
+	callers []*caller
+	pid     int // the server's process; 0 when there is none
+
+	// Of one run.
+	every   uint32 // one request in so many is timed; a power of two
+	stop    atomic.Bool
+	gate    chan struct{} // closed when all callers may start
+	ready   sync.WaitGroup
+	done    sync.WaitGroup
+	failure atomic.Pointer[error] // the first wrong, doubled or lost reply
+}
+
+// caller is who sends one request at a time. Its fields belong to the goroutine
+// that runs it, or to the callback of its only request in flight, and to
+// load.run before the gate opens and after all are done.
+type caller struct {
+	req    []byte
+	dst    []byte
+	number uint32 // of the next request; never repeats, so a late reply is a wrong one
+
+	requests  uint64
+	errors    uint64
+	firstErr  error
+	latencies []int64 // nanoseconds; capacity is the bound
+
+	_ [64]byte // callers on different processors share no cache line
+}
+
+// measurement is what one run gave.
+type measurement struct {
+	requests, errors uint64
+	firstErr         error // of a failed request
+	elapsed          time.Duration
+	cpu              time.Duration // of client and server; 0 when unknown
+	mallocs          uint64        // of the client
+	latencies        []int64       // nanoseconds
+}
+
+func (m *measurement) perSecond() float64 {
+	return float64(m.requests) / m.elapsed.Seconds()
+}
+
+func newLoad(client Client, api API, callers, payloadBytes, pid int) *load {
+	l := &load{client: client, api: api, pid: pid, callers: make([]*caller, callers)}
+	for i := range l.callers {
+		l.callers[i] = &caller{
+			req: newRequest(payloadBytes, uint32(i)),
+			dst: make([]byte, 0, payloadBytes),
+		}
+	}
+	return l
+}
+
+// run sends for d, waits for what is in flight, and counts what was completed
+// until then, divided by the time until then. The clock readings, the counting
+// of allocations and the adding up all lie outside. An error means that the
+// client broke its promise or that ctx ended; failed requests are counted.
+func (l *load) run(ctx context.Context, d time.Duration, every uint32) (*measurement, error) {
+	l.prepare(every)
+	if err := l.launch(); err != nil {
+		return nil, err
+	}
+	drained := make(chan struct{})
+	go func() { l.done.Wait(); close(drained) }()
+	l.ready.Wait()
+
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	cpu := l.cpuTime()
+	start := time.Now()
+	close(l.gate)
+	sleep(ctx, d)
+	l.stop.Store(true)
+	if !waitFor(drained, drainTimeout) {
+		return nil, fmt.Errorf("requests without a reply or an error %v after the last was sent", drainTimeout)
+	}
+	m := &measurement{elapsed: time.Since(start)}
+	m.cpu = l.cpuTime() - cpu
+	runtime.ReadMemStats(&after)
+	m.mallocs = after.Mallocs - before.Mallocs
+
+	if failure := l.failure.Load(); failure != nil {
+		return nil, *failure
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	l.collect(m)
+	return m, nil
+}
+
+func (l *load) prepare(every uint32) {
+	l.every = every
+	l.stop.Store(false)
+	l.gate = make(chan struct{})
+	for _, c := range l.callers {
+		c.requests, c.errors, c.firstErr = 0, 0, nil
+		c.latencies = make([]int64, 0, 2*samplesPerSlice/len(l.callers)+1)
+	}
+}
+
+func (l *load) launch() error {
+	switch l.api {
+	case Blocking:
+		l.launchBlocking()
+		return nil
+	case Callback:
+		if client, ok := l.client.(callbackClient); ok {
+			l.launchCallback(client)
+			return nil
+		}
+	case Batch:
+		if client, ok := l.client.(batchClient); ok {
+			l.launchBatch(client)
+			return nil
+		}
+	}
+	return fmt.Errorf("bench: the client has no %s api", l.api)
+}
+
+func (l *load) collect(m *measurement) {
+	for _, c := range l.callers {
+		m.requests += c.requests
+		m.errors += c.errors
+		m.firstErr = firstError(m.firstErr, c.firstErr)
+		m.latencies = append(m.latencies, c.latencies...)
+	}
+}
+
+// cpuTime is what client and server have used; 0 where that cannot be known.
+func (l *load) cpuTime() time.Duration {
+	client, err := proc.CPUTime(0)
+	if err != nil || l.pid == 0 {
+		return 0
+	}
+	server, err := proc.CPUTime(l.pid)
+	if err != nil {
+		return 0
+	}
+	return client + server
+}
+
+// fail ends the run with the first broken promise.
+func (l *load) fail(err error) {
+	l.failure.CompareAndSwap(nil, &err)
+	l.stop.Store(true)
+}
+
+// timed reports whether the caller's next request is one of those whose latency
+// is taken. The callers' turns are spread, because their requests travel
+// together.
+func (l *load) timed(c *caller, i int) bool {
+	return (c.number+uint32(i))&(l.every-1) == 0
+}
+
+func (c *caller) failed(err error) {
+	c.errors++
+	c.firstErr = firstError(c.firstErr, err)
+}
+
+// took keeps the time since start while there is room.
+func (c *caller) took(start time.Time) {
+	if len(c.latencies) < cap(c.latencies) {
+		c.latencies = append(c.latencies, int64(time.Since(start)))
+	}
+}
+
+var errDoubled = errors.New("a callback ran twice for one request")
+
+// check counts the reply to c's request, or ends the run when it is not its echo.
+func (l *load) check(c *caller, reply []byte) {
+	if !bytes.Equal(reply, c.req) {
+		l.fail(mismatch(c.req, reply))
+		return
+	}
+	c.requests++
+}
+
+// sleep returns after d, or when ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// waitFor reports whether c was closed within d.
+func waitFor(c <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-c:
+		return true
+	case <-timer.C:
+		return false
+	}
+}

@@ -1,0 +1,113 @@
+package bench
+
+import (
+	"bufio"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+// Metadata says where and how a result came about, so that it can be repeated.
+type Metadata struct {
+	Time       time.Time `json:"time"`
+	Go         string    `json:"go_version"`
+	OS         string    `json:"os"`
+	Arch       string    `json:"arch"`
+	Kernel     string    `json:"kernel,omitempty"`
+	CPU        string    `json:"cpu,omitempty"`
+	Cores      int       `json:"cores"`
+	GOMAXPROCS int       `json:"gomaxprocs"`
+	Commit     string    `json:"commit,omitempty"`
+	Command    []string  `json:"command"`
+	Baseline   string    `json:"baseline,omitempty"`
+
+	Slice  string `json:"slice"`
+	Rounds int    `json:"rounds"` // asked for; a partial result has fewer
+}
+
+// Describe fills the metadata with what the machine and the build say. commit
+// may be empty: then the revision stamped into the binary is used, if any.
+func Describe(cfg Config, commit string, command []string) Metadata {
+	if commit == "" {
+		commit = Revision()
+	}
+	return Metadata{
+		Time:       time.Now().UTC().Truncate(time.Second),
+		Go:         runtime.Version(),
+		OS:         runtime.GOOS,
+		Arch:       runtime.GOARCH,
+		Kernel:     firstLine("/proc/sys/kernel/osrelease"),
+		CPU:        cpuModel(),
+		Cores:      runtime.NumCPU(),
+		GOMAXPROCS: runtime.GOMAXPROCS(0),
+		Commit:     commit,
+		Command:    command,
+		Slice:      cfg.Slice.String(),
+		Rounds:     cfg.Rounds,
+	}
+}
+
+// Revision is the commit that the go command stamped into the binary, with
+// "-dirty" after it when files had changed; "" when it did not.
+func Revision() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	var revision, dirty string
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "-dirty"
+		}
+	}
+	if revision == "" {
+		return ""
+	}
+	return revision[:min(12, len(revision))] + dirty
+}
+
+// AnetVersion is that of the baseline's client in this binary.
+func AnetVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == "github.com/andrei-cloud/anet" {
+			return dep.Version
+		}
+	}
+	return ""
+}
+
+// firstLine of a file; "" when it cannot be read.
+func firstLine(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	return strings.TrimSpace(line)
+}
+
+// cpuModel is the processor's name, where /proc tells it.
+func cpuModel() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		key, value, _ := strings.Cut(lines.Text(), ":")
+		if strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}

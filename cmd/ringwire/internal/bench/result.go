@@ -1,0 +1,167 @@
+package bench
+
+import (
+	"math"
+	"slices"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// SchemaVersion is that of a Result's JSON form. It rises when a field changes
+// its meaning or goes away.
+const SchemaVersion = 1
+
+// Result is what a benchmark found.
+type Result struct {
+	SchemaVersion int      `json:"schema_version"`
+	Partial       bool     `json:"partial"` // interrupted or failed before its end
+	Metadata      Metadata `json:"metadata"`
+	Rows          []Row    `json:"rows"`
+}
+
+// Row is one cell's result. Medians are over rounds; a field that could not be
+// measured is absent.
+type Row struct {
+	System       string `json:"system"`
+	API          API    `json:"api"`
+	Callers      int    `json:"callers"`
+	Window       int    `json:"window"` // requests in flight; the same number
+	PayloadBytes int    `json:"payload_bytes"`
+	Conns        int    `json:"conns"`
+	Rounds       int    `json:"rounds"`
+	Requests     uint64 `json:"requests"` // answered, all rounds together
+	Errors       uint64 `json:"errors"`   // failed, all rounds together
+
+	ReqPerSec       float64   `json:"req_per_s"` // median
+	ReqPerSecRounds []float64 `json:"req_per_s_rounds"`
+
+	// Latencies of a sample of the requests of all rounds.
+	LatencySamples int64 `json:"latency_samples"`
+	P50            int64 `json:"p50_ns"`
+	P99            int64 `json:"p99_ns"`
+	P999           int64 `json:"p999_ns"`
+
+	CPUPerReq    *float64 `json:"cpu_ns_per_req,omitempty"` // median; client and server
+	AllocsPerReq float64  `json:"allocs_per_req"`           // all rounds; client
+	// RatioToAnet is the median of the rounds' ratios of req_per_s to anet's, by
+	// the same API where anet has it and by anet's fastest elsewhere.
+	RatioToAnet *float64 `json:"ratio_to_anet,omitempty"`
+}
+
+// summarize makes a row of every cell that ran at least once.
+func summarize(cfg Config, cells []*cell, partial bool) *Result {
+	r := &Result{SchemaVersion: SchemaVersion, Partial: partial}
+	for _, c := range cells {
+		if row, ran := c.row(cfg); ran {
+			row.RatioToAnet = ratioToAnet(c, cells)
+			r.Rows = append(r.Rows, row)
+		}
+	}
+	return r
+}
+
+func (c *cell) row(cfg Config) (Row, bool) {
+	row := Row{
+		System: c.target.Name, API: c.api, Callers: c.callers, Window: c.callers,
+		PayloadBytes: cfg.PayloadBytes, Conns: cfg.Conns,
+	}
+	var mallocs uint64
+	var cpu []float64
+	for _, m := range c.rounds {
+		if m == nil {
+			continue
+		}
+		row.Rounds++
+		row.Requests += m.requests
+		row.Errors += m.errors
+		mallocs += m.mallocs
+		row.ReqPerSecRounds = append(row.ReqPerSecRounds, m.perSecond())
+		if m.cpu > 0 {
+			cpu = append(cpu, float64(m.cpu)/float64(m.requests))
+		}
+	}
+	if row.Rounds == 0 {
+		return row, false
+	}
+	row.ReqPerSec = median(row.ReqPerSecRounds)
+	row.AllocsPerReq = float64(mallocs) / float64(row.Requests)
+	if len(cpu) > 0 {
+		m := median(cpu)
+		row.CPUPerReq = &m
+	}
+	row.setLatencies(c.latencies)
+	return row, true
+}
+
+func (r *Row) setLatencies(h *hdrhistogram.Histogram) {
+	r.LatencySamples = h.TotalCount()
+	r.P50 = h.ValueAtQuantile(50)
+	r.P99 = h.ValueAtQuantile(99)
+	r.P999 = h.ValueAtQuantile(99.9)
+}
+
+// ratioToAnet is nil for anet itself and where no round has both.
+func ratioToAnet(c *cell, cells []*cell) *float64 {
+	if c.target.Name == Anet {
+		return nil
+	}
+	var ratios []float64
+	for round, m := range c.rounds {
+		if m == nil {
+			continue
+		}
+		if base := anetRate(c, cells, round); base > 0 {
+			ratios = append(ratios, m.perSecond()/base)
+		}
+	}
+	if len(ratios) == 0 {
+		return nil
+	}
+	m := median(ratios)
+	return &m
+}
+
+// anetRate is what c is compared with in a round: anet's rate with the same
+// callers by the same API, or by its fastest when it has no such API. It is 0
+// when that did not run.
+func anetRate(c *cell, cells []*cell, round int) float64 {
+	fastest := 0.0
+	for _, other := range cells {
+		if other.target.Name != Anet || other.callers != c.callers {
+			continue
+		}
+		rate := 0.0
+		if m := other.rounds[round]; m != nil {
+			rate = m.perSecond()
+		}
+		if other.api == c.api {
+			return rate
+		}
+		fastest = max(fastest, rate)
+	}
+	return fastest
+}
+
+// median of at least one value.
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+// spread is the interquartile range as a part of the median, by linear
+// interpolation; 0 with fewer than two values.
+func spread(values []float64) float64 {
+	if len(values) < 2 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return (quantile(sorted, 0.75) - quantile(sorted, 0.25)) / median(values)
+}
+
+func quantile(sorted []float64, q float64) float64 {
+	at := q * float64(len(sorted)-1)
+	low := int(math.Floor(at))
+	high := min(low+1, len(sorted)-1)
+	return sorted[low] + (at-float64(low))*(sorted[high]-sorted[low])
+}

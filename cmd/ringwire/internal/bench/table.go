@@ -1,0 +1,164 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// p999SamplesMin is how many latencies a 99.9th percentile needs to mean
+// anything.
+const p999SamplesMin = 1000
+
+// WriteTable prints the result for a person, with notes that say how each
+// column came about. colour allows ANSI escapes.
+func (r *Result) WriteTable(w io.Writer, colour bool) error {
+	table := [][]string{{"callers", "system", "api", "req/s", "spread", "p50", "p99", "p99.9",
+		"cpu/req", "allocs/req", "vs anet", "errors"}}
+	for i := range r.Rows {
+		table = append(table, r.Rows[i].cells())
+	}
+	widths := make([]int, len(table[0]))
+	for _, line := range table {
+		for i, text := range line {
+			widths[i] = max(widths[i], len([]rune(text)))
+		}
+	}
+	var b strings.Builder
+	callers := ""
+	for n, line := range table {
+		if n > 1 && line[0] != callers {
+			b.WriteByte('\n')
+		}
+		callers = line[0]
+		writeLine(&b, line, widths, colour && n == 0)
+	}
+	b.WriteByte('\n')
+	for _, note := range r.notes() {
+		b.WriteString(note + "\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// writeLine aligns names to the left and numbers to the right.
+func writeLine(b *strings.Builder, line []string, widths []int, bold bool) {
+	var texts []string
+	for i, text := range line {
+		pad := strings.Repeat(" ", widths[i]-len([]rune(text)))
+		if i == 1 || i == 2 {
+			texts = append(texts, text+pad)
+		} else {
+			texts = append(texts, pad+text)
+		}
+	}
+	joined := strings.TrimRight(strings.Join(texts, "  "), " ")
+	if bold {
+		joined = "\x1b[1m" + joined + "\x1b[0m"
+	}
+	b.WriteString(joined + "\n")
+}
+
+func (r *Row) cells() []string {
+	cpu, ratio, p999 := "-", "-", "-"
+	if r.CPUPerReq != nil {
+		cpu = latencyText(int64(*r.CPUPerReq))
+	}
+	if r.RatioToAnet != nil {
+		ratio = fmt.Sprintf("%.2fx", *r.RatioToAnet)
+	}
+	if r.LatencySamples >= p999SamplesMin {
+		p999 = latencyText(r.P999)
+	}
+	return []string{
+		strconv.Itoa(r.Callers), r.System, string(r.API), rateText(r.ReqPerSec),
+		fmt.Sprintf("%.0f%%", 100*spread(r.ReqPerSecRounds)),
+		latencyText(r.P50), latencyText(r.P99), p999, cpu,
+		fmt.Sprintf("%.2f", r.AllocsPerReq), ratio, strconv.FormatUint(r.Errors, 10),
+	}
+}
+
+// rateText keeps three digits: 31.2k, 1.23M.
+func rateText(v float64) string {
+	switch {
+	case v >= 999_500:
+		return threeDigits(v/1e6) + "M"
+	case v >= 999.5:
+		return threeDigits(v/1e3) + "k"
+	default:
+		return threeDigits(v)
+	}
+}
+
+// latencyText keeps three digits: 850ns, 31.2us, 1.25ms.
+func latencyText(ns int64) string {
+	v := float64(ns)
+	switch {
+	case v >= 999.5*float64(time.Millisecond):
+		return threeDigits(v/1e9) + "s"
+	case v >= 999.5*float64(time.Microsecond):
+		return threeDigits(v/1e6) + "ms"
+	case v >= 999.5:
+		return threeDigits(v/1e3) + "us"
+	default:
+		return threeDigits(v) + "ns"
+	}
+}
+
+func threeDigits(v float64) string {
+	decimals := 2
+	if v > 0 {
+		decimals = 2 - int(math.Floor(math.Log10(v)+1e-9))
+	}
+	return strconv.FormatFloat(v, 'f', min(max(decimals, 0), 2), 64)
+}
+
+func (r *Result) notes() []string {
+	m := &r.Metadata
+	var notes []string
+	if r.Partial {
+		notes = append(notes, "PARTIAL: the run ended early; rows have fewer rounds than asked for, or are missing.", "")
+	}
+	load := ""
+	if len(r.Rows) > 0 {
+		load = fmt.Sprintf("payload %d B, %d connection(s), ", r.Rows[0].PayloadBytes, r.Rows[0].Conns)
+	}
+	notes = append(notes, fmt.Sprintf("%s%d rounds of %s slices; client and server in separate processes on this machine, loopback TCP.",
+		load, m.Rounds, m.Slice))
+	notes = append(notes, m.Machine())
+	if m.Baseline != "" {
+		notes = append(notes, "anet: "+m.Baseline+".")
+	}
+	return append(notes,
+		"req/s     median over rounds; in each round every row runs once, in a different order. Warm-up is not counted.",
+		"spread    interquartile range of the rounds, in percent of the median.",
+		"p50...    latency under this load, of one request in 2^n timed in the same slices: at most "+strconv.Itoa(samplesPerSlice)+
+			" clock readings a slice, recorded after it. batch: from the start of its batch.",
+		"cpu/req   processor time of client and server processes together (median); '-' where the system does not tell.",
+		"vs anet   median of the rounds' ratios of req/s, to the same api of anet, or to its fastest where it has no such api.",
+		"Every reply was compared with its request.")
+}
+
+// Machine is one line about the machine and the build.
+func (m *Metadata) Machine() string {
+	parts := []string{fmt.Sprintf("%d x %s", m.Cores, orUnknown(m.CPU)),
+		fmt.Sprintf("GOMAXPROCS %d", m.GOMAXPROCS), m.OS + "/" + m.Arch}
+	if m.Kernel != "" {
+		parts = append(parts, "kernel "+m.Kernel)
+	}
+	parts = append(parts, m.Go)
+	if m.Commit != "" {
+		parts = append(parts, "commit "+m.Commit)
+	}
+	return strings.Join(parts, ", ") + "."
+}
+
+func orUnknown(cpu string) string {
+	if cpu == "" {
+		return "unknown processor"
+	}
+	return cpu
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/ringwire/ringwire/cmd/ringwire/internal/echo"
+	"github.com/ringwire/ringwire/server"
+	"github.com/spf13/cobra"
+)
+
+const (
+	// latencyWorkers is how many requests wait at once when --latency needs
+	// workers and --workers does not say how many.
+	latencyWorkers = 4096
+	// drainTimeout bounds a graceful shutdown.
+	drainTimeout = 5 * time.Second
+)
+
+// serveFlags are the flags of "ringwire serve".
+type serveFlags struct {
+	addr        string
+	echo        echo.Config
+	workers     int
+	loops       int
+	maxConns    int
+	frameLength int
+	stdin       bool
+	json        string
+}
+
+func newServe() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run an echo server",
+		Long: `serve runs a server that answers each request with its own bytes, if wanted
+late or in another size. It prints "listening on HOST:PORT" when it accepts
+connections, and a summary when it ends: on Ctrl-C, on SIGTERM, or, with
+--stdin, when its standard input closes. Requests received by then are answered.`,
+		Example: `  ringwire serve
+  ringwire serve --addr 127.0.0.1:0 --latency 5ms --jitter 2ms
+  ringwire serve --addr :1500 --reply-size 8 --max-conns 1000 --json stats.json`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd, f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.addr, "addr", "127.0.0.1:9000", "listen here, HOST:PORT; port 0 takes a free one")
+	flags.DurationVar(&f.echo.Latency, "latency", 0, "wait before each reply")
+	flags.DurationVar(&f.echo.Jitter, "jitter", 0, "wait up to this much longer, at random")
+	flags.IntVar(&f.echo.ReplySize, "reply-size", -1, "bytes of each reply: the request cut, or padded with zeros (default the request's)")
+	flags.IntVar(&f.workers, "workers", 0, "goroutines that answer; 0 answers on the event loop")
+	flags.IntVar(&f.loops, "loops", 0, "event loops; 0 chooses")
+	flags.IntVar(&f.maxConns, "max-conns", 0, "connections accepted at once; 0 is the server's default")
+	flags.IntVar(&f.frameLength, "frame-length", 2, "bytes of the frame's length field, 2 or 4")
+	flags.BoolVar(&f.stdin, "stdin", false, "end when standard input closes")
+	flags.StringVar(&f.json, "json", "", "write the statistics to this file when the server ends")
+	return cmd
+}
+
+func serve(cmd *cobra.Command, f serveFlags) error {
+	format, err := frameFormat(f.frameLength)
+	if err != nil {
+		return err
+	}
+	if err := f.echo.Validate(format.MaxPayload()); err != nil {
+		return &exitError{exitUsage, err}
+	}
+	if f.echo.Waits() && f.workers == 0 {
+		f.workers = latencyWorkers
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(),
+			"ringwire: a late reply must not hold up the event loop: using %d workers, one for each request that waits (--workers)\n",
+			f.workers)
+	}
+	srv, err := server.New(server.Config{
+		Addr: f.addr, Handler: f.echo.Handler(), Framing: format,
+		Workers: f.workers, Loops: f.loops, MaxConns: f.maxConns,
+	})
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if f.stdin {
+		ctx = untilClosed(ctx, cmd.InOrStdin())
+	}
+	if err := srv.Start(); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "listening on %s\n", srv.Addr()); err != nil {
+		return errors.Join(err, srv.Close())
+	}
+	<-ctx.Done()
+	stop() // a second Ctrl-C ends the program at once
+	return finish(cmd.OutOrStdout(), srv, f.json)
+}
+
+// untilClosed returns a context that also ends when r does. Its goroutine lasts
+// as long as r.
+func untilClosed(ctx context.Context, r io.Reader) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		_, _ = io.Copy(io.Discard, r)
+		cancel()
+	}()
+	return ctx
+}
+
+// finish shuts the server down and reports what it did.
+func finish(out io.Writer, srv *server.Server, jsonPath string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	err := srv.Shutdown(ctx)
+	stats, marshalErr := json.MarshalIndent(srv.Stats(), "", "  ")
+	err = errors.Join(err, marshalErr)
+	_, writeErr := fmt.Fprintf(out, "%s\n", stats)
+	err = errors.Join(err, writeErr)
+	if jsonPath != "" {
+		err = errors.Join(err, os.WriteFile(jsonPath, append(stats, '\n'), 0o644))
+	}
+	return err
+}

@@ -1,0 +1,145 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ringwire/ringwire/taskid"
+)
+
+// batch is one SendBatch in progress.
+type batch struct {
+	fn   func(i int, reply []byte, err error)
+	left atomic.Int64  // requests without an outcome, plus one for the submitter
+	done chan struct{} // receives one token when left reaches 0; capacity 1
+
+	mu    sync.Mutex // guards first
+	first error
+
+	sent []placed // for cancellation; belongs to the submitter
+}
+
+// placed names one request of a batch.
+type placed struct {
+	conn *conn
+	id   taskid.ID
+}
+
+var batches = sync.Pool{New: func() any { return &batch{done: make(chan struct{}, 1)} }}
+
+// SendBatch sends all requests and returns when fn has run for each, or at once if
+// reqs is empty. fn gets the request's index and its outcome, in any order, on
+// the broker's goroutines; with several connections it may run at the same
+// time as itself. reply is borrowed until fn returns, and fn must not block.
+//
+// SendBatch waits for room in queue and flight; it ends when ctx does, with the
+// requests still open given up. It returns the error of the first request found
+// to have failed, nil if none did.
+func (b *Broker) SendBatch(ctx context.Context, reqs [][]byte, fn func(i int, reply []byte, err error)) error {
+	if fn == nil {
+		return &OpError{Op: "submit", Err: errNoFunc}
+	}
+	if err := ctx.Err(); err != nil {
+		return &OpError{Op: "submit", Err: contextError(ctx)}
+	}
+	bt := batches.Get().(*batch)
+	bt.fn = fn
+	bt.left.Store(int64(len(reqs)) + 1)
+
+	watched := ctx.Done() != nil
+	b.sendAll(ctx, bt, reqs, watched)
+
+	if bt.left.Add(-1) == 0 {
+		bt.done <- struct{}{}
+	}
+	if watched {
+		select {
+		case <-bt.done:
+			bt.done <- struct{}{} // taken again below
+		case <-ctx.Done():
+			for _, p := range bt.sent {
+				p.conn.cancel(p.id, contextError(ctx))
+			}
+		}
+	}
+	<-bt.done
+	err := bt.first
+	clear(bt.sent)
+	bt.fn, bt.first, bt.sent = nil, nil, bt.sent[:0]
+	batches.Put(bt)
+	return err
+}
+
+// sendAll queues every request and sees to it that they leave together.
+func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte, watched bool) {
+	deadline := b.clock.after(b.requestTicks)
+	var held *conn // the connection whose token we hold, so that nobody writes half a batch
+	letGo := func() {
+		if held != nil {
+			held.flushNow()
+			held = nil
+		}
+	}
+	for i, req := range reqs {
+		var id taskid.ID
+		c, err := b.placeWaiting(ctx, req, deadline, letGo, func(s *slot) {
+			s.V.batch, s.V.index = bt, i
+			id = s.ID()
+		})
+		if err != nil {
+			bt.finish(i, nil, err)
+			continue
+		}
+		if watched {
+			bt.sent = append(bt.sent, placed{c, id})
+		}
+		if c == held {
+			if c.queue.Len() > c.queue.Cap()/2 {
+				c.makeRoom()
+			}
+			continue
+		}
+		letGo()
+		if c.token.Load() == idle && c.token.CompareAndSwap(idle, busy) {
+			held = c
+		}
+	}
+	letGo()
+}
+
+// placeWaiting is place that waits for room. Before it waits it calls letGo, since
+// what it waits for may be its own requests.
+func (b *Broker) placeWaiting(ctx context.Context, req []byte, deadline taskid.Tick, letGo func(), prepare func(*slot)) (*conn, error) {
+	for {
+		c, _, err := b.place(req, deadline, prepare)
+		if err == nil || !errors.Is(err, ErrQueueFull) {
+			return c, err
+		}
+		letGo()
+		runtime.Gosched()
+		if c, _, err = b.place(req, deadline, prepare); err == nil || !errors.Is(err, ErrQueueFull) {
+			return c, err
+		}
+		if err := b.waitRoom(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// finish delivers one outcome and, with the last one, wakes the submitter.
+func (bt *batch) finish(i int, reply []byte, err error) {
+	if err != nil {
+		bt.mu.Lock()
+		if bt.first == nil {
+			bt.first = err
+		}
+		bt.mu.Unlock()
+	}
+	bt.fn(i, reply, err)
+	if bt.left.Add(-1) == 0 {
+		bt.done <- struct{}{} // the batch is now the submitter's
+	}
+}

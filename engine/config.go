@@ -1,0 +1,217 @@
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/taskid"
+)
+
+// The defaults of Config.
+const (
+	DefaultConnsPerAddr    = 1
+	DefaultQueueSize       = 1000
+	DefaultMaxInFlight     = 8192
+	DefaultMaxRetries      = 3
+	DefaultRequestTimeout  = 30 * time.Second
+	DefaultWriteTimeout    = 5 * time.Second
+	DefaultReadTimeout     = 5 * time.Second
+	DefaultDialTimeout     = 5 * time.Second
+	DefaultShutdownTimeout = 5 * time.Second
+	DefaultKeepAlive       = 30 * time.Second
+	DefaultBackoffBase     = 50 * time.Millisecond
+	DefaultBackoffMax      = 10 * time.Second
+)
+
+// MaxTimeout is the longest timeout a Config takes; use a negative value for none.
+const MaxTimeout = 24 * time.Hour
+
+// Toggle is a switch whose zero value is the default.
+type Toggle int8
+
+// The positions of a Toggle.
+const (
+	Off     Toggle = -1
+	Default Toggle = 0
+	On      Toggle = 1
+)
+
+// Config says how a Broker works. The zero value of every field is its
+// documented default; a negative value switches the feature off where that is
+// possible. New copies the Config.
+type Config struct {
+	// Addrs are the servers: "host:port", "tcp://host:port" or "unix:///path".
+	// At least one. Requests go to them in turn.
+	Addrs []string
+
+	// ConnsPerAddr is the number of connections to each address. Default 1: every
+	// connection carries any number of requests at once, and fewer connections
+	// make larger batches. More pay when one connection's core is saturated.
+	ConnsPerAddr int
+
+	// QueueSize bounds the requests that wait to be written, per connection;
+	// rounded up to a power of two. Default 1000.
+	QueueSize int
+
+	// MaxInFlight bounds the requests without a reply, per connection, including
+	// those given up whose reply may still come. Default 8192, at most 2^20.
+	MaxInFlight int
+
+	// WaitQueue makes Send, SendInto and SendBatch wait for room when queue or
+	// flight is full, until their context ends, instead of failing with
+	// ErrQueueFull. Go never waits.
+	WaitQueue bool
+
+	// RequestTimeout bounds a whole call, queueing and repetitions included.
+	// Default 30 s, negative: none.
+	RequestTimeout time.Duration
+
+	// ReadTimeout bounds the time from the write of a request to its reply.
+	// Default 5 s, negative: none. Only this request fails.
+	ReadTimeout time.Duration
+
+	// WriteTimeout bounds one write to the socket. When it passes the connection
+	// is closed. Default 5 s, negative: none.
+	WriteTimeout time.Duration
+
+	// DialTimeout bounds one attempt to connect, TLS handshake included.
+	// Default 5 s, negative: none.
+	DialTimeout time.Duration
+
+	// ShutdownTimeout bounds Shutdown and Close. Default 5 s; negative: Shutdown
+	// is bounded by its context alone, and Close by nothing.
+	ShutdownTimeout time.Duration
+
+	// MaxRetries is how often Send and SendInto repeat, at once and within
+	// RequestTimeout, a request of which no byte was written. Default 3,
+	// negative: never.
+	MaxRetries int
+
+	// BackoffBase and BackoffMax bound the pause between attempts to dial: the
+	// n-th pause is uniform in (0, min(BackoffMax, BackoffBase·2ⁿ)] (full
+	// jitter). Defaults 50 ms and 10 s.
+	BackoffBase, BackoffMax time.Duration
+
+	// KeepAlive is the idle time before TCP probes a connection, and between
+	// probes. Default 30 s, negative: off. DialContext replaces it.
+	KeepAlive time.Duration
+
+	// OptimizeMemory reuses the memory of requests and replies from call to call.
+	// Default on.
+	OptimizeMemory Toggle
+
+	// Framing is the wire format. The zero value is the anet frame. It must be
+	// the server's.
+	Framing framing.Format
+
+	// DialContext connects; nil uses a net.Dialer. network is "tcp" or "unix".
+	// It should return when ctx ends; when it does not, the broker stops waiting
+	// for it and closes what it returns later.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// TLS, if not nil, secures every connection. An empty ServerName is taken from
+	// the address.
+	TLS *tls.Config
+
+	// Logger receives connection events, never payload. Default: none.
+	Logger *slog.Logger
+
+	// startGeneration lets a test begin near the wrap of the task IDs.
+	startGeneration uint32
+}
+
+// withDefaults returns a copy with every zero value replaced.
+func (c Config) withDefaults() Config {
+	c.Addrs = append([]string(nil), c.Addrs...)
+	setDefault(&c.ConnsPerAddr, DefaultConnsPerAddr)
+	setDefault(&c.QueueSize, DefaultQueueSize)
+	setDefault(&c.MaxInFlight, DefaultMaxInFlight)
+	setDefault(&c.MaxRetries, DefaultMaxRetries)
+	setDefault(&c.RequestTimeout, DefaultRequestTimeout)
+	setDefault(&c.WriteTimeout, DefaultWriteTimeout)
+	setDefault(&c.ReadTimeout, DefaultReadTimeout)
+	setDefault(&c.DialTimeout, DefaultDialTimeout)
+	setDefault(&c.ShutdownTimeout, DefaultShutdownTimeout)
+	setDefault(&c.KeepAlive, DefaultKeepAlive)
+	setDefault(&c.BackoffBase, DefaultBackoffBase)
+	setDefault(&c.BackoffMax, max(DefaultBackoffMax, c.BackoffBase))
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.DialContext == nil {
+		d := &net.Dialer{KeepAlive: c.KeepAlive, Control: controlSocket}
+		c.DialContext = d.DialContext
+	}
+	return c
+}
+
+func setDefault[T ~int | ~int64](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// validate reports the first field that makes no sense, with its range. It runs
+// after withDefaults.
+func (c *Config) validate() error {
+	if len(c.Addrs) == 0 {
+		return errors.New("engine: Config.Addrs is empty; name at least one server")
+	}
+	for _, a := range c.Addrs {
+		if _, _, err := splitAddr(a); err != nil {
+			return err
+		}
+	}
+	if err := c.Framing.Validate(); err != nil {
+		return fmt.Errorf("engine: Config.Framing: %w", err)
+	}
+	ranges := []struct {
+		field    string
+		value    int64
+		min, max int64
+	}{
+		{"ConnsPerAddr", int64(c.ConnsPerAddr), 1, 1024},
+		{"QueueSize", int64(c.QueueSize), 1, 1 << 20},
+		{"MaxInFlight", int64(c.MaxInFlight), 1, taskid.MaxCapacity},
+		{"OptimizeMemory", int64(c.OptimizeMemory), int64(Off), int64(On)},
+	}
+	for _, r := range ranges {
+		if r.value < r.min || r.value > r.max {
+			return fmt.Errorf("engine: Config.%s is %d; it must lie in %d to %d", r.field, r.value, r.min, r.max)
+		}
+	}
+	for name, d := range map[string]time.Duration{
+		"RequestTimeout": c.RequestTimeout, "ReadTimeout": c.ReadTimeout, "WriteTimeout": c.WriteTimeout,
+		"DialTimeout": c.DialTimeout, "ShutdownTimeout": c.ShutdownTimeout,
+	} {
+		if d > MaxTimeout {
+			return fmt.Errorf("engine: Config.%s is %v; it must be at most %v, or negative for none", name, d, MaxTimeout)
+		}
+	}
+	if c.BackoffBase < 0 || c.BackoffMax < c.BackoffBase {
+		return fmt.Errorf("engine: Config.BackoffBase %v and BackoffMax %v must satisfy 0 < base <= max", c.BackoffBase, c.BackoffMax)
+	}
+	return nil
+}
+
+// splitAddr returns the network and the address to dial.
+func splitAddr(addr string) (network, target string, err error) {
+	if path, ok := strings.CutPrefix(addr, "unix://"); ok {
+		if path == "" {
+			return "", "", fmt.Errorf("engine: address %q has no path; write unix:///path/to/socket", addr)
+		}
+		return "unix", path, nil
+	}
+	target = strings.TrimPrefix(addr, "tcp://")
+	if _, _, err := net.SplitHostPort(target); err != nil {
+		return "", "", fmt.Errorf("engine: address %q: %w; write host:port or unix:///path", addr, err)
+	}
+	return "tcp", target, nil
+}

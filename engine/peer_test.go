@@ -1,0 +1,136 @@
+package engine
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/taskid"
+)
+
+// peer is a server for tests: it hands every request to answer, which may reply
+// now, later or never through the connection it is given.
+type peer struct {
+	t      *testing.T
+	ln     net.Listener
+	answer func(c *peerConn, id taskid.ID, req []byte)
+	wg     sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[*peerConn]bool
+}
+
+type peerConn struct {
+	net.Conn
+	mu sync.Mutex
+}
+
+// reply sends one frame.
+func (c *peerConn) reply(id taskid.ID, payload []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, err := framing.Append(nil, id, payload)
+	if err == nil {
+		c.Write(b) // the client may be gone: that is for the test to notice
+	}
+}
+
+// echo answers at once.
+func echo(c *peerConn, id taskid.ID, req []byte) { c.reply(id, req) }
+
+// silent never answers.
+func silent(*peerConn, taskid.ID, []byte) {}
+
+func newPeer(t *testing.T, answer func(*peerConn, taskid.ID, []byte)) *peer {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	p := &peer{t: t, ln: ln, answer: answer, conns: map[*peerConn]bool{}}
+	p.wg.Add(1)
+	go func() {
+		defer p.wg.Done()
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			p.attach(nc)
+		}
+	}()
+	t.Cleanup(p.close)
+	return p
+}
+
+// attach serves one connection.
+func (p *peer) attach(nc net.Conn) {
+	c := &peerConn{Conn: nc}
+	p.mu.Lock()
+	p.conns[c] = true
+	p.mu.Unlock()
+	p.wg.Add(1)
+	go func() {
+		defer p.wg.Done()
+		defer nc.Close()
+		r := framing.NewReader(bufio.NewReaderSize(nc, 64<<10), framing.Format{})
+		for {
+			f, err := r.ReadFrame()
+			if err != nil {
+				return
+			}
+			p.answer(c, f.ID, append([]byte(nil), f.Payload...))
+		}
+	}()
+}
+
+func (p *peer) addr() string { return p.ln.Addr().String() }
+
+// reset closes every connection with a RST.
+func (p *peer) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		if tc, ok := c.Conn.(*net.TCPConn); ok {
+			tc.SetLinger(0)
+		}
+		c.Close()
+		delete(p.conns, c)
+	}
+}
+
+func (p *peer) close() {
+	p.ln.Close()
+	p.reset()
+	p.wg.Wait()
+}
+
+// newBroker returns a broker that is closed, and must have left nothing behind,
+// at the end of the test.
+func newBroker(t *testing.T, cfg Config) *Broker {
+	t.Helper()
+	leaks := goleak.IgnoreCurrent()
+	b, err := New(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, b.Close())
+		s := b.Stats()
+		require.Zero(t, s.InFlight)
+		require.Equal(t, s.Accepted, s.Replies+s.Failed+s.Timeouts+s.Cancelled, "%+v", s)
+		goleak.VerifyNone(t, leaks)
+	})
+	return b
+}
+
+// ready waits until the broker has a connection.
+func ready(t *testing.T, b *Broker) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	require.NoError(t, b.WaitReady(ctx))
+}

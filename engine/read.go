@@ -1,0 +1,128 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/ringwire/ringwire/taskid"
+)
+
+const (
+	// readBytes is the size of the read buffer: about a thousand small replies.
+	readBytes = 64 << 10
+	// strangeMax is how many replies that nobody waits for, in strangeTicks of the
+	// clock, end a connection.
+	strangeMax   = 1000
+	strangeTicks = 20
+)
+
+// errStrangeReplies: the peer sends replies to requests that were never made.
+var errStrangeReplies = errors.New("peer sends replies nobody asked for; is it a ringwire or anet server?")
+
+// read is the reader: it turns bytes into completed calls until the connection
+// ends.
+func (c *conn) read() {
+	defer c.b.wg.Done()
+	setRole("reader")
+	err := c.readFrames()
+	if errors.Is(err, io.EOF) {
+		err = errors.New("closed by the peer")
+	}
+	c.fail("read", lost(err))
+	c.leave()
+}
+
+func (c *conn) readFrames() error {
+	buf := make([]byte, readBytes)
+	end := 0 // buf[:end] holds the beginning of a frame
+	for {
+		n, err := c.net.Read(buf[end:])
+		if n > 0 {
+			end += n
+			c.reads.Add(1)
+			c.bytesIn.Add(uint64(n))
+			used, bad := c.dispatch(buf[:end])
+			if bad != nil {
+				return bad
+			}
+			end = copy(buf, buf[used:end])
+			if end == len(buf) {
+				buf = append(buf, make([]byte, len(buf))...) // Parse bounds the frame
+			}
+		}
+		if err != nil {
+			if end > 0 && errors.Is(err, io.EOF) {
+				return fmt.Errorf("%w in the middle of a reply", io.ErrUnexpectedEOF)
+			}
+			return err
+		}
+	}
+}
+
+// dispatch completes the requests that the whole frames in b answer and returns
+// how many bytes it used. While callbacks run it holds the token if it can, so
+// that the requests they make leave in one write.
+func (c *conn) dispatch(b []byte) (used int, err error) {
+	holds := c.callbacks && c.token.CompareAndSwap(idle, busy)
+	c.callbacks = false
+	var frames, replies uint64
+	for used < len(b) {
+		f, n, bad := c.b.format.Parse(b[used:])
+		if n == 0 {
+			err = bad
+			break
+		}
+		used += n
+		frames++
+		s, match := c.table.Answer(f.ID)
+		if match != taskid.Won {
+			if err = c.stray(match); err != nil {
+				break
+			}
+			continue
+		}
+		replies++
+		if s.V.fn != nil || s.V.batch != nil {
+			c.callbacks = true
+		}
+		c.complete(s, f.Payload, nil)
+		if holds && c.queue.Len() > c.queue.Cap()/2 {
+			c.makeRoom()
+		}
+	}
+	c.framesIn.Add(frames)
+	c.replies.Add(replies)
+	if holds {
+		c.flushNow()
+	}
+	return used, err
+}
+
+// makeRoom moves queued frames to the write buffer in the middle of a dispatch, so
+// that callbacks find the queue open. It writes, without blocking, what has grown
+// large; what the socket does not take stays in the buffer, whose growth the
+// number of slots bounds.
+func (c *conn) makeRoom() {
+	if c.drain() && c.raw != nil {
+		c.tryWrite()
+	}
+}
+
+// stray counts a reply that completes nothing.
+func (c *conn) stray(match taskid.Match) error {
+	if match == taskid.Late {
+		c.late.Add(1)
+		c.signalRoom()
+		return nil
+	}
+	c.unknown.Add(1)
+	now := c.b.clock.now()
+	if c.strange == 0 || now-c.strangeAt > strangeTicks {
+		c.strange, c.strangeAt = 0, now
+	}
+	if c.strange++; c.strange > strangeMax {
+		return errStrangeReplies
+	}
+	return nil
+}

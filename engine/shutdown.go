@@ -1,0 +1,65 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// drainPoll is how often Shutdown looks whether the last reply has come.
+const drainPoll = 2 * time.Millisecond
+
+// Shutdown takes no more requests, waits for the replies of those in flight, and
+// closes. It stops waiting when ctx ends or ShutdownTimeout passes; requests
+// still open then fail with ErrClosingBroker and Shutdown returns an error that
+// tells how many. After Close it returns ErrQuit.
+func (b *Broker) Shutdown(ctx context.Context) error {
+	if !b.state.CompareAndSwap(running, draining) && b.state.Load() == closed {
+		return &OpError{Op: "close", Err: ErrQuit}
+	}
+	ctx, cancel := withTimeout(ctx, b.cfg.ShutdownTimeout)
+	defer cancel()
+	tick := time.NewTicker(drainPoll)
+	defer tick.Stop()
+	var left int
+	for left = b.Stats().InFlight; left > 0; left = b.Stats().InFlight {
+		select {
+		case <-tick.C:
+			continue
+		case <-b.ctx.Done():
+		case <-ctx.Done():
+		}
+		break
+	}
+	err := b.Close()
+	if left > 0 {
+		return &OpError{Op: "close", Err: fmt.Errorf("%w: %d requests had no reply", contextError(ctx), left)}
+	}
+	return err
+}
+
+// Close fails every open request with ErrClosingBroker, closes the connections
+// and waits for the broker's goroutines, at most ShutdownTimeout: longer waits
+// only a callback that blocks, which the error then says. Close may be called
+// more than once; later calls wait too. A callback must not call it.
+func (b *Broker) Close() error {
+	b.state.Store(closed)
+	b.stop()
+	for _, c := range b.conns() {
+		c.fail("close", ErrClosingBroker)
+	}
+	b.notify()
+	ended := make(chan struct{})
+	go func() {
+		b.wg.Wait()
+		close(ended)
+	}()
+	ctx, cancel := withTimeout(context.Background(), b.cfg.ShutdownTimeout)
+	defer cancel()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return &OpError{Op: "close", Err: fmt.Errorf("%w: a callback still runs after %v", ErrTimeout, b.cfg.ShutdownTimeout)}
+	}
+}

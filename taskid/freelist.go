@@ -1,0 +1,78 @@
+package taskid
+
+import (
+	"runtime"
+
+	"github.com/ringwire/ringwire/internal/cacheline"
+)
+
+// popTries bounds how long a pop waits for a push that has claimed its cell and
+// not yet filled it.
+const popTries = 64
+
+// freeList is a FIFO of slot indices. First in, first out, because a slot that
+// rests longest is the one whose earlier IDs are least likely to be answered
+// late.
+//
+// Invariant: an index is in the list at most once, and the cells are at least as
+// many as the indices. A push therefore never finds its cell in use, which is
+// why it needs no full check and cannot fail.
+//
+//	cell: 63         32 31          0
+//	     ┌─────────────┬─────────────┐
+//	     │ position+1  │ slot index  │   position+1 says for which lap it was filled
+//	     └─────────────┴─────────────┘
+type freeList struct {
+	cells []word
+	mask  uint64
+
+	_    cacheline.Pad
+	head word // next position to pop; moved by acquirers
+	_    cacheline.Pad
+	tail word // next position to push; moved by releasers
+	_    cacheline.Pad
+}
+
+// init makes room for n indices, n a power of two.
+func (f *freeList) init(n int) {
+	f.cells = make([]word, n)
+	f.mask = uint64(n - 1)
+}
+
+// push gives index i to the list. The caller must not touch the slot afterwards.
+func (f *freeList) push(i uint32) {
+	pos := f.tail.Add(1) - 1
+	// The store hands the slot over: a popper that reads it owns the slot.
+	f.cells[pos&f.mask].Store(uint64(uint32(pos+1))<<32 | uint64(i))
+}
+
+// pop takes the index that has been in the list longest.
+func (f *freeList) pop() (i uint32, ok bool) {
+	for try := 0; try < popTries; {
+		pos := f.head.Load()
+		cell := f.cells[pos&f.mask].Load()
+		if uint32(cell>>32) != uint32(pos+1) {
+			if f.head.Load() != pos {
+				continue // another acquirer moved on: ours was an old view
+			}
+			if f.tail.Load() == pos {
+				return 0, false
+			}
+			try++ // a releaser has claimed the cell and not filled it yet
+			runtime.Gosched()
+			continue
+		}
+		// The cell was read before the swap: once it succeeds, the cell may be
+		// refilled by the releaser that is one lap ahead.
+		if f.head.CompareAndSwap(pos, pos+1) {
+			return uint32(cell), true
+		}
+	}
+	return 0, false
+}
+
+// len returns the number of indices in the list, as of some recent moment.
+func (f *freeList) len() int {
+	head := f.head.Load()
+	return int(f.tail.Load() - head)
+}

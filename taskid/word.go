@@ -1,0 +1,74 @@
+package taskid
+
+import "sync/atomic"
+
+// word is the atomic cell of every shared field here: the seam at which an
+// interleaving explorer can take over scheduling.
+type word = atomic.Uint64
+
+// The slot word. Every transition of a slot is one atomic operation on it, so
+// the ID, the deadline and the parties that still need the slot can never be
+// seen apart.
+//
+//	 63            32 31           8 7     4   3      2      1      0
+//	┌────────────────┬──────────────┬───────┬──────┬──────┬──────┬──────┐
+//	│ task ID        │ deadline     │   0   │ wire │queued│ held │ live │
+//	└────────────────┴──────────────┴───────┴──────┴──────┴──────┴──────┘
+const (
+	live   uint64 = 1 << iota // the outcome is open; who clears it delivers the outcome
+	held                      // the caller, or who completes for it, uses the slot's memory
+	queued                    // the ID sits in the submission ring
+	wire                      // the frame may be on the wire and is unanswered
+
+	parties = live | held | queued | wire
+
+	tickShift = 8
+	tickMask  = uint64(tickRange-1) << tickShift
+	idShift   = 32
+)
+
+// tickRange is the number of distinct ticks; deadlines compare modulo it.
+const tickRange = 1 << 24
+
+// MaxTicks is the longest deadline, in ticks from now, that a slot can hold.
+const MaxTicks = tickRange/2 - 1
+
+// Tick is a point in time of the coarse clock its owner runs. NoTick means no
+// deadline; a clock skips it.
+type Tick uint32
+
+// NoTick is the deadline of a request that has none.
+const NoTick Tick = 0
+
+// After returns the tick n ticks after t, never NoTick. n must not exceed MaxTicks.
+func (t Tick) After(n uint32) Tick {
+	t = (t + Tick(n)) % tickRange
+	if t == NoTick {
+		t = 1
+	}
+	return t
+}
+
+// due reports whether t is at or before now. Both lie within half the range of
+// each other, so the sign of their difference decides.
+func (t Tick) due(now Tick) bool {
+	return int32((now-t)<<8) >= 0
+}
+
+// earlier returns the earlier of two deadlines, either of which may be NoTick.
+func earlier(a, b Tick) Tick {
+	if a == NoTick || b != NoTick && b.due(a) {
+		return b
+	}
+	return a
+}
+
+func wordID(w uint64) ID     { return ID(w >> idShift) }
+func wordTick(w uint64) Tick { return Tick(w & tickMask >> tickShift) }
+
+func withTick(w uint64, t Tick) uint64 {
+	return w&^tickMask | uint64(t)<<tickShift
+}
+
+// Since returns how many ticks lie between an earlier tick and t.
+func (t Tick) Since(earlier Tick) uint32 { return uint32(t-earlier) % tickRange }
