@@ -7,6 +7,7 @@
 
 BIN         := $(CURDIR)/bin
 TOOL        := go tool -modfile=$(CURDIR)/.ci/tools/go.mod
+COMMIT      := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 FUZZTIME    ?= 3s
 STRESSCOUNT ?= 20
 HOT         := ./taskid ./ring ./framing ./engine ./server
@@ -16,7 +17,7 @@ help: ## Print what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 build: ## Build bin/ringwire and bin/anet-baseline-server
-	cd cmd/ringwire && go build -o $(BIN)/ringwire .
+	cd cmd/ringwire && go build -ldflags "-X main.commit=$(COMMIT)" -o $(BIN)/ringwire .
 	cd benchmarks/peers/anetserver && go build -o $(BIN)/anet-baseline-server .
 
 test: ## Everything CI runs, stage by stage, in at most 15 minutes on two cores

@@ -123,25 +123,31 @@ func (t *Table[T]) Arm(s *Slot[T], deadline Tick) bool {
 	s.word.Store(withTick(uint64(s.id)<<idShift|live|held|queued, deadline))
 	// Close sets closed, then takes every live slot; we publish, then look. One
 	// of the two sees the other.
-	return !t.closed.Load() || !t.Disarm(s)
+	return !t.closed.Load() || !withdraw(s)
+}
+
+// withdraw takes an armed slot back, unless its outcome is already decided.
+func withdraw[T any](s *Slot[T]) bool {
+	for {
+		w := s.word.Load()
+		if w&live == 0 {
+			return false
+		}
+		if s.word.CompareAndSwap(w, w&^(live|queued)) {
+			return true
+		}
+	}
 }
 
 // Disarm takes back an armed slot whose ID did not get into the queue. It reports
 // false when the outcome was already decided: then whoever decided it delivers,
 // and the slot must be treated as submitted.
 func (t *Table[T]) Disarm(s *Slot[T]) bool {
-	for {
-		w := s.word.Load()
-		n := w &^ (live | queued)
-		if !s.word.CompareAndSwap(w, n) {
-			continue
-		}
-		if w&live == 0 {
-			t.freeIfUnused(s, n)
-			return false
-		}
+	if withdraw(s) {
 		return true
 	}
+	t.Unqueue(s)
+	return false
 }
 
 // Queued returns the slot that an ID taken from the submission ring names, and

@@ -1,6 +1,7 @@
 package taskid
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -273,7 +274,7 @@ func TestCapacityOutOfRangePanics(t *testing.T) {
 // TestEveryRequestIsCompletedOnceUnderContention lets an answerer, a canceller,
 // a sweeper and, at the end, Close race for the same requests.
 func TestEveryRequestIsCompletedOnceUnderContention(t *testing.T) {
-	rounds := 40_000
+	rounds := 20_000
 	if testing.Short() {
 		rounds = 4_000
 	}
@@ -296,6 +297,7 @@ func TestEveryRequestIsCompletedOnceUnderContention(t *testing.T) {
 				s := tb.Acquire()
 				if s == nil {
 					tb.Expire(1, complete) // what is due goes; makes room
+					runtime.Gosched()
 					continue
 				}
 				i++

@@ -12,4 +12,11 @@ require (
 	golang.org/x/term v0.45.0
 )
 
+require (
+	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/spf13/pflag v1.0.9 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/sync v0.1.0 // indirect
+)
+
 replace github.com/ringwire/ringwire => ../..

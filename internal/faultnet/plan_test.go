@@ -49,7 +49,7 @@ func TestOneRateLeavesTheOtherDecisions(t *testing.T) {
 }
 
 func TestDecisionsKeepTheirRatesAndBounds(t *testing.T) {
-	var splits, merges, delays int
+	var splits, merges, delays, dropped int
 	for number := range uint64(20) {
 		p, all := decisions(everything, number, down)
 		for _, s := range all {
@@ -69,12 +69,16 @@ func TestDecisionsKeepTheirRatesAndBounds(t *testing.T) {
 			}
 			assert.Less(t, s.delay, 2*time.Millisecond)
 		}
+		if p.forward < p.endAt {
+			dropped++
+		}
 		assert.NotEqual(t, never, p.end)
 		assert.GreaterOrEqual(t, p.endAt, int64(1000))
 		assert.LessOrEqual(t, p.endAt, int64(2000))
 		assert.LessOrEqual(t, p.forward, p.endAt)
 		assert.GreaterOrEqual(t, p.forward, p.endAt-100)
 	}
+	assert.Positive(t, dropped, "tails")
 	assert.InDelta(t, 6000, splits, 600)
 	assert.InDelta(t, 6000, merges, 600)
 	assert.InDelta(t, 10_000, delays, 1000)

@@ -21,7 +21,14 @@ func NewAnet(addr string, pid, conns int) Target {
 		cfg.MaxInflightPerConn = max(cfg.MaxInflightPerConn, 2*callers)
 		broker := anet.NewBroker(pools, 0, nil, cfg)
 		go func() { _ = broker.Start() }()
-		return &anetClient{pools: pools, broker: broker}, nil
+		client := &anetClient{pools: pools, broker: broker}
+		// The client dials on demand, and callers that wait for another one's
+		// dial wait for ever when it fails: the first request goes alone.
+		if _, err := broker.Send(new([]byte)); err != nil {
+			_ = client.Close()
+			return nil, err
+		}
+		return client, nil
 	}
 	return Target{Name: Anet, APIs: []API{Blocking, Batch}, PID: pid, Dial: dial}
 }

@@ -31,7 +31,7 @@ type cell struct {
 }
 
 func (c *cell) String() string {
-	return fmt.Sprintf("%s %s with %d callers", c.target.Name, c.api, c.callers)
+	return fmt.Sprintf("%s %s with %s", c.target.Name, c.api, count(c.callers, "caller"))
 }
 
 // Status is what the progress display shows after a slice.
@@ -113,8 +113,7 @@ func (t *Target) has(api API) bool {
 // or always comes first in its pair.
 func order(cells []*cell, round int) []*cell {
 	n := len(cells)
-	// An odd step through the cells, near their golden section, spreads the starts.
-	begin := round * (n*5/8 | 1) % n
+	begin := round * stride(n) % n
 	sequence := make([]*cell, n)
 	for i := range sequence {
 		at := (begin + i) % n
@@ -124,6 +123,25 @@ func order(cells []*cell, round int) []*cell {
 		sequence[i] = cells[at]
 	}
 	return sequence
+}
+
+// stride is the first number from the golden section of n upwards that has no
+// divisor in common with n: n steps of it visit every start once, and few steps
+// already lie far apart.
+func stride(n int) int {
+	for s := n * 5 / 8; s < n; s++ {
+		if gcd(s, n) == 1 {
+			return s
+		}
+	}
+	return 1
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // measure runs one slice with a client of its own.

@@ -12,7 +12,7 @@ import (
 
 // Geometry of the picture, in pixels.
 const (
-	svgWidth     = 1000
+	svgWidth     = 1090
 	svgHeight    = 500
 	panelTop     = 96
 	panelHeight  = 290
@@ -79,7 +79,7 @@ func (r *Result) WriteSVG(w io.Writer) error {
 	fmt.Fprintf(&b, "<style>%s</style>\n<rect class=\"bg\" width=\"100%%\" height=\"100%%\" rx=\"8\"/>\n", svgStyle)
 	r.drawTitle(&b)
 	newPanel("requests per second (line: median, bar: lowest to highest round)", 60, r.Rows, rate, rateText).draw(&b)
-	newPanel("99th percentile latency under that load", 560, r.Rows, p99,
+	newPanel("99th percentile latency under that load", 605, r.Rows, p99,
 		func(v float64) string { return latencyText(int64(v)) }).draw(&b)
 	r.drawNotes(&b)
 	b.WriteString("</svg>\n")
@@ -94,8 +94,8 @@ func (r *Result) drawTitle(b *strings.Builder) {
 	}
 	if len(r.Rows) > 0 {
 		row := &r.Rows[0]
-		sub = fmt.Sprintf("%d-byte requests, %d connection(s), client and server in separate processes over loopback, %d rounds; both axes logarithmic",
-			row.PayloadBytes, row.Conns, r.Metadata.Rounds)
+		sub = fmt.Sprintf("%d-byte requests, %s, client and server in separate processes over loopback, %s; logarithmic scale",
+			row.PayloadBytes, count(row.Conns, "connection"), count(r.Metadata.Rounds, "round"))
 	}
 	if r.Partial {
 		title += " (partial)"
@@ -219,8 +219,8 @@ func (p *panel) drawLine(b *strings.Builder, s *series) {
 			fmt.Fprintf(b, "<line class=\"s%d\" stroke-width=\"1.25\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n",
 				s.class, x, x, p.y(pt.low), p.y(pt.up))
 		}
-		fmt.Fprintf(b, "<circle class=\"f%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\"><title>%s, %d callers: %s</title></circle>\n",
-			s.class, x, p.y(pt.value), escape(s.name), p.callers[pt.index], escape(p.format(pt.value)))
+		fmt.Fprintf(b, "<circle class=\"f%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\"><title>%s, %s: %s</title></circle>\n",
+			s.class, x, p.y(pt.value), escape(s.name), count(p.callers[pt.index], "caller"), escape(p.format(pt.value)))
 	}
 }
 

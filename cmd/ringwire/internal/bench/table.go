@@ -81,6 +81,14 @@ func (r *Row) cells() []string {
 	}
 }
 
+// count is a number with its noun.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 // rateText keeps three digits: 31.2k, 1.23M.
 func rateText(v float64) string {
 	switch {
@@ -124,10 +132,10 @@ func (r *Result) notes() []string {
 	}
 	load := ""
 	if len(r.Rows) > 0 {
-		load = fmt.Sprintf("payload %d B, %d connection(s), ", r.Rows[0].PayloadBytes, r.Rows[0].Conns)
+		load = fmt.Sprintf("payload %d B, %s, ", r.Rows[0].PayloadBytes, count(r.Rows[0].Conns, "connection"))
 	}
-	notes = append(notes, fmt.Sprintf("%s%d rounds of %s slices; client and server in separate processes on this machine, loopback TCP.",
-		load, m.Rounds, m.Slice))
+	notes = append(notes, fmt.Sprintf("%s%s of %s slices; client and server in separate processes on this machine, loopback TCP.",
+		load, count(m.Rounds, "round"), m.Slice))
 	notes = append(notes, m.Machine())
 	if m.Baseline != "" {
 		notes = append(notes, "anet: "+m.Baseline+".")

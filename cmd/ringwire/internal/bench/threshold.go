@@ -75,8 +75,8 @@ func (t Threshold) Check(rows []Row) []string {
 		}
 		value := row.metric(t.metric)
 		if !t.holds(value) {
-			broken = append(broken, fmt.Sprintf("%s: %s with %d callers has %s",
-				t.text, row.API, row.Callers, t.format(value)))
+			broken = append(broken, fmt.Sprintf("%s: %s with %s has %s",
+				t.text, row.API, count(row.Callers, "caller"), t.format(value)))
 		}
 	}
 	return broken

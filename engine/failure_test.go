@@ -1,0 +1,494 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/taskid"
+)
+
+// pipeDial connects to handlers over net.Pipe: no sockets, so that time can be
+// virtual.
+func pipeDial(serve func(server net.Conn)) func(context.Context, string, string) (net.Conn, error) {
+	return func(context.Context, string, string) (net.Conn, error) {
+		client, server := net.Pipe()
+		go serve(server)
+		return client, nil
+	}
+}
+
+// drainOnly reads and never answers.
+func drainOnly(nc net.Conn) { io.Copy(io.Discard, nc) }
+
+// answerWith serves frames with a function of the request.
+func answerWith(answer func(c net.Conn, f framing.Frame)) func(net.Conn) {
+	return func(nc net.Conn) {
+		defer nc.Close()
+		r := framing.NewReader(nc, framing.Format{})
+		for {
+			f, err := r.ReadFrame()
+			if err != nil {
+				return
+			}
+			answer(nc, f)
+		}
+	}
+}
+
+func bubbleBroker(t *testing.T, cfg Config) *Broker {
+	t.Helper()
+	if cfg.Addrs == nil {
+		cfg.Addrs = []string{"pipe:1"}
+	}
+	b, err := New(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return b
+}
+
+func TestTimeoutsAreNeverEarlyAndHardlyLate(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		cfg     Config
+		want    time.Duration
+		written bool
+	}{
+		{"read timeout", Config{ReadTimeout: 200 * time.Millisecond}, 200 * time.Millisecond, true},
+		{"request timeout", Config{RequestTimeout: 300 * time.Millisecond}, 300 * time.Millisecond, true},
+		{"defaults", Config{}, DefaultReadTimeout, true},
+		{"read timeout off", Config{ReadTimeout: -1, RequestTimeout: 7 * time.Second}, 7 * time.Second, true},
+		{"sub-millisecond", Config{ReadTimeout: 100 * time.Microsecond}, 100 * time.Microsecond, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c.cfg.DialContext = pipeDial(drainOnly)
+				b := bubbleBroker(t, c.cfg)
+				for range 3 { // also after the sweeper has slept
+					began := time.Now()
+					_, err := b.Send(bg, []byte("x"))
+					took := time.Since(began)
+					require.ErrorIs(t, err, ErrTimeout)
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+					var ne net.Error
+					require.ErrorAs(t, err, &ne)
+					assert.True(t, ne.Timeout())
+					var op *OpError
+					require.ErrorAs(t, err, &op)
+					assert.Equal(t, c.written, op.Written)
+					assert.False(t, SafeToRetry(err))
+					assert.GreaterOrEqual(t, took, c.want)
+					assert.LessOrEqual(t, took, c.want+4*b.clock.tick)
+					time.Sleep(10 * time.Second) // virtual
+				}
+			})
+		})
+	}
+}
+
+func TestRequestTimeoutCoversTheWaitForAConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bubbleBroker(t, Config{
+			RequestTimeout: time.Second,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+		})
+		began := time.Now()
+		_, err := b.Send(bg, []byte("x"))
+		require.ErrorIs(t, err, ErrTimeout)
+		var op *OpError
+		require.ErrorAs(t, err, &op)
+		assert.False(t, op.Written, "it never left the queue")
+		assert.Equal(t, time.Second, time.Since(began).Round(200*time.Millisecond))
+	})
+}
+
+func TestContextEndsACallAtOnceAndItsLateReplyIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bubbleBroker(t, Config{DialContext: pipeDial(answerWith(func(nc net.Conn, f framing.Frame) {
+			id, reply := f.ID, append([]byte("late "), f.Payload...)
+			go func() {
+				time.Sleep(2 * time.Second)
+				frame, _ := framing.Append(nil, id, reply)
+				nc.Write(frame)
+			}()
+		}))})
+		ctx, cancel := context.WithTimeout(bg, 500*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		_, err := b.Send(ctx, []byte("one"))
+		assert.Equal(t, 500*time.Millisecond, time.Since(began))
+		require.ErrorIs(t, err, ErrTimeout)
+
+		cancelled, cancelNow := context.WithCancelCause(bg)
+		why := errors.New("caller went home")
+		outcome := make(chan error, 1)
+		require.NoError(t, b.Go(cancelled, []byte("two"), func(_ []byte, err error) { outcome <- err }))
+		synctest.Wait()
+		cancelNow(why)
+		err = <-outcome
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, err, why)
+		assert.Equal(t, 2, b.Stats().Orphans)
+
+		time.Sleep(time.Millisecond) // virtual: its reply comes after the others
+		reply, err := b.Send(bg, []byte("three"))
+		require.NoError(t, err)
+		assert.Equal(t, "late three", string(reply))
+		s := b.Stats()
+		assert.EqualValues(t, 2, s.LateReplies)
+		assert.EqualValues(t, 2, s.Cancelled)
+		assert.Zero(t, s.Orphans)
+		assert.Zero(t, s.InFlight)
+	})
+}
+
+func TestEndedContextSendsNothing(t *testing.T) {
+	b := newBroker(t, Config{Addrs: []string{newPeer(t, echo).addr()}})
+	ctx, cancel := context.WithCancel(bg)
+	cancel()
+	_, err := b.Send(ctx, nil)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, b.Go(ctx, nil, func([]byte, error) { t.Error("called") }), context.Canceled)
+	require.ErrorIs(t, b.SendBatch(ctx, make([][]byte, 3), func(int, []byte, error) { t.Error("called") }), context.Canceled)
+	assert.Zero(t, b.Stats().Accepted)
+}
+
+func TestBatchEndsWithItsContext(t *testing.T) {
+	b := newBroker(t, Config{Addrs: []string{newPeer(t, silent).addr()}})
+	ctx, cancel := context.WithCancel(bg)
+	var calls atomic.Int64
+	go func() {
+		for b.Stats().FramesOut < 10 {
+			time.Sleep(time.Millisecond) // poll, not synchronisation
+		}
+		cancel()
+	}()
+	err := b.SendBatch(ctx, make([][]byte, 10), func(_ int, _ []byte, err error) {
+		if errors.Is(err, context.Canceled) {
+			calls.Add(1)
+		}
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	assert.EqualValues(t, 10, calls.Load())
+}
+
+func TestLostConnectionFailsWhatWasWrittenAndIsReplaced(t *testing.T) {
+	var hold atomic.Bool
+	hold.Store(true)
+	got := make(chan struct{}, 100)
+	p := newPeer(t, func(c *peerConn, id taskid.ID, req []byte) {
+		if hold.Load() {
+			got <- struct{}{}
+			return
+		}
+		echo(c, id, req)
+	})
+	b := newBroker(t, Config{Addrs: []string{p.addr()}})
+	ready(t, b)
+	errs := make(chan error, 10)
+	for range 10 {
+		go func() {
+			_, err := b.Send(bg, []byte("x"))
+			errs <- err
+		}()
+	}
+	for range 10 {
+		<-got
+	}
+	hold.Store(false)
+	p.reset()
+	for range 10 {
+		err := <-errs
+		require.ErrorIs(t, err, ErrConnLost)
+		var op *OpError
+		require.ErrorAs(t, err, &op)
+		assert.True(t, op.Written)
+		assert.False(t, SafeToRetry(err), "the peer may have acted on it")
+	}
+	reply, err := b.Send(bg, []byte("again"))
+	require.NoError(t, err)
+	assert.Equal(t, "again", string(reply))
+	s := b.Stats()
+	assert.EqualValues(t, 1, s.ConnsLost)
+	assert.EqualValues(t, 10, s.Failed)
+}
+
+func TestDeadAddressFailsFastAndDoesNotHoldUpAnother(t *testing.T) {
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	deadAddr := dead.Addr().String()
+	dead.Close()
+
+	lone := newBroker(t, Config{Addrs: []string{deadAddr}, BackoffBase: time.Hour, BackoffMax: time.Hour})
+	for range 2 {
+		_, err = lone.Send(bg, []byte("x"))
+		require.ErrorIs(t, err, ErrNoPoolsAvailable)
+		assert.True(t, SafeToRetry(err))
+	}
+	ctx, cancel := context.WithTimeout(bg, 20*time.Millisecond)
+	defer cancel()
+	err = lone.WaitReady(ctx)
+	require.ErrorIs(t, err, ErrTimeout)
+	require.ErrorIs(t, err, ErrNoPoolsAvailable)
+
+	both := newBroker(t, Config{Addrs: []string{deadAddr, newPeer(t, echo).addr()}})
+	for range 50 {
+		_, err := both.Send(bg, []byte("x"))
+		require.NoError(t, err)
+	}
+}
+
+func TestQueuedRequestSurvivesAConnectionThatEndsBeforeItIsWritten(t *testing.T) {
+	p := newPeer(t, echo)
+	var dials atomic.Int64
+	b := newBroker(t, Config{
+		Addrs:       []string{"server:1", "server:2"},
+		BackoffBase: time.Millisecond,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if dials.Add(1) <= 2 {
+				return nil, errors.New("first attempts fail")
+			}
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", p.addr())
+		},
+	})
+	ok := 0
+	for range 100 {
+		if _, err := b.Send(bg, []byte("x")); err == nil {
+			ok++
+		} else {
+			require.True(t, SafeToRetry(err), "%v", err)
+		}
+		ready(t, b)
+	}
+	assert.GreaterOrEqual(t, ok, 99, "only calls made while every link backs off may fail")
+}
+
+// stuffed returns a broker whose only connection never reads, with its queue full.
+func TestFullQueueIsAnErrorAtOnceAndQueuesNothing(t *testing.T) {
+	release := make(chan struct{})
+	b := newBroker(t, Config{
+		Addrs:        []string{"pipe:1"},
+		QueueSize:    8,
+		WriteTimeout: -1,
+		DialContext: pipeDial(func(nc net.Conn) {
+			<-release
+			answerWith(func(nc net.Conn, f framing.Frame) {
+				frame, _ := framing.Append(nil, f.ID, f.Payload)
+				nc.Write(frame)
+			})(nc)
+		}),
+	})
+	ready(t, b)
+	var accepted, replies atomic.Int64
+	full := 0
+	for full < 100 {
+		err := b.Go(bg, []byte("x"), func(_ []byte, err error) {
+			if err == nil {
+				replies.Add(1)
+			}
+		})
+		switch {
+		case err == nil:
+			accepted.Add(1)
+		case errors.Is(err, ErrQueueFull):
+			full++
+			assert.True(t, SafeToRetry(err))
+		default:
+			t.Fatal(err)
+		}
+	}
+	_, err := b.Send(bg, []byte("x"))
+	require.ErrorIs(t, err, ErrQueueFull)
+	close(release)
+	require.NoError(t, b.Shutdown(bg))
+	assert.Equal(t, accepted.Load(), replies.Load(), "what was accepted is answered")
+	assert.EqualValues(t, accepted.Load(), b.Stats().Accepted)
+}
+
+func TestFullFlightIsAnErrorAndWaitQueueWaits(t *testing.T) {
+	var mu sync.Mutex
+	var held []func()
+	p := newPeer(t, func(c *peerConn, id taskid.ID, req []byte) {
+		mu.Lock()
+		held = append(held, func() { c.reply(id, req) })
+		mu.Unlock()
+	})
+	heldNow := func() []func() {
+		mu.Lock()
+		defer mu.Unlock()
+		h := held
+		if len(h) == 3 {
+			held = nil
+			return h
+		}
+		return nil
+	}
+	b := newBroker(t, Config{Addrs: []string{p.addr()}, MaxInFlight: 3})
+	for range 3 {
+		require.NoError(t, b.Go(bg, []byte("x"), func([]byte, error) {}))
+	}
+	require.ErrorIs(t, b.Go(bg, []byte("x"), func([]byte, error) {}), ErrQueueFull)
+
+	for h := heldNow(); ; h = heldNow() {
+		if h != nil {
+			for _, reply := range h {
+				reply()
+			}
+			break
+		}
+		time.Sleep(time.Millisecond) // poll
+	}
+	waiting := newBroker(t, Config{Addrs: []string{p.addr()}, MaxInFlight: 3, WaitQueue: true})
+	var wg sync.WaitGroup
+	var ok atomic.Int64
+	for range 30 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if _, err := waiting.Send(bg, []byte("y")); err == nil {
+				ok.Add(1)
+			}
+		}()
+	}
+	stop := make(chan struct{})
+	go func() {
+		defer close(stop)
+		for ok.Load() < 30 {
+			for _, reply := range heldNow() {
+				reply()
+			}
+			time.Sleep(100 * time.Microsecond) // poll
+		}
+	}()
+	wg.Wait()
+	<-stop
+	assert.EqualValues(t, 30, ok.Load())
+
+	ctx, cancel := context.WithCancel(bg)
+	for range 3 {
+		require.NoError(t, waiting.Go(bg, []byte("x"), func([]byte, error) {}))
+	}
+	errs := make(chan error, 1)
+	go func() { _, err := waiting.Send(ctx, []byte("z")); errs <- err }()
+	cancel()
+	require.ErrorIs(t, <-errs, context.Canceled)
+}
+
+func TestServerThatSpeaksNonsenseLosesTheConnectionWithAClearError(t *testing.T) {
+	for _, c := range []struct {
+		name, bytes string
+		want        error
+	}{
+		{"length 0", "\x00\x00", ErrInvalidMsgLength},
+		{"length 3", "\x00\x03abc", ErrInvalidMsgLength},
+		{"end inside a frame", "\x00\x10\x00\x00\x00\x01ab", io.ErrUnexpectedEOF},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var once atomic.Bool
+			p := newPeer(t, func(pc *peerConn, id taskid.ID, req []byte) {
+				if once.CompareAndSwap(false, true) {
+					pc.Write([]byte(c.bytes))
+					pc.Close()
+					return
+				}
+				echo(pc, id, req)
+			})
+			b := newBroker(t, Config{Addrs: []string{p.addr()}})
+			_, err := b.Send(bg, []byte("x"))
+			require.ErrorIs(t, err, c.want)
+			require.ErrorIs(t, err, ErrConnLost)
+			_, err = b.Send(bg, []byte("x"))
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestRepliesNobodyAskedForAreDroppedAndEndTheConnectionInTheEnd(t *testing.T) {
+	p := newPeer(t, func(c *peerConn, id taskid.ID, req []byte) {
+		for i := range 20 {
+			c.reply(id+taskid.ID(i+1)<<13, []byte("foreign")) // future generations of the slot
+			c.reply(taskid.ID(i), []byte("foreign"))
+		}
+		c.reply(id, req)
+		c.reply(id, []byte("duplicate"))
+	})
+	b := newBroker(t, Config{Addrs: []string{p.addr()}})
+	lostAt := 0
+	for i := range 200 {
+		reply, err := b.Send(bg, []byte("mine"))
+		if errors.Is(err, ErrConnLost) {
+			require.ErrorIs(t, err, errStrangeReplies)
+			lostAt = i
+			break
+		}
+		require.NoError(t, err)
+		require.Equal(t, "mine", string(reply))
+	}
+	assert.Greater(t, lostAt, 10, "a few strange replies are tolerated")
+	assert.Greater(t, b.Stats().UnknownReplies, uint64(strangeMax-1))
+}
+
+func TestWriteThatDoesNotEndLosesTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bubbleBroker(t, Config{
+			WriteTimeout: time.Second, ReadTimeout: -1, BackoffBase: time.Hour, BackoffMax: time.Hour,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				client, server := net.Pipe()
+				context.AfterFunc(ctx, func() {})
+				t.Cleanup(func() { server.Close() })
+				return client, nil
+			},
+		})
+		began := time.Now()
+		_, err := b.Send(bg, []byte("x"))
+		require.ErrorIs(t, err, ErrConnLost)
+		require.ErrorIs(t, err, ErrTimeout)
+		took := time.Since(began)
+		assert.GreaterOrEqual(t, took, time.Second)
+		assert.LessOrEqual(t, took, time.Second+4*b.clock.tick)
+	})
+}
+
+func TestConnectionFullOfOrphansIsReplaced(t *testing.T) {
+	var quiet atomic.Bool
+	quiet.Store(true)
+	p := newPeer(t, func(c *peerConn, id taskid.ID, req []byte) {
+		if !quiet.Load() {
+			echo(c, id, req)
+		}
+	})
+	b := newBroker(t, Config{Addrs: []string{p.addr()}, MaxInFlight: 16, ReadTimeout: 20 * time.Millisecond})
+	for range 4 {
+		_, err := b.Send(bg, []byte("x"))
+		require.ErrorIs(t, err, ErrTimeout)
+	}
+	quiet.Store(false)
+	for b.Stats().Dials < 2 {
+		time.Sleep(time.Millisecond) // poll
+	}
+	_, err := b.Send(bg, []byte("x"))
+	require.NoError(t, err)
+	for b.Stats().Orphans > 0 {
+		time.Sleep(time.Millisecond) // poll
+	}
+}
+
+func TestTaskIDsWrapUnderTraffic(t *testing.T) {
+	b := newBroker(t, Config{Addrs: []string{newPeer(t, echo).addr()}, MaxInFlight: 4, WaitQueue: true, startGeneration: 1<<30 - 20})
+	manyCallers(t, b, 8, 200)
+	assert.EqualValues(t, 1600, b.Stats().Replies)
+}
