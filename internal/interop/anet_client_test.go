@@ -50,6 +50,7 @@ func newAnetClient(t *testing.T, addr string, multiplex bool, conns int) anet.Br
 		// A multiplexed connection goes back to its pool at once, so a pool of
 		// several would seldom open the second: one pool for each.
 		workers = 0
+		cfg.OptimizeMemory = anetReusesMemory
 		for range conns {
 			pools = append(pools, anet.NewPool(1, factory, addr, poolConfig))
 		}

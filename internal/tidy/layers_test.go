@@ -31,7 +31,7 @@ var (
 
 // parseLayers reads the table of packages in docs/DESIGN.md, which is the only
 // place where a package gets its layer. A name that ends in /… stands for
-// everything below it.
+// the package and everything below it.
 func parseLayers(design string) (map[string]int, error) {
 	levels := make(map[string]int)
 	for _, row := range layerRow.FindAllStringSubmatch(design, -1) {
@@ -54,7 +54,7 @@ func levelOf(levels map[string]int, pkg string) (int, bool) {
 		return level, true
 	}
 	for name, level := range levels {
-		if below, ok := strings.CutSuffix(name, "…"); ok && strings.HasPrefix(pkg, below) {
+		if above, ok := strings.CutSuffix(name, "/…"); ok && strings.HasPrefix(pkg+"/", above+"/") {
 			return level, true
 		}
 	}
@@ -131,6 +131,7 @@ func TestLayerCheckSeesForbiddenImports(t *testing.T) {
 			"left":          {modulePath + "/low"},
 			"right":         nil,
 			"server":        {"github.com/panjf2000/gnet/v2/pkg/logging"},
+			"examples":      {modulePath + "/left"},
 			"examples/echo": {modulePath + "/left"},
 		}
 	}
@@ -143,6 +144,7 @@ func TestLayerCheckSeesForbiddenImports(t *testing.T) {
 		"server":        "github.com/panjf2000/gnet/v3",
 		"examples/echo": modulePath + "/unheard-of",
 		"stray":         "fmt",
+		"examples2":     "fmt",
 	} {
 		bad := good()
 		bad[pkg] = append(bad[pkg], imp)

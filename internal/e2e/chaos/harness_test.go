@@ -95,7 +95,7 @@ func TestEachCheckerFires(t *testing.T) {
 		{"Send never returns", send, at(50, hang), func(r Report) int64 { return r.Lost }, 1},
 		{"SendInto never returns", into, at(50, hang), func(r Report) int64 { return r.Lost }, 1},
 		{"callback never comes", goes, at(50, hang), func(r Report) int64 { return r.Lost }, 1},
-		{"all callbacks from one on never come", goes, from(150, hang), func(r Report) int64 { return r.Lost }, 51},
+		{"all callbacks from one on never come", goes, from(190, hang), func(r Report) int64 { return r.Lost }, 11},
 		{"Go never returns", goes, at(50, hangInGo), func(r Report) int64 { return r.Lost }, 1},
 		{"SendBatch forgets one", batch, at(50, hang), func(r Report) int64 { return r.Lost }, 1},
 		{"callback twice", goes, at(50, twice), func(r Report) int64 { return r.Duplicates }, 1},

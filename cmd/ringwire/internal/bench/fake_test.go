@@ -17,6 +17,10 @@ type fake struct {
 	silent  bool // SendBatch leaves out the last callback
 	every   int64
 
+	record bool // keep every request in seen
+
+	mu     sync.Mutex // guards seen
+	seen   map[string]int
 	sent   atomic.Int64
 	closed atomic.Bool
 
@@ -41,6 +45,11 @@ var errFake = errors.New("fake: no")
 // answer is the reply to req, in bytes of its own.
 func (f *fake) answer(req []byte) ([]byte, error) {
 	n := f.sent.Add(1)
+	if f.record {
+		f.mu.Lock()
+		f.seen[string(req)]++
+		f.mu.Unlock()
+	}
 	if f.failing && (f.every == 0 || n%f.every == 0) {
 		return nil, errFake
 	}

@@ -78,6 +78,20 @@ func TestRunTimesOneRequestInEvery(t *testing.T) {
 	}
 }
 
+func TestRequestsOfAClientAreAllDifferent(t *testing.T) {
+	for _, api := range APIs() {
+		// Every fifth fails: its late reply must not pass for that of the next.
+		client := &fake{record: true, seen: make(map[string]int), failing: true, every: 5}
+		l := newLoad(client, api, 3, identityBytes, 0)
+		for range 2 {
+			_, err := l.run(t.Context(), 5*time.Millisecond, 1)
+			require.NoError(t, err)
+		}
+		assert.Greater(t, len(client.seen), 10, api)
+		assert.Len(t, client.seen, int(client.sent.Load()), api)
+	}
+}
+
 func TestRunFailsWhenAReplyIsWrong(t *testing.T) {
 	for _, api := range APIs() {
 		for name, faulty := range map[string]func() *fake{

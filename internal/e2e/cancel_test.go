@@ -1,0 +1,88 @@
+package e2e
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/ringwire/ringwire/engine"
+	"github.com/ringwire/ringwire/internal/e2e/chaos"
+	"github.com/ringwire/ringwire/internal/faultnet"
+	"github.com/ringwire/ringwire/server"
+)
+
+// impatient ends most calls' contexts within two milliseconds, by cancellation
+// or deadline, some before the call.
+func impatient(run context.Context, nonce uint64) (context.Context, context.CancelFunc) {
+	after := time.Duration(nonce>>16%2_000_000) * time.Nanosecond
+	switch nonce >> 8 % 8 {
+	case 0:
+		ctx, cancel := context.WithCancel(run)
+		cancel()
+		return ctx, cancel
+	case 1, 2, 3:
+		ctx, cancel := context.WithCancel(run)
+		timer := time.AfterFunc(after, cancel)
+		return ctx, func() {
+			timer.Stop()
+			cancel()
+		}
+	case 4, 5:
+		return context.WithTimeout(run, after)
+	default:
+		return run, func() {}
+	}
+}
+
+// TestCancelAndTimeoutAtRandomPoints gives calls up at every point of their life
+// while the server answers late, out of order, or not at all.
+func TestCancelAndTimeoutAtRandomPoints(t *testing.T) {
+	const readTimeout = 20 * time.Millisecond
+	requests := sized[int64](100_000, 1_000_000)
+	if testing.Short() {
+		requests = 20_000
+	}
+	h := newHarness(t, chaos.Config{Seed: seed(t), Requests: requests, Timeout: productTimeout, Context: impatient})
+	ended := make(chan struct{})
+	handler := func(_ *server.Conn, dst, req []byte) ([]byte, error) {
+		dst, err := h.Answer(dst, req)
+		nonce, ok := chaos.Nonce(req)
+		if err != nil || !ok {
+			return dst, err
+		}
+		switch kind := nonce >> 32 % 100; {
+		case kind == 0:
+			return dst, server.ErrNoReply
+		case kind < 5:
+			pause(ended, readTimeout+time.Duration(nonce>>40%uint64(readTimeout)))
+		case kind < 50:
+			pause(ended, time.Duration(nonce>>40%uint64(time.Millisecond)))
+		}
+		return dst, nil
+	}
+	r := newRig(t, h,
+		server.Config{Workers: 64, Handler: server.HandlerFunc(handler)},
+		faultnet.Config{},
+		engine.Config{ConnsPerAddr: 2, MaxInFlight: 1024, ReadTimeout: readTimeout},
+	)
+	t.Cleanup(func() { close(ended) })
+	h.Run(context.Background(), r.broker)
+	r.alive()
+	report, stats := r.finish()
+	assert.Positive(t, report.Cancelled)
+	assert.Positive(t, report.Timeouts)
+	assert.Positive(t, report.OK)
+	assert.Positive(t, stats.LateReplies)
+}
+
+// pause waits for d or until ended is closed.
+func pause(ended <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ended:
+	}
+}

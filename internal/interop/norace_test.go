@@ -1,0 +1,6 @@
+//go:build !race
+
+package interop
+
+// anetReusesMemory: the default, which the race detector does not let pass.
+const anetReusesMemory = true
