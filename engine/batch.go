@@ -30,20 +30,17 @@ type placed struct {
 
 var batches = sync.Pool{New: func() any { return &batch{done: make(chan struct{}, 1)} }}
 
-// SendBatch sends all requests and returns when fn has run for each, or at once if
-// reqs is empty. fn gets the request's index and its outcome, in any order, on
-// the broker's goroutines; with several connections it may run at the same
-// time as itself. reply is borrowed until fn returns, and fn must not block.
+// SendBatch sends all requests and returns when fn has run for each, exactly once,
+// whatever happens. fn gets the request's index and its outcome, in any order, on
+// the broker's goroutines or the caller's; it may run at the same time as itself.
+// reply is borrowed until fn returns, and fn must not block.
 //
-// SendBatch waits for room in queue and flight; it ends when ctx does, with the
-// requests still open given up. It returns the error of the first request found
-// to have failed, nil if none did.
+// SendBatch waits for room in queue and flight; when ctx ends, the requests still
+// open are given up. It returns the error of the first request found to have
+// failed, nil if none did. Only a nil fn makes it return without sending.
 func (b *Broker) SendBatch(ctx context.Context, reqs [][]byte, fn func(i int, reply []byte, err error)) error {
 	if fn == nil {
 		return &OpError{Op: "submit", Err: errNoFunc}
-	}
-	if err := ctx.Err(); err != nil {
-		return &OpError{Op: "submit", Err: contextError(ctx)}
 	}
 	bt := batches.Get().(*batch)
 	bt.fn = fn
@@ -84,6 +81,10 @@ func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte, watched 
 		}
 	}
 	for i, req := range reqs {
+		if watched && ctx.Err() != nil {
+			bt.finish(i, nil, &OpError{Op: "submit", Err: contextError(ctx)})
+			continue
+		}
 		var id taskid.ID
 		c, err := b.placeWaiting(ctx, req, deadline, letGo, func(s *slot) {
 			s.V.batch, s.V.index = bt, i

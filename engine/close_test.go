@@ -151,7 +151,7 @@ func TestCloseAtAnyMomentCompletesEveryCaller(t *testing.T) {
 		if round%5 == 0 {
 			p.reset()
 		}
-		for range rand.IntN(300) {
+		for range rand.IntN(30) {
 			runtime.Gosched()
 		}
 		began := time.Now()

@@ -24,6 +24,11 @@
 //	Counter Add Load                wait-free
 //	       Len Cap Pushed           wait-free
 //
+// This holds where a 64-bit load, store or addition is one instruction: on amd64,
+// and on arm64 since ARMv8.1. Elsewhere an addition, and on ARMv7 a store, is a short
+// retry loop, so that wait-free becomes lock-free; and where Go emulates them with a
+// lock (32-bit MIPS, ARM before version 7) none of it holds.
+//
 // Lock-free among producers: an attempt is repeated only because another
 // producer's succeeded. The MPSC ring as a whole is not lock-free. A producer
 // that is preempted between claiming a position and publishing it delays the

@@ -34,11 +34,6 @@ type SPSC[T any] struct {
 	_ cacheline.Pad
 }
 
-const (
-	secondProducer = "ring: a second producer in a ring for one"
-	secondConsumer = "ring: a second consumer in a ring for one"
-)
-
 // NewSPSC returns an empty ring for capacity values, rounded up to a power of
 // two. It panics if capacity is less than 1.
 func NewSPSC[T any](capacity int) *SPSC[T] {

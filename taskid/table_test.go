@@ -10,8 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func none(*Slot[int], bool) {}
-
 // sent acquires, arms and marks a request as sent.
 func sent(t *testing.T, tb *Table[int], deadline Tick) *Slot[int] {
 	t.Helper()
@@ -271,88 +269,90 @@ func TestCapacityOutOfRangePanics(t *testing.T) {
 	assert.Panics(t, func() { NewTable[int](MaxCapacity + 1) })
 }
 
-// TestEveryRequestIsCompletedOnceUnderContention lets an answerer, a canceller,
-// a sweeper and, at the end, Close race for the same requests.
+// contest is a table under attack: submitters, a canceller, a sweeper and an
+// answerer race for the same requests.
+type contest struct {
+	tb                          *Table[int]
+	ids                         chan ID // the queue
+	issued, completed, answered atomic.Int64
+}
+
+func (c *contest) complete(s *Slot[int], _ bool) {
+	c.completed.Add(1)
+	s.V++ // the race detector sees a slot with two owners
+	c.tb.Release(s)
+}
+
+func (c *contest) submit(n int) {
+	for i := 0; i < n; {
+		s := c.tb.Acquire()
+		if s == nil {
+			c.tb.Expire(1, c.complete) // makes room
+			runtime.Gosched()
+			continue
+		}
+		i++
+		s.V++
+		id, deadline := s.ID(), NoTick
+		if i%3 == 0 {
+			deadline = 1
+		}
+		c.tb.Arm(s, deadline)
+		c.issued.Add(1)
+		c.ids <- id
+	}
+}
+
+// serve is flusher and reader in one: it pops, cancels some, sends, expires and
+// answers the rest.
+func (c *contest) serve(w int) {
+	n := 0
+	for id := range c.ids {
+		if n++; n%5 == w {
+			if s, won, sent := c.tb.Cancel(id); won {
+				c.complete(s, sent)
+			}
+		}
+		s, _ := c.tb.Queued(id)
+		if !c.tb.MarkSent(s, NoTick) {
+			continue
+		}
+		if n%7 == w {
+			c.tb.Expire(1, c.complete)
+		}
+		if s, match := c.tb.Answer(id); match == Won {
+			c.answered.Add(1)
+			c.complete(s, true)
+		}
+	}
+}
+
 func TestEveryRequestIsCompletedOnceUnderContention(t *testing.T) {
 	rounds := 20_000
 	if testing.Short() {
 		rounds = 4_000
 	}
-	const submitters = 4
-	tb := NewTable[int](64)
-	ids := make(chan ID, 64)
-	var issued, completed, answered atomic.Int64
-	complete := func(s *Slot[int], _ bool) {
-		completed.Add(1)
-		s.V++
-		tb.Release(s)
+	c := &contest{tb: NewTable[int](64), ids: make(chan ID, 64)}
+	var submitting, serving sync.WaitGroup
+	for range 4 {
+		submitting.Go(func() { c.submit(rounds) })
 	}
-
-	var submitting, racing sync.WaitGroup
-	for range submitters {
-		submitting.Add(1)
-		go func() {
-			defer submitting.Done()
-			for i := 0; i < rounds; {
-				s := tb.Acquire()
-				if s == nil {
-					tb.Expire(1, complete) // what is due goes; makes room
-					runtime.Gosched()
-					continue
-				}
-				i++
-				s.V++
-				id := s.ID()
-				deadline := NoTick
-				if i%3 == 0 {
-					deadline = 1
-				}
-				tb.Arm(s, deadline)
-				issued.Add(1)
-				ids <- id
-			}
-		}()
-	}
-	var now atomic.Uint32
 	for w := range 2 {
-		racing.Add(1)
-		go func() { // flusher and reader in one: pops, sends, answers
-			defer racing.Done()
-			n := 0
-			for id := range ids {
-				if n++; n%5 == w {
-					if s, won, sent := tb.Cancel(id); won {
-						complete(s, sent)
-					}
-				}
-				s, _ := tb.Queued(id)
-				if !tb.MarkSent(s, NoTick) {
-					continue
-				}
-				if n%7 == w {
-					now.Add(1)
-					tb.Expire(1, complete)
-				}
-				if s, match := tb.Answer(id); match == Won {
-					answered.Add(1)
-					complete(s, true)
-				}
-			}
-		}()
+		serving.Go(func() { c.serve(w) })
 	}
 	submitting.Wait()
-	close(ids)
-	racing.Wait()
-	tb.Close(complete)
+	close(c.ids)
+	serving.Wait()
+	c.tb.Close(c.complete)
 
-	if got, want := completed.Load(), issued.Load(); got != want {
+	if got, want := c.completed.Load(), c.issued.Load(); got != want {
 		t.Errorf("%d completions of %d requests", got, want)
 	}
-	if answered.Load() == 0 || answered.Load() == completed.Load() {
-		t.Errorf("no contention: %d of %d were answered", answered.Load(), completed.Load())
+	if c.answered.Load() == 0 || c.answered.Load() == c.completed.Load() {
+		t.Errorf("no contention: %d of %d were answered", c.answered.Load(), c.completed.Load())
 	}
-	if tb.InUse() != 0 || tb.Orphans() != 0 {
-		t.Errorf("%d slots in use and %d orphans after the end", tb.InUse(), tb.Orphans())
+	if c.tb.InUse() != 0 || c.tb.Orphans() != 0 {
+		t.Errorf("%d slots in use and %d orphans after the end", c.tb.InUse(), c.tb.Orphans())
 	}
 }
 

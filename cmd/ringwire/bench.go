@@ -133,6 +133,7 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 	// standard input close.
 	context.AfterFunc(ctx, stop)
 
+	metadata := bench.Describe(cfg, commit, commandLine())
 	targets, servers, err := startServers(ctx, cfg, f.baseline)
 	defer stopServers(servers)
 	if err != nil {
@@ -144,7 +145,7 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 	if result == nil {
 		return err
 	}
-	result.Metadata = bench.Describe(cfg, commit, commandLine())
+	result.Metadata = metadata
 	if f.baseline == bench.Anet {
 		result.Metadata.Baseline = "client " + bench.AnetVersion() + " (multiplex), server v0.3.0"
 	}

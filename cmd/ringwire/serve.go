@@ -82,6 +82,8 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	srv, err := server.New(server.Config{
 		Addr: f.addr, Handler: f.echo.Handler(), Framing: format,
 		Workers: f.workers, Loops: f.loops, MaxConns: f.maxConns,
+		// One connection may keep all workers waiting.
+		MaxInFlight: max(f.workers, server.DefaultMaxInFlight),
 	})
 	if err != nil {
 		return &exitError{exitUsage, err}
@@ -113,17 +115,34 @@ func untilClosed(ctx context.Context, r io.Reader) context.Context {
 	return ctx
 }
 
-// finish shuts the server down and reports what it did.
+// finish shuts the server down and reports what it did. The file has the fields
+// of server.Stats.
 func finish(out io.Writer, srv *server.Server, jsonPath string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	err := srv.Shutdown(ctx)
-	stats, marshalErr := json.MarshalIndent(srv.Stats(), "", "  ")
-	err = errors.Join(err, marshalErr)
-	_, writeErr := fmt.Fprintf(out, "%s\n", stats)
-	err = errors.Join(err, writeErr)
+	stats := srv.Stats()
+	err = errors.Join(err, writeSummary(out, &stats))
 	if jsonPath != "" {
-		err = errors.Join(err, os.WriteFile(jsonPath, append(stats, '\n'), 0o644))
+		data, marshalErr := json.MarshalIndent(stats, "", "  ")
+		err = errors.Join(err, marshalErr, os.WriteFile(jsonPath, append(data, '\n'), 0o644))
 	}
+	return err
+}
+
+// writeSummary prints the counters that tell whether all went well.
+func writeSummary(out io.Writer, s *server.Stats) error {
+	_, err := fmt.Fprintf(out, `connections  %d accepted, %d rejected, %d accept errors
+ended        %d by the peer, %d reset, %d protocol errors, %d of %d for other reasons
+requests     %d, replies %d, unanswered %d, dropped %d
+handler      %d errors, %d panics, %d replies too large
+bytes        %d in by %d reads, %d out by %d writes
+`,
+		s.Accepted, s.Rejected, s.AcceptErrors,
+		s.Closed.Peer, s.Closed.Reset, s.Closed.ProtocolErrors(),
+		s.Closed.Total()-s.Closed.Peer-s.Closed.Reset-s.Closed.ProtocolErrors(), s.Closed.Total(),
+		s.Requests, s.Replies, s.Unanswered, s.Dropped,
+		s.HandlerErrors, s.Panics, s.ReplyTooLarge,
+		s.BytesIn, s.Reads, s.BytesOut, s.Writes)
 	return err
 }

@@ -39,11 +39,28 @@ func impatient(run context.Context, nonce uint64) (context.Context, context.Canc
 // TestCancelAndTimeoutAtRandomPoints gives calls up at every point of their life
 // while the server answers late, out of order, or not at all.
 func TestCancelAndTimeoutAtRandomPoints(t *testing.T) {
-	const readTimeout = 20 * time.Millisecond
 	requests := sized[int64](100_000, 1_000_000)
 	if testing.Short() {
 		requests = 20_000
 	}
+	t.Run("roomy", func(t *testing.T) {
+		// No quarantine fills up, so connections live as long as the broker, and
+		// each reply finds its request, waiting or given up.
+		stats := giveUp(t, requests/2, 1<<16)
+		assert.EqualValues(t, 2, stats.Dials)
+		assert.Zero(t, stats.UnknownReplies)
+	})
+	t.Run("tight", func(t *testing.T) {
+		// Unanswered requests fill the quarantine: connections are replaced.
+		stats := giveUp(t, requests/2, 512)
+		assert.Greater(t, stats.Dials, uint64(2))
+	})
+}
+
+// giveUp is a run with impatient callers. It returns the broker's counts from
+// just before it was closed.
+func giveUp(t *testing.T, requests int64, maxInFlight int) engine.Stats {
+	const readTimeout = 20 * time.Millisecond
 	h := newHarness(t, chaos.Config{Seed: seed(t), Requests: requests, Timeout: productTimeout, Context: impatient})
 	ended := make(chan struct{})
 	handler := func(_ *server.Conn, dst, req []byte) ([]byte, error) {
@@ -65,16 +82,18 @@ func TestCancelAndTimeoutAtRandomPoints(t *testing.T) {
 	r := newRig(t, h,
 		server.Config{Workers: 64, Handler: server.HandlerFunc(handler)},
 		faultnet.Config{},
-		engine.Config{ConnsPerAddr: 2, MaxInFlight: 1024, ReadTimeout: readTimeout},
+		engine.Config{ConnsPerAddr: 2, MaxInFlight: maxInFlight, ReadTimeout: readTimeout},
 	)
 	t.Cleanup(func() { close(ended) })
 	h.Run(context.Background(), r.broker)
 	r.alive()
+	before := r.broker.Stats()
 	report, stats := r.finish()
 	assert.Positive(t, report.Cancelled)
 	assert.Positive(t, report.Timeouts)
 	assert.Positive(t, report.OK)
 	assert.Positive(t, stats.LateReplies)
+	return before
 }
 
 // pause waits for d or until ended is closed.

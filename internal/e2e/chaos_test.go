@@ -22,8 +22,9 @@ var fronts = []struct {
 	workers int
 }{{"loops", 0}, {"workers", 16}}
 
-// bytesPerRequest is the mean size of a request, and of a reply.
-const bytesPerRequest = 730
+// bytesPerRequest is how many bytes a request moves in each direction, on average
+// and with failures counted in.
+const bytesPerRequest = 580
 
 // someContexts gives half of the calls a context that could end but does not.
 func someContexts(run context.Context, nonce uint64) (context.Context, context.CancelFunc) {
@@ -56,17 +57,17 @@ func TestChaosResetsNeverMisdeliver(t *testing.T) {
 			s := seed(t)
 			n, want := requests/int64(len(fronts)), resets/int64(len(fronts))
 			r := newRig(t,
-				newHarness(t, chaos.Config{Seed: s, Requests: n, Timeout: productTimeout, Context: someContexts}),
+				newHarness(t, chaos.Config{Seed: s, Requests: n, Window: 4, Timeout: productTimeout, Context: someContexts}),
 				server.Config{Workers: front.workers},
 				faultnet.Config{
 					Seed: s, SplitRate: 0.05, MergeRate: 0.05, DelayRate: 0.02, DelayMax: time.Millisecond, DropTail: 2000,
 					// Both directions draw, so the mean is a third of the maximum:
-					// this makes about twice as many resets as wanted.
-					ResetAfter: faultnet.Range{Min: 1, Max: 3 * bytesPerRequest * n / want / 2},
+					// this makes a third more resets than wanted.
+					ResetAfter: faultnet.Range{Min: 1, Max: 3 * bytesPerRequest * n / want * 3 / 4},
 				},
 				engine.Config{ConnsPerAddr: 4},
 			)
-			stop := storm(r.proxy, s)
+			stop := storm(r.proxy, s, sized(20, 200))
 			r.h.Run(context.Background(), r.broker)
 			stop()
 			r.alive()
@@ -80,14 +81,14 @@ func TestChaosResetsNeverMisdeliver(t *testing.T) {
 	}
 }
 
-// storm resets all connections at once now and then, so that at times the broker
-// has none. The function it returns ends it.
-func storm(p *faultnet.Proxy, seed uint64) (stop func()) {
+// storm resets all connections at once n times, now and then, so that at times
+// the broker has none. The function it returns ends it.
+func storm(p *faultnet.Proxy, seed uint64, n int) (stop func()) {
 	rng := rand.New(rand.NewPCG(seed, 0xa11))
 	ended := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for {
+		for range n {
 			wait := time.NewTimer(time.Duration(100+rng.IntN(400)) * time.Millisecond)
 			select {
 			case <-wait.C:

@@ -8,11 +8,11 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/ringwire/ringwire/engine"
 	"github.com/ringwire/ringwire/framing"
@@ -28,6 +28,11 @@ type trap struct {
 	serve func(h *chaos.Harness) func(net.Conn)
 	// tune sets what makes the state. release is closed after Close returned.
 	tune func(cfg *engine.Config, release <-chan struct{})
+	// queueFull: calls must meet ErrQueueFull. In every trap some must be open
+	// when the broker is closed.
+	queueFull bool
+	// hungDial: Close cannot wait for the dial and may say so.
+	hungDial bool
 }
 
 // answering is an honest server by hand.
@@ -104,7 +109,7 @@ var traps = []trap{
 	{name: "server stopped reading", tune: func(cfg *engine.Config, _ <-chan struct{}) {
 		cfg.WaitQueue, cfg.DialContext = true, dialTiny
 	}},
-	{name: "queue full", tune: func(cfg *engine.Config, _ <-chan struct{}) {
+	{name: "queue full", queueFull: true, tune: func(cfg *engine.Config, _ <-chan struct{}) {
 		cfg.QueueSize, cfg.DialContext = 8, dialTiny
 	}},
 	{name: "dial hangs until its context ends", serve: mute, tune: func(cfg *engine.Config, _ <-chan struct{}) {
@@ -113,7 +118,7 @@ var traps = []trap{
 			return nil, ctx.Err()
 		}
 	}},
-	{name: "dial hangs and ignores its context", serve: mute, tune: func(cfg *engine.Config, release <-chan struct{}) {
+	{name: "dial hangs and ignores its context", hungDial: true, serve: mute, tune: func(cfg *engine.Config, release <-chan struct{}) {
 		cfg.DialContext = func(_ context.Context, network, addr string) (net.Conn, error) {
 			c, err := net.Dial(network, addr)
 			<-release
@@ -137,10 +142,16 @@ func TestCloseAtAnyMoment(t *testing.T) {
 	// Several at a time: most of a round is waiting.
 	next := make(chan int)
 	var wg sync.WaitGroup
+	caught := make([]atomic.Uint64, len(traps))
 	for range 8 {
 		wg.Go(func() {
 			for round := range next {
-				closeOnce(t, traps[round%len(traps)], s, round)
+				stats := closeOnce(t, traps[round%len(traps)], s, round)
+				n := stats.Failed
+				if traps[round%len(traps)].queueFull {
+					n = stats.QueueFull
+				}
+				caught[round%len(traps)].Add(n)
 			}
 		})
 	}
@@ -149,10 +160,13 @@ func TestCloseAtAnyMoment(t *testing.T) {
 	}
 	close(next)
 	wg.Wait()
+	for i := range traps {
+		assert.Positive(t, caught[i].Load(), "%s: no call met it", traps[i].name)
+	}
 }
 
 // closeOnce is one round. It runs off the test's goroutine.
-func closeOnce(t *testing.T, trap trap, seed uint64, round int) {
+func closeOnce(t *testing.T, trap trap, seed uint64, round int) (stats engine.Stats) {
 	rng := rand.New(rand.NewPCG(seed, uint64(round)))
 	release := make(chan struct{})
 	h, err := chaos.New(chaos.Config{
@@ -164,7 +178,7 @@ func closeOnce(t *testing.T, trap trap, seed uint64, round int) {
 		},
 	})
 	if !assert.NoError(t, err) {
-		return
+		return stats
 	}
 	serve := trap.serve
 	if serve == nil {
@@ -181,7 +195,7 @@ func closeOnce(t *testing.T, trap trap, seed uint64, round int) {
 	}
 	b, err := engine.New(cfg)
 	if !assert.NoError(t, err) {
-		return
+		return stats
 	}
 	run, cancel := context.WithCancel(context.Background())
 	over := make(chan struct{})
@@ -193,7 +207,7 @@ func closeOnce(t *testing.T, trap trap, seed uint64, round int) {
 	<-moment.C
 
 	closing := time.Now()
-	endBroker(t, b, rng.IntN(3), trap.name)
+	endBroker(t, b, rng.IntN(3), trap)
 	took := time.Since(closing)
 	cancel()
 	limit := time.NewTimer(shutdownTimeout + time.Second - took)
@@ -204,27 +218,28 @@ func closeOnce(t *testing.T, trap trap, seed uint64, round int) {
 		stacks := make([]byte, 1<<20)
 		t.Errorf("%s, round %d: calls still open %v after Close\n%s", trap.name, round, time.Since(closing),
 			stacks[:runtime.Stack(stacks, true)])
-		return // the report would wait for them
+		return stats
 	}
 	assert.Less(t, took, shutdownTimeout+time.Second, "%s, round %d: Close", trap.name, round)
 	close(release)
 	ln.close()
 	report := h.Report()
 	assert.NoError(t, report.Err(), "%s, round %d", trap.name, round)
-	st := b.Stats()
-	assert.Equal(t, st.Accepted, st.Replies+st.Failed+st.Timeouts+st.Cancelled, "%s, round %d: %+v", trap.name, round, st)
-	assert.Zero(t, st.InFlight, "%s, round %d", trap.name, round)
+	stats = b.Stats()
+	assert.Equal(t, stats.Accepted, stats.Replies+stats.Failed+stats.Timeouts+stats.Cancelled,
+		"%s, round %d: %+v", trap.name, round, stats)
+	assert.Zero(t, stats.InFlight, "%s, round %d", trap.name, round)
 	_, err = b.Send(context.Background(), nil)
 	assert.ErrorIs(t, err, net.ErrClosed, "%s, round %d", trap.name, round)
+	return stats
 }
 
 // endBroker closes a broker in one of three ways.
-func endBroker(t *testing.T, b *engine.Broker, way int, name string) {
-	hungDial := name == "dial hangs and ignores its context"
+func endBroker(t *testing.T, b *engine.Broker, way int, trap trap) {
 	switch way {
 	case 0:
 		err := b.Close()
-		assert.True(t, err == nil || hungDial, "%s: Close: %v", name, err)
+		assert.True(t, err == nil || trap.hungDial, "%s: Close: %v", trap.name, err)
 	case 1: // several at once
 		var wg sync.WaitGroup
 		for range 4 {
@@ -235,6 +250,6 @@ func endBroker(t *testing.T, b *engine.Broker, way int, name string) {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 		defer cancel()
 		err := b.Shutdown(ctx)
-		assert.True(t, err == nil || hungDial || errors.Is(err, context.DeadlineExceeded), "%s: Shutdown: %v", name, err)
+		assert.True(t, err == nil || trap.hungDial || errors.Is(err, context.DeadlineExceeded), "%s: Shutdown: %v", trap.name, err)
 	}
 }

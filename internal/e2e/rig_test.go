@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"net"
 	"os"
 	"testing"
 	"time"
@@ -53,6 +54,10 @@ func seed(t testing.TB) uint64 {
 // is closed, that no goroutine and no descriptor is left.
 func checkLeaks(t testing.TB) {
 	t.Helper()
+	// The runtime opens its poller's descriptors with the first socket, for good.
+	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		_ = ln.Close()
+	}
 	current := goleak.IgnoreCurrent()
 	before := descriptors(t)
 	t.Cleanup(func() {
@@ -77,6 +82,7 @@ type rig struct {
 	server *server.Server
 	proxy  *faultnet.Proxy
 	broker *engine.Broker
+	extra  int64 // replies to calls that are not the harness's
 }
 
 // newRig starts everything. It sets the addresses that wire the parts to each
@@ -160,15 +166,16 @@ func (r *rig) finish() (chaos.Report, engine.Stats) {
 		t.Log(line)
 	}
 	require.NoError(t, report.Err())
-	checkAccounts(t, report, stats)
+	checkAccounts(t, report, stats, r.extra)
 	return report, stats
 }
 
-func checkAccounts(t testing.TB, report chaos.Report, s engine.Stats) {
+// checkAccounts compares what the callers saw with what the broker counted.
+func checkAccounts(t testing.TB, report chaos.Report, s engine.Stats, extra int64) {
 	t.Helper()
 	assert.Equal(t, report.Requests, report.OK+report.Failed+report.Timeouts+report.Cancelled, "calls")
 	assert.Equal(t, s.Accepted, s.Replies+s.Failed+s.Timeouts+s.Cancelled, "Accepted")
-	assert.EqualValues(t, report.OK, s.Replies, "Replies")
+	assert.EqualValues(t, report.OK+extra, s.Replies, "Replies")
 	assert.Zero(t, s.InFlight, "InFlight")
 	assert.Zero(t, s.Queued, "Queued")
 	assert.Zero(t, s.Conns, "Conns")
@@ -182,6 +189,7 @@ func (r *rig) alive() {
 	for ctx.Err() == nil {
 		if reply, err := r.broker.Send(ctx, nil); err == nil {
 			assert.Empty(r.t, reply)
+			r.extra++
 			return
 		}
 		// A pause, so that a broker without connections can get one.

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
 	"sync/atomic"
 	"time"
@@ -237,8 +238,12 @@ func (c *caller) giveUp(limit int64) {
 	}
 }
 
+// rubbish is no header and no body.
+var rubbish = bytes.Repeat([]byte{0xDB}, 64<<10)
+
+// scribble overwrites b.
 func scribble(b []byte) {
-	for i := range b {
-		b[i] = 0xDB
+	for len(b) > 0 {
+		b = b[copy(b, rubbish):]
 	}
 }

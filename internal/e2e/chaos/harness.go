@@ -67,8 +67,8 @@ type Config struct {
 	// Unwritten reports whether err promises that no byte of the request was
 	// written. Default: no error does.
 	Unwritten func(err error) bool
-	// StopAtViolation ends a run early, as soon as something was found.
-	StopAtViolation bool
+	// StopAtMisdelivery ends a run as soon as a reply has reached the wrong call.
+	StopAtMisdelivery bool
 }
 
 func (c Config) withDefaults() Config {
@@ -204,7 +204,7 @@ func (h *Harness) Run(ctx context.Context, client Client) {
 
 // more takes n requests from the run's budget, or reports that it is over.
 func (h *Harness) more(n int) bool {
-	if h.run.Err() != nil || h.cfg.StopAtViolation && h.tally.violated.Load() {
+	if h.run.Err() != nil || h.cfg.StopAtMisdelivery && h.tally.misdelivered.Load() > 0 {
 		return false
 	}
 	if h.started.Add(int64(n)) > h.cfg.Requests {

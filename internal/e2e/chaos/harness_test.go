@@ -188,9 +188,18 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	assert.Less(t, r.Requests, int64(10_000))
 }
 
-func TestStopAtViolationEndsTheRun(t *testing.T) {
-	r, _ := runFake(t, Config{Requests: 1_000_000, StopAtViolation: true}, at(500, flipBit))
-	assert.EqualValues(t, 1, r.Corrupt)
+func TestStopAtMisdeliveryEndsTheRun(t *testing.T) {
+	r, _ := runFake(t, Config{Requests: 1_000_000, StopAtMisdelivery: true}, func(n int) fault {
+		switch {
+		case n == 100:
+			return flipBit // goes on
+		case n > 500:
+			return emptyReply
+		}
+		return none
+	})
+	assert.Positive(t, r.Misdelivered)
+	assert.Greater(t, r.Requests, int64(400))
 	assert.Less(t, r.Requests, int64(100_000))
 }
 

@@ -33,6 +33,15 @@ func (id identity) String() string {
 	return fmt.Sprintf("client %d caller %d seq %d nonce %#x", id.client, id.caller, id.seq, id.nonce)
 }
 
+// noise is what bodies are cut from, each at a place that depends on its nonce.
+var noise = func() []byte {
+	b := make([]byte, 0, 128<<10)
+	for i := uint64(0); len(b) < cap(b); i++ {
+		b = binary.BigEndian.AppendUint64(b, mix(i))
+	}
+	return b
+}()
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var errMalformed = errors.New("chaos: payload is damaged: magic, size or checksum is wrong")
@@ -49,17 +58,8 @@ func appendPayload(dst []byte, magic uint32, id identity, size int) []byte {
 	be.PutUint32(b[12:], id.seq)
 	be.PutUint64(b[16:], id.nonce)
 	be.PutUint32(b[24:], id.want)
-	word := id.nonce ^ uint64(magic)
 	for body := b[headerSize:]; len(body) > 0; {
-		word = word*6364136223846793005 + 1442695040888963407
-		if len(body) < 8 {
-			for i := range body {
-				body[i] = byte(word >> (56 - 8*i))
-			}
-			break
-		}
-		be.PutUint64(body, word)
-		body = body[8:]
+		body = body[copy(body, noise[uint16(id.nonce):]):]
 	}
 	be.PutUint32(b[28:], checksum(b))
 	return dst

@@ -3,6 +3,7 @@ package chaos
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"sort"
 	"strings"
 	"sync"
@@ -38,7 +39,7 @@ type Report struct {
 	ExecutedUnwritten int64 // reported as not written, seen by the server
 
 	Notes  []string         // the first violations, identities only
-	Causes map[string]int64 // errors by text
+	Causes map[string]int64 // errors by text, without port numbers
 }
 
 // String is a line with the seed and all counts.
@@ -85,7 +86,6 @@ type tally struct {
 	ok, failed, timeouts, cancelled, unwritten    atomic.Int64
 	misdelivered, corrupt, duplicates, lost       atomic.Int64
 	badRequests, executedTwice, executedUnwritten atomic.Int64
-	violated                                      atomic.Bool
 
 	mu     sync.Mutex // guards the fields below; held for no call that blocks
 	notes  []string
@@ -95,7 +95,6 @@ type tally struct {
 // violation counts one and keeps a note of the first few.
 func (t *tally) violation(kind *atomic.Int64, format string, args ...any) {
 	kind.Add(1)
-	t.violated.Store(true)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.notes) < maxNotes {
@@ -103,8 +102,11 @@ func (t *tally) violation(kind *atomic.Int64, format string, args ...any) {
 	}
 }
 
+// numbers are ports, most likely: they tell one error from another of its kind.
+var numbers = regexp.MustCompile(`\d{4,}`)
+
 func (t *tally) cause(err error) {
-	text := err.Error()
+	text := numbers.ReplaceAllString(err.Error(), "#")
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.causes == nil {

@@ -2,9 +2,11 @@ package bench
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -19,16 +21,20 @@ type Metadata struct {
 	CPU        string    `json:"cpu,omitempty"`
 	Cores      int       `json:"cores"`
 	GOMAXPROCS int       `json:"gomaxprocs"`
-	Commit     string    `json:"commit,omitempty"`
-	Command    []string  `json:"command"`
-	Baseline   string    `json:"baseline,omitempty"`
+	// Load is the one-minute load average before the run, where /proc tells it:
+	// how many other threads wanted a processor.
+	Load     *float64 `json:"load_average,omitempty"`
+	Commit   string   `json:"commit,omitempty"`
+	Command  []string `json:"command"`
+	Baseline string   `json:"baseline,omitempty"`
 
 	Slice  string `json:"slice"`
 	Rounds int    `json:"rounds"` // asked for; a partial result has fewer
 }
 
-// Describe fills the metadata with what the machine and the build say. commit
-// may be empty: then the revision stamped into the binary is used, if any.
+// Describe fills the metadata with what the machine and the build say. It is
+// called before the run, whose own load is not to be counted. commit may be
+// empty: then the revision stamped into the binary is used, if any.
 func Describe(cfg Config, commit string, command []string) Metadata {
 	if commit == "" {
 		commit = Revision()
@@ -42,6 +48,7 @@ func Describe(cfg Config, commit string, command []string) Metadata {
 		CPU:        cpuModel(),
 		Cores:      runtime.NumCPU(),
 		GOMAXPROCS: runtime.GOMAXPROCS(0),
+		Load:       loadAverage(),
 		Commit:     commit,
 		Command:    command,
 		Slice:      cfg.Slice.String(),
@@ -83,6 +90,27 @@ func AnetVersion() string {
 		}
 	}
 	return ""
+}
+
+// busyPart of the processors in use by others is where results begin to suffer.
+const busyPart = 0.25
+
+// busyNote warns of a machine that had other things to do; "" when it had not.
+func (m *Metadata) busyNote() string {
+	if m.Load == nil || *m.Load < busyPart*float64(m.Cores) {
+		return ""
+	}
+	return fmt.Sprintf("The machine was busy before the run: load average %.1f.", *m.Load)
+}
+
+// loadAverage over the last minute; nil when it cannot be read.
+func loadAverage() *float64 {
+	first, _, _ := strings.Cut(firstLine("/proc/loadavg"), " ")
+	load, err := strconv.ParseFloat(first, 64)
+	if err != nil {
+		return nil
+	}
+	return &load
 }
 
 // firstLine of a file; "" when it cannot be read.

@@ -125,6 +125,7 @@ func sample() *Result {
 	}
 	r := summarize(small(Blocking), cells, false)
 	r.Metadata = Describe(small(Blocking), "abc123", []string{"ringwire", "bench", "--threshold", "ratio>=5 & \"x\""})
+	r.Metadata.Load = nil
 	r.Metadata.Baseline = "client v1.0.0, server v0.3.0"
 	return r
 }
@@ -148,6 +149,20 @@ func TestTableHasARowPerCellAndSaysHow(t *testing.T) {
 	assert.Contains(t, b.String(), "PARTIAL")
 	assert.Contains(t, b.String(), "\x1b[1m")
 	assert.Equal(t, "-", strings.Fields(strings.Split(b.String(), "\n")[1])[7], "too few latencies for a 99.9th percentile")
+}
+
+func TestABusyMachineIsMentioned(t *testing.T) {
+	idle, busy := 0.49, 3.0
+	r := sample()
+	r.Metadata.Cores = 2
+	for load, want := range map[*float64]bool{nil: false, &idle: false, &busy: true} {
+		r.Metadata.Load = load
+		var table, picture bytes.Buffer
+		require.NoError(t, r.WriteTable(&table, false))
+		require.NoError(t, r.WriteSVG(&picture))
+		assert.Equal(t, want, strings.Contains(table.String(), "busy before the run: load average 3.0"))
+		assert.Equal(t, want, strings.Contains(picture.String(), "busy before the run: load average 3.0"))
+	}
 }
 
 func TestSVGIsWellFormedAndSaysWhereItComesFrom(t *testing.T) {

@@ -199,17 +199,24 @@ func TestOrderHasEveryCellOnceAndChanges(t *testing.T) {
 	}
 }
 
-func TestOrderKeepsPairsTogetherInBothSequences(t *testing.T) {
-	cells := makeCells(small(Blocking), []Target{
+func TestOrderPutsEachOfAPairFirstInHalfTheRounds(t *testing.T) {
+	cfg := small(Blocking)
+	cfg.Callers = []int{1, 2, 3, 4, 5}
+	cells := makeCells(cfg, []Target{
 		fakeTarget(Ringwire, APIs(), echoing, nil), fakeTarget(Anet, APIs(), echoing, nil)})
-	ringwireFirst := map[bool]bool{}
-	for round := range 4 {
-		sequence := order(cells, round)
-		ours := slices.IndexFunc(sequence, func(c *cell) bool { return c.callers == 4 && c.target.Name == Ringwire })
-		theirs := slices.IndexFunc(sequence, func(c *cell) bool { return c.callers == 4 && c.target.Name == Anet })
-		ringwireFirst[ours < theirs] = true
+	place := func(sequence []*cell, name string, callers int) int {
+		return slices.IndexFunc(sequence, func(c *cell) bool { return c.callers == callers && c.target.Name == name })
 	}
-	assert.Len(t, ringwireFirst, 2, "each of a pair comes first in some round")
+	for _, callers := range cfg.Callers {
+		first := 0
+		for round := range 10 {
+			sequence := order(cells, round)
+			if place(sequence, Ringwire, callers) < place(sequence, Anet, callers) {
+				first++
+			}
+		}
+		assert.InDelta(t, 5, first, 1, "%d callers", callers)
+	}
 }
 
 func TestSamplingKeepsWithinItsBound(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 
 // Geometry of the picture, in pixels.
 const (
-	svgWidth     = 1090
+	svgWidth     = 1115
 	svgHeight    = 500
 	panelTop     = 96
 	panelHeight  = 290
@@ -107,7 +107,7 @@ func (r *Result) drawTitle(b *strings.Builder) {
 func (r *Result) drawNotes(b *strings.Builder) {
 	m := &r.Metadata
 	y := svgHeight - 56
-	lines := []string{m.Machine(), "$ " + shellLine(m.Command)}
+	lines := []string{m.Machine() + " " + m.busyNote(), "$ " + shellLine(m.Command)}
 	date := m.Time.Format("2006-01-02 15:04 MST")
 	if m.Baseline != "" {
 		date += "; anet: " + m.Baseline

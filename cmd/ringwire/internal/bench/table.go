@@ -137,6 +137,9 @@ func (r *Result) notes() []string {
 	notes = append(notes, fmt.Sprintf("%s%s of %s slices; client and server in separate processes on this machine, loopback TCP.",
 		load, count(m.Rounds, "round"), m.Slice))
 	notes = append(notes, m.Machine())
+	if busy := m.busyNote(); busy != "" {
+		notes = append(notes, busy)
+	}
 	if m.Baseline != "" {
 		notes = append(notes, "anet: "+m.Baseline+".")
 	}

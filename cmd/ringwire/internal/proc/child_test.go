@@ -23,6 +23,9 @@ import (
 // says which one.
 const roleVariable = "PROC_TEST_ROLE"
 
+// reportVariable is where a mute process connects to.
+const reportVariable = "PROC_TEST_REPORT"
+
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleVariable) {
 	case "":
@@ -35,8 +38,18 @@ func TestMain(m *testing.M) {
 		_, _ = fmt.Fprintln(os.Stderr, "no such port")
 		os.Exit(3)
 	case "mute":
-		_, _ = io.Copy(io.Discard, os.Stdin)
+		beMute()
 	}
+}
+
+// beMute never says where it listens. It holds a connection to the test instead.
+func beMute() {
+	c, err := net.Dial("tcp", os.Getenv(reportVariable))
+	if err != nil {
+		panic(err)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	_ = c.Close()
 }
 
 // beServer accepts connections until its standard input closes.
@@ -96,6 +109,7 @@ func TestStartReturnsWhereTheChildListensAndStopEndsIt(t *testing.T) {
 	child.Stop()
 	requireEnded(t, c)
 	<-child.Exited()
+	assert.True(t, child.cmd.ProcessState.Success(), "it ended by itself when its standard input closed")
 	child.Stop()
 }
 
@@ -111,12 +125,28 @@ func TestStartFailsWithoutAProgram(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-func TestStartEndsWithItsContext(t *testing.T) {
+func TestStartEndsWithItsContextAndLeavesNothingRunning(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }()
 	t.Setenv(roleVariable, "mute")
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	t.Setenv(reportVariable, listener.Addr().String())
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	_, err := Start(ctx, os.Args[0])
-	require.ErrorIs(t, err, context.DeadlineExceeded)
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		c, err := listener.Accept()
+		if err == nil {
+			accepted <- c
+		}
+		cancel()
+	}()
+	_, err = Start(ctx, os.Args[0])
+	require.ErrorIs(t, err, context.Canceled)
+	c := <-accepted
+	defer func() { _ = c.Close() }()
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
+	requireEnded(t, c)
 }
 
 func TestChildEndsWhenItsParentIsKilled(t *testing.T) {

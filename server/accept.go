@@ -1,0 +1,104 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// A failed accept is repeated after backoffMin, and after twice as long each time,
+// up to backoffMax.
+const (
+	backoffMin = 5 * time.Millisecond
+	backoffMax = time.Second
+)
+
+// keepAliveProbes is how many probes go unanswered before TCP gives up.
+const keepAliveProbes = 3
+
+// acceptAll accepts until the listener or the server is closed. No other error
+// ends it: when descriptors run out the connections there are live on, and
+// accepting goes on when there is room again.
+func (s *Server) acceptAll(ln net.Listener) {
+	defer s.accepting.Done()
+	setRole("accept")
+	var pause time.Duration
+	for {
+		nc, err := ln.Accept()
+		if err == nil {
+			err = s.admit(nc)
+		}
+		switch {
+		case s.isClosing():
+			return
+		case err == nil:
+			pause = 0
+			continue
+		}
+		s.failures.acceptErrors.Add(1)
+		s.log(logAccept, slog.LevelWarn, "cannot accept", slog.String("error", err.Error()))
+		if errors.Is(err, net.ErrClosed) {
+			return // somebody else closed the listener
+		}
+		pause = min(max(2*pause, backoffMin), backoffMax)
+		select {
+		case <-s.closing:
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// admit hands an accepted connection to an event loop, or closes it. An error
+// means that the next one will hardly fare better now.
+func (s *Server) admit(nc net.Conn) error {
+	if limit := s.cfg.MaxConns; s.open.Add(1) > int64(limit) && limit >= 0 {
+		s.open.Add(-1)
+		s.failures.rejected.Add(1)
+		s.log(logRejected, slog.LevelWarn, "too many connections", slog.Int("limit", limit))
+		_ = nc.Close()
+		return nil
+	}
+	c := &Conn{srv: s, id: s.lastID.Add(1), local: ownAddr(nc.LocalAddr()), remote: ownAddr(nc.RemoteAddr())}
+	err := s.tune(nc)
+	if err == nil {
+		err = s.front.enroll(nc, c)
+	}
+	if err == nil {
+		s.failures.accepted.Add(1)
+		return nil
+	}
+	s.open.Add(-1)
+	_ = nc.Close()
+	if exhausted(err) {
+		return err
+	}
+	// This one's own fault: it may have been reset already.
+	s.failures.acceptErrors.Add(1)
+	s.log(logEnroll, slog.LevelWarn, "cannot take over a connection", slog.String("error", err.Error()))
+	return nil
+}
+
+// tune sets the options of a connection.
+func (s *Server) tune(nc net.Conn) error {
+	switch tc := nc.(type) {
+	case *net.UnixConn:
+		return nil
+	case *net.TCPConn:
+		if err := tc.SetKeepAliveConfig(net.KeepAliveConfig{
+			Enable:   s.cfg.KeepAlive > 0,
+			Idle:     s.cfg.KeepAlive,
+			Interval: max(s.cfg.KeepAlive/keepAliveProbes, time.Second),
+			Count:    keepAliveProbes,
+		}); err != nil {
+			return err
+		}
+		if s.cfg.WriteTimeout > 0 {
+			return setUserTimeout(tc, s.cfg.WriteTimeout)
+		}
+		return nil
+	}
+	return fmt.Errorf("a %T has no descriptor to watch; use a TCP or unix listener", nc)
+}

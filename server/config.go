@@ -1,0 +1,226 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/ringwire/ringwire/framing"
+)
+
+// The defaults of Config. Sizes are bytes.
+const (
+	DefaultQueueSize       = 10_000
+	DefaultMaxInFlight     = 256
+	DefaultMaxUnsent       = 1 << 20
+	DefaultMaxUnparsed     = 16 << 20
+	DefaultMaxHeld         = 256 << 20
+	DefaultFrameTimeout    = 5 * time.Second
+	DefaultWriteTimeout    = 10 * time.Second
+	DefaultShutdownTimeout = 5 * time.Second
+	DefaultKeepAlive       = 15 * time.Second
+)
+
+// MaxTimeout is the longest timeout a Config takes; use a negative value for none.
+const MaxTimeout = 24 * time.Hour
+
+// spareDescriptors is how many of the process's descriptors the default of
+// MaxConns leaves for everything that is not a connection.
+const spareDescriptors = 64
+
+// Config says how a Server works. The zero value of every field is its documented
+// default; a negative value switches the feature off where that is possible. New
+// copies the Config.
+type Config struct {
+	// Addr is where Start listens: "host:port", "tcp://host:port" or
+	// "unix:///path". Serve does not use it.
+	Addr string
+
+	// Handler answers the requests. Required.
+	Handler Handler
+
+	// ErrorReply makes the reply to a request that failed: the handler returned
+	// an error other than ErrNoReply, it panicked (err is then a *PanicError), or
+	// its reply does not fit a frame (err wraps framing.ErrMaxLenExceeded). It
+	// has the contract of Handler, except that nil sends nothing. If its reply
+	// does not fit either, or if it panics, nothing is sent. Default: nothing is
+	// sent, and the client's timeout has to tell it.
+	ErrorReply func(c *Conn, dst, req []byte, err error) []byte
+
+	// Framing is the wire format. The zero value is the anet frame. It must be
+	// the clients'.
+	Framing framing.Format
+
+	// Workers is how many handlers may run at once. Default 0 (or negative):
+	// handlers run on the event loops, which is fastest and right for handlers
+	// that never block. With Workers each request is copied and answered by one
+	// of so many goroutines, so replies of one connection come in any order.
+	// At most 65,536.
+	Workers int
+
+	// QueueSize bounds the requests that wait for a worker, over all connections.
+	// Default 10,000. A connection whose next request finds it full waits.
+	QueueSize int
+
+	// MaxInFlight bounds the requests of one connection that wait for a worker,
+	// run, or whose reply waits to be written. Default 256. It counts only with
+	// Workers.
+	MaxInFlight int
+
+	// Loops is the number of event loops. Default: a quarter of GOMAXPROCS, at
+	// least 1, because clients need processors as well, a second loop on two
+	// processors has been measured to cost a quarter to two thirds of the
+	// throughput, and fewer loops make larger batches. At most 256.
+	Loops int
+
+	// MaxConns bounds the open connections; one more is closed right after it was
+	// accepted. Default: the process's limit of descriptors less 64. Negative: no
+	// limit but the system's.
+	MaxConns int
+
+	// MaxUnsent bounds the bytes of replies that one connection has not taken.
+	// From there on its requests are not parsed until it has read. The bound can
+	// be exceeded by 256 KiB and one reply. Default 1 MiB, at least 4 KiB.
+	MaxUnsent int
+
+	// MaxUnparsed bounds the bytes of requests that one connection has sent while
+	// they could not be parsed, because of MaxUnsent, MaxInFlight or QueueSize.
+	// Beyond it the connection is closed: an event loop cannot stop reading a
+	// single connection. Default 16 MiB, or the largest frame if that is more.
+	MaxUnparsed int
+
+	// MaxHeld bounds the sum of unsent and unparsed bytes of all connections.
+	// Beyond it, a connection that has more than 256 KiB and grows is closed at
+	// once, and the largest ones are within a tenth of a second. With Workers,
+	// the requests and replies in their hands are bounded by as much again: no
+	// more are dispatched beyond it. Default 256 MiB. Negative: no bound.
+	MaxHeld int64
+
+	// FrameTimeout bounds the time between the first byte of a frame and its
+	// last. Default 5 s, negative: none. It does not bound the silence between
+	// frames, so pooled connections may idle.
+	FrameTimeout time.Duration
+
+	// WriteTimeout closes a connection that has unsent bytes and takes none of
+	// them for so long. On Linux it also is the TCP user timeout. Default 10 s,
+	// negative: none.
+	WriteTimeout time.Duration
+
+	// IdleTimeout closes a connection that sends nothing for so long, unless a
+	// request of it is being worked on. Default: none.
+	IdleTimeout time.Duration
+
+	// ShutdownTimeout bounds Shutdown; Close takes at most a second longer.
+	// Default 5 s, negative: Shutdown is bounded by its context alone, and Close
+	// by the handlers.
+	ShutdownTimeout time.Duration
+
+	// KeepAlive is the idle time after which TCP probes a connection. Three
+	// probes a third of it apart without an answer end the connection. Default
+	// 15 s, negative: off.
+	KeepAlive time.Duration
+
+	// Logger receives events, never payload; each kind at most once a second.
+	// Default: none.
+	Logger *slog.Logger
+}
+
+// withDefaults returns a copy with every zero value replaced.
+func (c Config) withDefaults() Config {
+	c.Framing = c.Framing.WithDefaults()
+	setDefault(&c.QueueSize, DefaultQueueSize)
+	setDefault(&c.MaxInFlight, DefaultMaxInFlight)
+	setDefault(&c.Loops, max(1, runtime.GOMAXPROCS(0)/4))
+	setDefault(&c.MaxUnsent, DefaultMaxUnsent)
+	setDefault(&c.MaxUnparsed, max(DefaultMaxUnparsed, maxFrameSize(c.Framing)))
+	setDefault(&c.MaxHeld, DefaultMaxHeld)
+	setDefault(&c.FrameTimeout, DefaultFrameTimeout)
+	setDefault(&c.WriteTimeout, DefaultWriteTimeout)
+	setDefault(&c.ShutdownTimeout, DefaultShutdownTimeout)
+	setDefault(&c.KeepAlive, DefaultKeepAlive)
+	c.Workers = max(c.Workers, 0)
+	if c.MaxConns == 0 {
+		c.MaxConns = -1
+		if limit, ok := descriptorLimit(); ok {
+			c.MaxConns = int(max(1, min(limit, math.MaxInt32)-spareDescriptors))
+		}
+	}
+	if c.MaxHeld < 0 {
+		c.MaxHeld = math.MaxInt64
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func setDefault[T ~int | ~int64](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// maxFrameSize returns the size in bytes of the largest frame, header included.
+func maxFrameSize(f framing.Format) int { return f.HeaderSize() + f.MaxPayload() }
+
+// validate reports the first field that makes no sense, with its range. It runs
+// after withDefaults.
+func (c *Config) validate() error {
+	if c.Handler == nil {
+		return errors.New("server: Config.Handler is nil; it is what answers the requests")
+	}
+	if c.Addr != "" {
+		if _, _, err := splitAddr(c.Addr); err != nil {
+			return err
+		}
+	}
+	if err := c.Framing.Validate(); err != nil {
+		return fmt.Errorf("server: Config.Framing: %w", err)
+	}
+	ranges := []struct {
+		field           string
+		value, min, max int64
+	}{
+		{"Workers", int64(c.Workers), 0, 1 << 16},
+		{"QueueSize", int64(c.QueueSize), 1, 1 << 20},
+		{"MaxInFlight", int64(c.MaxInFlight), 1, 1 << 16},
+		{"Loops", int64(c.Loops), 1, 256},
+		{"MaxUnsent", int64(c.MaxUnsent), 4 << 10, 1 << 30},
+		{"MaxUnparsed", int64(c.MaxUnparsed), int64(maxFrameSize(c.Framing)), 1<<30 + 8},
+		{"FrameTimeout", int64(c.FrameTimeout), math.MinInt64, int64(MaxTimeout)},
+		{"WriteTimeout", int64(c.WriteTimeout), math.MinInt64, int64(MaxTimeout)},
+		{"IdleTimeout", int64(c.IdleTimeout), math.MinInt64, int64(MaxTimeout)},
+		{"ShutdownTimeout", int64(c.ShutdownTimeout), math.MinInt64, int64(MaxTimeout)},
+		{"KeepAlive", int64(c.KeepAlive), math.MinInt64, int64(MaxTimeout)},
+	}
+	for _, r := range ranges {
+		switch {
+		case r.value > r.max && r.min == math.MinInt64:
+			return fmt.Errorf("server: Config.%s is %v; it must be at most %v, or negative for none",
+				r.field, time.Duration(r.value), MaxTimeout)
+		case r.value < r.min || r.value > r.max:
+			return fmt.Errorf("server: Config.%s is %d; it must lie in %d to %d", r.field, r.value, r.min, r.max)
+		}
+	}
+	return nil
+}
+
+// splitAddr returns the network and the address to listen on.
+func splitAddr(addr string) (network, target string, err error) {
+	if path, ok := strings.CutPrefix(addr, "unix://"); ok {
+		if path == "" {
+			return "", "", fmt.Errorf("server: Config.Addr %q has no path; write unix:///path/to/socket", addr)
+		}
+		return "unix", path, nil
+	}
+	target = strings.TrimPrefix(addr, "tcp://")
+	if _, _, err := net.SplitHostPort(target); err != nil {
+		return "", "", fmt.Errorf("server: Config.Addr %q: %w; write host:port or unix:///path", addr, err)
+	}
+	return "tcp", target, nil
+}

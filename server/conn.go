@@ -1,0 +1,266 @@
+package server
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ringwire/ringwire/internal/staging"
+	"github.com/ringwire/ringwire/ring"
+)
+
+// Conn is one client's connection, as a handler sees it. Its methods may be called
+// by anybody at any time, after the connection's end too.
+//
+// Invariants. One goroutine, the connection's event loop, reads, parses and
+// writes; it owns the fields of the group "loop". Nothing is written after the
+// first failed write or after the end. Whoever is not the loop only changes the
+// atomics and then wakes it. A frame's bytes are in the read buffer, in staged or
+// in a job, never in two of them.
+type Conn struct {
+	srv           *Server
+	id            uint64
+	local, remote net.Addr
+	value         atomic.Pointer[any]
+
+	// Set once by the loop before anybody else knows the connection.
+	link link
+	loop *loop
+
+	// The loop's.
+	staged    *staging.Buffer // bytes that could not be parsed yet; nil if none
+	head      int             // staged.B[:head] is done with
+	unsent    int             // bytes given to link that the peer has not taken
+	handed    uint64          // bytes ever given to link
+	taken     uint64          // handed - unsent when progress was last looked for
+	progress  int64           // clock when taken last grew
+	ring      *ring.MPSC[*job]
+	inflight  int           // jobs dispatched and not collected
+	block     block         // why parsing stopped, for this turn
+	spoke     bool          // a whole frame has arrived
+	lingering bool          // our direction is shut down; input is discarded
+	broken    bool          // a write failed, or the connection ended: write no more
+	doomed    bool          // to be closed at the end of this turn
+	resume    *time.Timer   // wakes a blocked connection
+	delay     time.Duration // of resume
+	slot      int           // index in the registry; guarded by its mutex
+
+	// The loop writes, the sweep and the drain read.
+	lastRead   atomic.Int64  // clock of the last read
+	frameSince atomic.Int64  // clock when the incomplete frame began; 0 if none
+	held       atomic.Int64  // bytes staged and unsent
+	watch      atomic.Uint32 // watch bits
+
+	// Anybody writes.
+	stop    atomic.Uint32 // stopNone, then perhaps stopWhenQuiet, then perhaps stopNow
+	why     atomic.Uint32 // reason; the first one stays
+	cutAt   atomic.Int64  // clock at which the sweep closes it; 0 never
+	woken   atomic.Bool   // a wake is on its way to the loop
+	cutting atomic.Bool   // a close is on its way to the loop
+	ended   atomic.Bool   // set by the loop at the end, before it empties the ring
+	reapMu  sync.Mutex    // after ended: who holds it is the ring's consumer
+}
+
+// link is what a connection needs of its front.
+type link interface {
+	// write takes all of p, buffering what the peer does not take now. After an
+	// error the connection has ended. Loop only.
+	write(p []byte) error
+	// buffered returns how many bytes write has buffered. Loop only.
+	buffered() int
+	// closeWrite shuts down our direction. Loop only, never after the end.
+	closeWrite()
+	// wake makes the loop call serve, close makes it end the connection. Both are
+	// safe for anybody, but only inside the server's gate.
+	wake()
+	close()
+}
+
+// Watch bits: what the sweep has to know of a connection.
+const (
+	watchUnsent = 1 << iota // unsent > 0: look for progress
+	watchBusy               // requests of it are being worked on
+	watchRing               // it owns a ring
+	watchPaused             // it has bytes that could not be parsed
+)
+
+// The steps towards the end of a connection that ends without a fault.
+const (
+	stopNone      = iota
+	stopWhenQuiet // parse on until nothing comes any more
+	stopNow       // parse no more; what is being worked on is still answered
+)
+
+// block says what keeps requests from being parsed.
+type block uint8
+
+const (
+	blockNone   block = iota
+	blockUnsent       // MaxUnsent
+	blockWork         // MaxInFlight, QueueSize or MaxHeld
+)
+
+// ID returns a number that no other connection of this server has.
+func (c *Conn) ID() uint64 { return c.id }
+
+// RemoteAddr returns the client's address. Do not change it.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// LocalAddr returns the address the client connected to. Do not change it.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// Value returns what SetValue stored last, or nil.
+func (c *Conn) Value() any {
+	if v := c.value.Load(); v != nil {
+		return *v
+	}
+	return nil
+}
+
+// SetValue attaches a value of the application to the connection.
+func (c *Conn) SetValue(v any) { c.value.Store(&v) }
+
+// Close ends the connection in order: no further request of it is handled, the
+// handlers that run for it return, their replies are written, then it is closed.
+// Close does not wait for that. If it takes longer than Config.ShutdownTimeout the
+// connection is cut. The error is always nil.
+func (c *Conn) Close() error {
+	c.finish(stopNow, reasonHandler)
+	return nil
+}
+
+// finish asks the loop to end the connection in order.
+func (c *Conn) finish(how uint32, why reason) {
+	for {
+		now := c.stop.Load()
+		if now >= how {
+			return
+		}
+		if c.stop.CompareAndSwap(now, how) {
+			break
+		}
+	}
+	if how == stopNow {
+		c.blame(why)
+		if limit := c.srv.cfg.ShutdownTimeout; limit > 0 {
+			c.cutAt.CompareAndSwap(0, c.srv.clock.Load()+limit.Milliseconds()+1)
+		}
+	}
+	c.srv.wake(c)
+}
+
+// blame records why the connection ends, unless that is known already.
+func (c *Conn) blame(why reason) {
+	c.why.CompareAndSwap(uint32(reasonNone), uint32(why))
+}
+
+// begin makes the connection known. It runs on the loop.
+func (c *Conn) begin(l link, on *loop) {
+	c.link, c.loop = l, on
+	now := c.srv.clock.Load()
+	c.lastRead.Store(now)
+	c.progress = now
+	c.srv.conns.add(c)
+}
+
+// end releases what the connection holds. It runs on the loop, once, when
+// nothing can be written any more; cause is the front's, nil if we closed it.
+func (c *Conn) end(cause error) {
+	s := c.srv
+	c.broken = true
+	c.blame(endReason(cause, c.staged != nil && c.watch.Load()&watchPaused == 0))
+	s.conns.remove(c)
+	if c.resume != nil {
+		c.resume.Stop()
+	}
+	if c.staged != nil {
+		c.unstage()
+	}
+	s.held.Add(-c.held.Swap(0))
+	c.ended.Store(true)
+	c.reap(c.ring)
+	s.closed(c, reason(c.why.Load()))
+}
+
+// serve is one turn of the connection on its loop: it was woken, or in has been
+// read. Replies of workers are collected, frames parsed and answered, and
+// everything goes out in one write. in is not kept. False means: close.
+func (c *Conn) serve(in []byte) bool {
+	// Before anything is looked at: who leaves something to do after this store
+	// wakes the loop again, what was left before it is seen by this turn.
+	if c.woken.Load() {
+		c.woken.Store(false)
+	}
+	l := c.loop
+	l.begin(in, c.srv.clock.Load())
+	if len(in) > 0 {
+		l.event.Reads++
+		l.event.BytesIn += uint64(len(in))
+		if c.lastRead.Load() != l.now {
+			c.lastRead.Store(l.now)
+		}
+	}
+	if !c.lingering {
+		c.unblock()
+		c.collect()
+		for c.open() && !c.parse() {
+			c.afterPanic()
+		}
+		c.stageRest()
+		c.flush()
+		c.settle()
+	}
+	l.end()
+	return !c.broken && !c.doomed
+}
+
+// open reports whether frames may be parsed now. It is asked before each, so the
+// ordinary answer is cheap; the output is flushed here when it has grown large.
+func (c *Conn) open() bool {
+	if c.block != blockNone || c.broken || c.doomed || c.stop.Load() == stopNow {
+		return false
+	}
+	if len(c.loop.out) < c.srv.flushAt {
+		return true
+	}
+	c.flush()
+	return !c.broken && !c.full()
+}
+
+// fail ends the connection as soon as the replies made so far are written.
+func (c *Conn) fail(why reason) {
+	c.doomed = true
+	c.blame(why)
+}
+
+// flush writes what has gathered in the loop's output.
+func (c *Conn) flush() {
+	l := c.loop
+	n := len(l.out)
+	if n == 0 || c.broken {
+		l.out = l.out[:0]
+		return
+	}
+	l.event.Writes++
+	l.event.BytesOut += uint64(n)
+	c.handed += uint64(n)
+	l.publish()
+	err := c.link.write(l.out)
+	l.out = l.out[:0]
+	if err != nil {
+		c.broken = true
+		return
+	}
+	c.unsent = c.link.buffered()
+}
+
+// full reports whether the peer has left MaxUnsent of replies unread, and blocks
+// the connection for this turn if so.
+func (c *Conn) full() bool {
+	if c.unsent < c.srv.cfg.MaxUnsent {
+		return false
+	}
+	c.block = blockUnsent
+	return true
+}

@@ -1,0 +1,239 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+const (
+	// drainEvery is the resolution of a shutdown, and of the clock meanwhile.
+	drainEvery = 10 * time.Millisecond
+	// quietTime is how long a connection must have sent nothing, and have nothing
+	// under way, to be closed by a shutdown that is in no hurry.
+	quietTime = 50 * time.Millisecond
+	// lingerTime is how long the peer has to close after we have shut down our
+	// direction. Closing at once while its bytes arrive would reset the
+	// connection and could take replies away that it has not read.
+	lingerTime = 250 * time.Millisecond
+	// cutTime is what remains of a shutdown's time when it stops parsing.
+	cutTime = 2 * lingerTime
+	// closeGrace is how much longer than ShutdownTimeout Close may take.
+	closeGrace = time.Second
+)
+
+// Shutdown stops in order: it stops accepting, lets every connection finish and
+// closes it. A connection is finished when it has sent nothing for 50 ms, its
+// handlers have returned and its replies are written. One that goes on sending is
+// served until half a second before the time is up; then its requests are no
+// longer read, and it is closed behind the last reply.
+//
+// The time is up when ctx ends or Config.ShutdownTimeout has passed. What has not
+// finished by then is cut, and the error says so: it wraps ctx's error or
+// context.DeadlineExceeded, or ErrHandlersRunning if handlers did not return
+// within another second. It is nil if there was nothing to stop or all of it has
+// stopped. Shutdown may be called again and together with Close.
+func (s *Server) Shutdown(ctx context.Context) error {
+	limit := s.cfg.ShutdownTimeout
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	s.beginStop(ctx, true)
+	select {
+	case <-s.stopped:
+		return s.result
+	case <-ctx.Done():
+	}
+	s.noDrain()
+	err := s.await(closeGrace)
+	if cut, ok := err.(*cutError); ok {
+		return &cutError{cut.conns, ctx.Err()}
+	}
+	return err
+}
+
+// Close stops at once: it stops accepting and cuts every connection. Handlers
+// cannot be stopped; Close waits for those that run, for ShutdownTimeout and a
+// second at most, and then returns an error that wraps ErrHandlersRunning. On a
+// server that has stopped, or never started, it does nothing and returns nil.
+func (s *Server) Close() error {
+	s.noDrain()
+	s.beginStop(context.Background(), false)
+	wait := time.Duration(-1)
+	if s.cfg.ShutdownTimeout > 0 {
+		wait = s.cfg.ShutdownTimeout + closeGrace
+	}
+	if err := s.await(wait); isStuck(err) {
+		return err
+	}
+	return nil
+}
+
+func (s *Server) noDrain() { s.hurried.Do(func() { close(s.hurry) }) }
+
+// await waits for the end of the stop; a negative time has no end.
+func (s *Server) await(limit time.Duration) error {
+	var timeUp <-chan time.Time
+	if limit >= 0 {
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		timeUp = timer.C
+	}
+	select {
+	case <-s.stopped:
+		return s.result
+	case <-timeUp:
+		return &stuckError{running: s.running(), waited: limit}
+	}
+}
+
+// cutError is returned by a shutdown that had to cut connections.
+type cutError struct {
+	conns int
+	cause error
+}
+
+func (e *cutError) Error() string {
+	return fmt.Sprintf("server: connections were cut before they had finished: %d: %v", e.conns, e.cause)
+}
+
+func (e *cutError) Unwrap() error { return e.cause }
+
+// stuckError is returned while a stop is held up.
+type stuckError struct {
+	running int
+	waited  time.Duration
+}
+
+func (e *stuckError) Error() string {
+	return fmt.Sprintf("server: %d %v after %v; they end with the process or when they return",
+		e.running, ErrHandlersRunning, e.waited)
+}
+
+func (e *stuckError) Unwrap() error { return ErrHandlersRunning }
+
+func isStuck(err error) bool { _, ok := err.(*stuckError); return ok }
+
+// running counts the handlers that hold up a stop. A loop that is not inside a
+// handler has let go of its connections by then.
+func (s *Server) running() int {
+	n := 0
+	if _, w := s.parts(); w != nil {
+		n = int(w.busy.Load())
+	}
+	loops := make(map[*loop]bool)
+	s.conns.scan(func(c *Conn) { loops[c.loop] = true })
+	return n + len(loops)
+}
+
+// beginStop closes the listeners and starts the stop, unless that has been done.
+// An orderly stop drains until ctx is near its end.
+func (s *Server) beginStop(ctx context.Context, orderly bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isClosing() {
+		return
+	}
+	close(s.closing)
+	if s.front == nil {
+		close(s.stopped)
+		return
+	}
+	for _, ln := range s.listeners {
+		_ = ln.Close() // it accepts no more, whatever it says
+	}
+	deadline, ok := ctx.Deadline()
+	go s.finishAll(orderly, deadline, ok)
+}
+
+// finishAll is the whole stop after the listeners' end, in an order in which each
+// step needs the steps after it to be still there: connections, accept loops (they
+// wait for event loops), everybody who wakes event loops, event loops, workers
+// (they let go of jobs whose connection is gone).
+func (s *Server) finishAll(orderly bool, deadline time.Time, bounded bool) {
+	setRole("stop")
+	unfinished := 0
+	if orderly {
+		s.drain(deadline, bounded)
+		unfinished = s.conns.len()
+	}
+	s.conns.scan(func(c *Conn) { s.cut(c, reasonShutdown) })
+	if w := s.workers; w != nil {
+		w.discard.Store(true)
+	}
+	s.accepting.Wait()
+	close(s.stopSweep)
+	s.background.Wait()
+	s.gate.close()
+	err := s.front.stop()
+	if s.workers != nil {
+		s.workers.stop()
+	}
+	switch {
+	case err != nil:
+		s.result = fmt.Errorf("server: event loops: %w", err)
+	case unfinished > 0:
+		s.result = &cutError{unfinished, context.DeadlineExceeded}
+	}
+	close(s.stopped)
+}
+
+// drain asks every connection to finish and waits until all have, or the time is
+// up, or somebody is in a hurry.
+func (s *Server) drain(deadline time.Time, bounded bool) {
+	ticker := time.NewTicker(drainEvery)
+	defer ticker.Stop()
+	for s.conns.len() > 0 {
+		select {
+		case <-s.hurry:
+			return
+		default:
+		}
+		now, how := s.tick(), uint32(stopWhenQuiet)
+		if bounded && time.Until(deadline) < cutTime {
+			how = stopNow
+		}
+		s.conns.scan(func(c *Conn) { s.nudge(c, now, how) })
+		select {
+		case <-s.hurry:
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// nudge asks one connection to finish, or lets it look whether it can by now.
+func (s *Server) nudge(c *Conn, now int64, how uint32) {
+	if at := c.cutAt.Load(); at != 0 && now >= at {
+		s.cut(c, reasonShutdown)
+		return
+	}
+	c.finish(how, reasonShutdown)
+	if now-c.lastRead.Load() >= quietTime.Milliseconds() || c.watch.Load()&watchUnsent != 0 {
+		s.wake(c)
+	}
+}
+
+// tryFinish goes one step towards the end in order of a connection, if it can: it
+// shuts down our direction when everything is answered and the peer has taken it.
+func (c *Conn) tryFinish() {
+	l := c.loop
+	if c.broken || c.inflight > 0 || c.unsent > 0 {
+		return
+	}
+	if c.stop.Load() == stopWhenQuiet &&
+		(c.staged != nil || l.now-c.lastRead.Load() < quietTime.Milliseconds()) {
+		return
+	}
+	c.blame(reasonShutdown)
+	if c.staged != nil {
+		c.unstage()
+		c.account()
+		c.frameSince.Store(0)
+	}
+	c.link.closeWrite()
+	c.lingering = true
+	c.cutAt.Store(l.now + lingerTime.Milliseconds())
+}

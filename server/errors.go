@@ -1,0 +1,111 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"syscall"
+)
+
+var (
+	// ErrNoReply is what a handler returns to send no reply. It is not counted as
+	// a failure.
+	ErrNoReply = errors.New("server: no reply")
+
+	// ErrServerClosed is what Start and Serve return after Shutdown or Close. It
+	// also is net.ErrClosed.
+	ErrServerClosed error = closedError{}
+
+	// ErrHandlersRunning is wrapped by the error of Shutdown and Close when
+	// handlers did not return in time. Their goroutines, and on an event loop
+	// that loop with its connections, remain until they do.
+	ErrHandlersRunning = errors.New("handlers are still running")
+)
+
+type closedError struct{}
+
+func (closedError) Error() string   { return "server: closed; make a new one" }
+func (closedError) Is(e error) bool { return e == net.ErrClosed }
+
+// PanicError is the err that Config.ErrorReply gets when a handler panicked.
+type PanicError struct {
+	// Value is what was passed to panic. It may hold payload.
+	Value any
+}
+
+// Error names the type of the value and, if it is an error of the runtime, its
+// text. Other values are left out, because they may hold payload.
+func (e *PanicError) Error() string {
+	if err, ok := e.Value.(runtime.Error); ok {
+		return "handler panicked: " + err.Error()
+	}
+	return fmt.Sprintf("handler panicked with a %T", e.Value)
+}
+
+// Unwrap returns the value if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// reason says why a connection ended. The first one that is set counts.
+type reason uint32
+
+const (
+	reasonNone       reason = iota
+	reasonPeer              // the peer closed between two frames
+	reasonReset             // a read or write failed
+	reasonDead              // TCP gave up on the peer
+	reasonTruncated         // the peer closed inside a frame
+	reasonBadLength         // a length field out of range
+	reasonTLS               // a TLS handshake
+	reasonHTTP              // an HTTP request
+	reasonFrameTime         // FrameTimeout
+	reasonIdle              // IdleTimeout
+	reasonSlowReader        // WriteTimeout
+	reasonInput             // MaxUnparsed
+	reasonMemory            // MaxHeld
+	reasonHandler           // Conn.Close
+	reasonShutdown          // Shutdown or Close
+	reasonInternal          // a fault of the server
+	reasonCount
+)
+
+var reasonText = [reasonCount]string{
+	reasonNone:       "none",
+	reasonPeer:       "closed by the peer",
+	reasonReset:      "connection failed",
+	reasonDead:       "peer is unreachable",
+	reasonTruncated:  "closed by the peer inside a frame",
+	reasonBadLength:  "invalid frame length",
+	reasonTLS:        "TLS on a plain port",
+	reasonHTTP:       "HTTP on a plain port",
+	reasonFrameTime:  "frame not complete in time",
+	reasonIdle:       "idle for too long",
+	reasonSlowReader: "peer does not read its replies",
+	reasonInput:      "too many bytes wait to be parsed",
+	reasonMemory:     "server holds too many bytes",
+	reasonHandler:    "closed by a handler",
+	reasonShutdown:   "server is closing",
+	reasonInternal:   "internal error",
+}
+
+func (r reason) String() string { return reasonText[r] }
+
+// peersFault reports whether the reason is worth a line in the log: the ordinary
+// ends of a connection are not.
+func (r reason) peersFault() bool {
+	switch r {
+	case reasonNone, reasonPeer, reasonReset, reasonDead, reasonIdle, reasonHandler, reasonShutdown:
+		return false
+	}
+	return true
+}
+
+// exhausted reports whether the system had no descriptor or memory to spare: the
+// condition passes when somebody gives some back.
+func exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) ||
+		errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
+}

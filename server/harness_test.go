@@ -1,0 +1,211 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/staging"
+	"github.com/ringwire/ringwire/taskid"
+)
+
+// patienceMax bounds every wait of these tests. It is generous because what is
+// tested is that something happens, not how soon.
+const patienceMax = 20 * time.Second
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		os.Exit(childMain())
+	}
+	os.Exit(m.Run())
+}
+
+func echo(_ *Conn, dst, req []byte) ([]byte, error) { return append(dst, req...), nil }
+
+// launch starts a server and, when the test ends, closes it and checks that
+// goroutines, descriptors and buffers are back to what they were.
+func launch(t *testing.T, cfg Config) *Server {
+	t.Helper()
+	checkLeaks(t)
+	if cfg.Handler == nil {
+		cfg.Handler = HandlerFunc(echo)
+	}
+	if cfg.Addr == "" {
+		cfg.Addr = "127.0.0.1:0"
+	}
+	s, err := New(cfg)
+	require.NoError(t, err)
+	require.NoError(t, s.Start())
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		st := s.Stats()
+		if st.Requests != st.Replies+st.NoReplies+st.Unanswered+st.Dropped {
+			t.Errorf("requests do not add up: %+v", st)
+		}
+		if st.HeldBytes != 0 || s.jobBytes.Load() != 0 || st.Conns != 0 || st.Accepted != st.Closed.Total() {
+			t.Errorf("bytes or connections are left: %+v", st)
+		}
+		if st.Closed.Internal != 0 {
+			t.Errorf("the server failed: %+v", st)
+		}
+	})
+	return s
+}
+
+// checkLeaks compares at the end of the test, after the cleanups registered later.
+func checkLeaks(t *testing.T) {
+	t.Helper()
+	before := goleak.IgnoreCurrent()
+	descriptors, lent := countDescriptors(), staging.Outstanding()
+	t.Cleanup(func() {
+		goleak.VerifyNone(t, before)
+		waitFor(t, "descriptors to be closed", func() bool { return countDescriptors() <= descriptors })
+		waitFor(t, "buffers to be returned", func() bool { return staging.Outstanding() == lent })
+	})
+}
+
+// countDescriptors returns 0 where /proc does not tell.
+func countDescriptors() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, e := range entries {
+		// Polling and timers of the test process itself come and go.
+		if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(target, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
+// waitFor yields until ok, which must come true by itself.
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patienceMax); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited too long for %s", what)
+		}
+		runtime.Gosched()
+		<-time.After(time.Millisecond)
+	}
+}
+
+// client is one raw connection.
+type client struct {
+	t      *testing.T
+	nc     net.Conn
+	frames *framing.Reader
+	format framing.Format
+}
+
+func dial(t *testing.T, s *Server) *client {
+	t.Helper()
+	nc, err := net.DialTimeout(s.Addr().Network(), s.Addr().String(), patienceMax)
+	require.NoError(t, err)
+	c := &client{t: t, nc: nc, format: s.format}
+	c.frames = framing.NewReader(nc, c.format)
+	require.NoError(t, nc.SetDeadline(time.Now().Add(patienceMax)))
+	t.Cleanup(func() { _ = nc.Close() })
+	return c
+}
+
+func (c *client) frame(id uint32, payload []byte) []byte {
+	c.t.Helper()
+	b, err := c.format.Append(nil, taskid.ID(id), payload)
+	require.NoError(c.t, err)
+	return b
+}
+
+func (c *client) write(b []byte) {
+	c.t.Helper()
+	_, err := c.nc.Write(b)
+	require.NoError(c.t, err)
+}
+
+func (c *client) send(id uint32, payload []byte) { c.t.Helper(); c.write(c.frame(id, payload)) }
+
+func (c *client) receive() framing.Frame {
+	c.t.Helper()
+	f, err := c.frames.ReadFrame()
+	require.NoError(c.t, err)
+	return f
+}
+
+// call sends a request and demands that its payload comes back.
+func (c *client) call(id uint32, payload []byte) {
+	c.t.Helper()
+	c.send(id, payload)
+	f := c.receive()
+	require.Equal(c.t, taskid.ID(id), f.ID)
+	require.True(c.t, bytes.Equal(payload, f.Payload), "another payload came back")
+}
+
+// closed waits until the server has closed the connection, and returns the frames
+// that came before.
+func (c *client) closed() int {
+	c.t.Helper()
+	for n := 0; ; n++ {
+		_, err := c.frames.ReadFrame()
+		var timeout net.Error
+		switch {
+		case err == nil:
+			continue
+		case errors.As(err, &timeout) && timeout.Timeout():
+			c.t.Fatal("the connection is still open")
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			c.t.Fatal("the stream ends inside a frame")
+		}
+		return n
+	}
+}
+
+// pipeline returns frames 1 to n with payloads of that size.
+func (c *client) pipeline(n, size int) []byte {
+	var b []byte
+	payload := bytes.Repeat([]byte{'p'}, size)
+	for id := range n {
+		var err error
+		b, err = c.format.Append(b, taskid.ID(id+1), payload)
+		require.NoError(c.t, err)
+	}
+	return b
+}
+
+// eventually waits for a counter.
+func eventually(t *testing.T, s *Server, what string, ok func(Stats) bool) {
+	t.Helper()
+	waitFor(t, what, func() bool { return ok(s.Stats()) })
+}
+
+// lines is a log to look into.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

@@ -1,0 +1,271 @@
+package server
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// sweepEvery is the resolution of every timeout, unless one is so short that
+	// a quarter of it is less.
+	sweepEvery    = 100 * time.Millisecond
+	sweepEveryMin = 5 * time.Millisecond
+	// heldMin is what a connection may hold although the server holds too much
+	// and the connection grows.
+	heldMin = 256 << 10
+	// A blocked connection is looked at again after resumeMin, and after twice as
+	// long each time that nothing has moved, up to resumeMax. An event loop does
+	// not tell when a peer has read.
+	resumeMin = time.Millisecond
+	resumeMax = 64 * time.Millisecond
+	// ringIdle is how long a connection keeps its ring without using it.
+	ringIdle = 10 * time.Second
+)
+
+// settle ends a turn: what the connection holds and what it waits for is made
+// known, and its bounds are applied.
+func (c *Conn) settle() {
+	if c.broken {
+		return
+	}
+	l := c.loop
+	advanced := c.measureProgress()
+	c.account()
+	c.timeFrame()
+	if c.stop.Load() != stopNone {
+		c.tryFinish()
+	}
+	if c.block != blockNone && (c.staged != nil || c.inflight > 0) && !c.doomed {
+		if c.watch.Load()&watchPaused == 0 {
+			l.event.Pauses++
+		}
+		c.armResume(advanced || l.frames > 0)
+	}
+	c.publishWatch()
+}
+
+// measureProgress reports whether the peer has taken bytes since the last turn,
+// and fails the connection when it has not for WriteTimeout.
+func (c *Conn) measureProgress() bool {
+	s, now := c.srv, c.loop.now
+	taken := c.handed - uint64(c.unsent)
+	if c.unsent == 0 || taken != c.taken {
+		advanced := taken != c.taken
+		c.taken, c.progress = taken, now
+		return advanced
+	}
+	if limit := s.cfg.WriteTimeout; limit > 0 && now-c.progress > s.patience(limit) {
+		c.fail(reasonSlowReader)
+	}
+	return false
+}
+
+// account updates what the connection and the server hold. A connection that
+// grows while the server holds too much has to go.
+func (c *Conn) account() {
+	s := c.srv
+	held := int64(c.unsent)
+	if c.staged != nil {
+		held += int64(cap(c.staged.B))
+	}
+	before := c.held.Load()
+	if held == before {
+		return
+	}
+	c.held.Store(held)
+	if all := s.held.Add(held - before); all > s.cfg.MaxHeld && held > before && held > heldMin {
+		c.fail(reasonMemory)
+	}
+}
+
+// timeFrame notes since when a frame is incomplete, for the sweep, and looks at
+// the first bytes of a connection that has not sent a whole frame.
+func (c *Conn) timeFrame() {
+	l := c.loop
+	complete := l.frames > 0
+	c.spoke = c.spoke || complete
+	since := c.frameSince.Load()
+	switch partial := c.staged != nil && c.block == blockNone; {
+	case !partial:
+		if since != 0 {
+			c.frameSince.Store(0)
+		}
+		return
+	case complete || since == 0:
+		c.frameSince.Store(l.now)
+	}
+	if !c.spoke {
+		if why := foreign(c.staged.B); why != reasonNone {
+			c.fail(why)
+		}
+	}
+}
+
+// publishWatch tells the sweep what to look at.
+func (c *Conn) publishWatch() {
+	var bits uint32
+	if c.unsent > 0 {
+		bits |= watchUnsent
+	}
+	if c.inflight > 0 {
+		bits |= watchBusy
+	}
+	if c.block != blockNone && (c.staged != nil || c.inflight > 0) {
+		bits |= watchPaused
+	}
+	if c.ring != nil {
+		bits |= watchRing
+		if c.inflight == 0 && c.loop.now-c.lastRead.Load() > ringIdle.Milliseconds() {
+			c.ring, bits = nil, bits&^watchRing
+		}
+	}
+	if c.watch.Load() != bits {
+		c.watch.Store(bits)
+	}
+}
+
+// armResume has a blocked connection woken later. What waits for its own replies
+// is woken by them.
+func (c *Conn) armResume(moved bool) {
+	if c.block == blockWork && c.inflight > 0 {
+		return
+	}
+	if moved || c.delay == 0 {
+		c.delay = resumeMin
+	} else {
+		c.delay = min(2*c.delay, resumeMax)
+	}
+	if c.resume == nil {
+		c.resume = time.AfterFunc(c.delay, func() { c.srv.wake(c) })
+		return
+	}
+	c.resume.Reset(c.delay)
+}
+
+// patience returns a timeout in ticks of the clock. The clock may be late by one
+// interval when something begins, so one is added: never early.
+func (s *Server) patience(timeout time.Duration) int64 {
+	return (timeout + s.interval).Milliseconds()
+}
+
+// registry holds the open connections.
+type registry struct {
+	mu    sync.Mutex // held for a few instructions, or one chunk of a scan
+	conns []*Conn
+}
+
+func (r *registry) add(c *Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.slot = len(r.conns)
+	r.conns = append(r.conns, c)
+}
+
+func (r *registry) remove(c *Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := len(r.conns) - 1
+	moved := r.conns[last]
+	r.conns[c.slot], moved.slot = moved, c.slot
+	r.conns[last] = nil
+	r.conns = r.conns[:last]
+}
+
+func (r *registry) len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.conns)
+}
+
+// scanChunk is how many connections are copied under one hold of the mutex: a
+// loop that opens or closes a connection waits for no more.
+const scanChunk = 512
+
+// scan calls fn for the connections, outside the mutex. One that comes, goes or
+// is moved meanwhile may be missed or seen after its end; scans are repeated.
+func (r *registry) scan(fn func(*Conn)) {
+	var chunk [scanChunk]*Conn
+	for from := 0; ; from += scanChunk {
+		r.mu.Lock()
+		n := copy(chunk[:], r.conns[min(from, len(r.conns)):])
+		r.mu.Unlock()
+		for _, c := range chunk[:n] {
+			fn(c)
+		}
+		if n < scanChunk {
+			return
+		}
+	}
+}
+
+// sweep advances the clock and applies the timeouts and the server's bound, until
+// the server stops.
+func (s *Server) sweep() {
+	defer s.background.Done()
+	setRole("sweep")
+	ticker := time.NewTicker(s.interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.stopSweep:
+			return
+		case <-ticker.C:
+		}
+		now := s.tick()
+		s.conns.scan(func(c *Conn) { s.inspect(c, now) })
+		if s.held.Load() > s.cfg.MaxHeld {
+			s.shed()
+		}
+	}
+}
+
+// tick reads the time into the clock: milliseconds since New, from 1 on.
+func (s *Server) tick() int64 {
+	now := time.Since(s.epoch).Milliseconds() + 1
+	s.clock.Store(now)
+	return now
+}
+
+// inspect applies the timeouts to one connection. It runs beside the loop, so a
+// frame may be completed while it is found too late.
+func (s *Server) inspect(c *Conn, now int64) {
+	watch := c.watch.Load()
+	since, quiet := c.frameSince.Load(), now-c.lastRead.Load()
+	frame, idle := s.cfg.FrameTimeout, s.cfg.IdleTimeout
+	switch at := c.cutAt.Load(); {
+	case at != 0 && now >= at:
+		s.cut(c, reasonShutdown)
+	case frame > 0 && since != 0 && now-since > s.patience(frame):
+		s.cut(c, reasonFrameTime)
+	case idle > 0 && since == 0 && watch&(watchUnsent|watchBusy|watchPaused) == 0 && quiet > s.patience(idle):
+		s.cut(c, reasonIdle)
+	case watch&watchUnsent != 0, watch&(watchRing|watchBusy) == watchRing && quiet > ringIdle.Milliseconds():
+		s.wake(c)
+	}
+}
+
+// shed closes the connections that hold most until what remains is within the
+// bound.
+func (s *Server) shed() {
+	type holder struct {
+		conn *Conn
+		held int64
+	}
+	var all []holder
+	excess := s.held.Load() - s.cfg.MaxHeld
+	s.conns.scan(func(c *Conn) {
+		if held := c.held.Load(); held > 0 {
+			all = append(all, holder{c, held})
+		}
+	})
+	slices.SortFunc(all, func(a, b holder) int { return cmp.Compare(b.held, a.held) })
+	for _, h := range all {
+		if excess <= 0 {
+			return
+		}
+		s.cut(h.conn, reasonMemory)
+		excess -= h.held
+	}
+}

@@ -1,0 +1,201 @@
+package server
+
+import (
+	"bytes"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ringwire/ringwire/framing"
+)
+
+// narrow dials with a receive buffer so small that the server's output backs up.
+func narrow(t *testing.T, s *Server) *client {
+	t.Helper()
+	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) {
+			_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096)
+		})
+	}}
+	nc, err := d.Dial("tcp", s.Addr().String())
+	require.NoError(t, err)
+	require.NoError(t, nc.SetDeadline(time.Now().Add(patienceMax)))
+	c := &client{t: t, nc: nc, format: s.format, frames: framing.NewReader(nc, s.format)}
+	t.Cleanup(func() { _ = nc.Close() })
+	return c
+}
+
+// amplify answers with 32 KiB whatever is asked.
+func amplify(_ *Conn, dst, _ []byte) ([]byte, error) {
+	return append(dst, make([]byte, 32<<10)...), nil
+}
+
+func TestPeerThatNeverReadsIsClosedAndBounded(t *testing.T) {
+	modes(t, func(t *testing.T, cfg Config) {
+		const unsent = 128 << 10
+		cfg.Handler, cfg.WriteTimeout, cfg.MaxUnsent = HandlerFunc(amplify), 400*time.Millisecond, unsent
+		s := launch(t, cfg)
+		deaf, healthy := narrow(t, s), dial(t, s)
+		// Many more requests than the kernel's buffers take replies.
+		deaf.write(deaf.pipeline(2000, 0))
+		eventually(t, s, "parsing to stop", func(st Stats) bool { return st.Pauses > 0 })
+		for st := s.Stats(); st.Conns == 2; st = s.Stats() {
+			require.Less(t, st.HeldBytes, int64(unsent+flushBytes+2*framing.MaxPayload), "replies are not made for nobody")
+			healthy.send(1, nil)
+			require.Len(t, healthy.receive().Payload, 32<<10)
+		}
+		st := s.Stats()
+		assert.EqualValues(t, 1, st.Closed.SlowReader+st.Closed.Dead, "%+v", st.Closed)
+		assert.Less(t, st.Requests, uint64(2000)+st.Replies)
+	})
+}
+
+// A peer that reads late gets everything, in order, although parsing stopped.
+func TestParsingResumesWhenThePeerReads(t *testing.T) {
+	modes(t, func(t *testing.T, cfg Config) {
+		cfg.Handler, cfg.MaxUnsent = HandlerFunc(amplify), 64<<10
+		s := launch(t, cfg)
+		c := narrow(t, s)
+		const requests = 300
+		c.write(c.pipeline(requests, 100))
+		eventually(t, s, "parsing to stop", func(st Stats) bool { return st.Pauses > 0 })
+		seen := make(map[uint32]bool)
+		for i := range requests {
+			f := c.receive()
+			require.False(t, seen[uint32(f.ID)], "a reply came twice")
+			seen[uint32(f.ID)] = true
+			if cfg.Workers == 0 {
+				require.EqualValues(t, i+1, f.ID)
+			}
+			require.Len(t, f.Payload, 32<<10)
+		}
+		assert.EqualValues(t, requests, s.Stats().Replies)
+		c.send(requests+1, nil)
+		assert.EqualValues(t, requests+1, c.receive().ID, "and goes on")
+	})
+}
+
+func TestInputBeyondItsBoundClosesTheConnection(t *testing.T) {
+	const unparsed = 256 << 10
+	release := make(chan struct{})
+	s := launch(t, Config{Workers: 1, MaxInFlight: 1, MaxUnparsed: unparsed,
+		Handler: HandlerFunc(func(_ *Conn, dst, _ []byte) ([]byte, error) { <-release; return dst, nil })})
+	t.Cleanup(func() { close(release) })
+	c, healthy := dial(t, s), dial(t, s)
+	flood := c.pipeline(100, 1000)
+	for range 20 {
+		if _, err := c.nc.Write(flood); err != nil {
+			break
+		}
+		require.Less(t, s.Stats().HeldBytes, int64(4*unparsed))
+	}
+	eventually(t, s, "the reason", func(st Stats) bool { return st.Closed.Input == 1 })
+	healthy.send(1, nil)
+	eventually(t, s, "the neighbour's request", func(st Stats) bool { return st.Requests == 2 })
+}
+
+func TestServerWideBoundClosesTheLargest(t *testing.T) {
+	s := launch(t, Config{Handler: HandlerFunc(amplify), MaxHeld: 2 << 20, MaxUnsent: 1 << 20})
+	healthy := dial(t, s)
+	for range 6 { // each may hold half the bound
+		c := narrow(t, s)
+		c.write(c.pipeline(1000, 0))
+	}
+	eventually(t, s, "some to be closed", func(st Stats) bool { return st.Closed.Memory >= 2 })
+	eventually(t, s, "the bound to hold", func(st Stats) bool { return st.HeldBytes <= 2<<20 })
+	assert.Less(t, s.Stats().Closed.Memory, uint64(6), "those within the bound stay")
+	healthy.send(1, nil)
+	assert.NotEmpty(t, healthy.receive().Payload)
+}
+
+// Those that do not grow are found by the sweep.
+func TestSweepShedsTheLargestFirst(t *testing.T) {
+	s := launch(t, Config{MaxHeld: 1 << 20})
+	var all []*client
+	for i := range 3 {
+		c := dial(t, s)
+		c.write(c.frame(uint32(i), make([]byte, 60_000))[:(i+1)*10_000])
+		all = append(all, c)
+	}
+	eventually(t, s, "the frames to be staged", func(st Stats) bool { return st.BytesIn == 60_000 })
+	var held []int64
+	s.conns.scan(func(c *Conn) { held = append(held, c.held.Load()) })
+	require.Len(t, held, 3)
+	s.cfg.MaxHeld = s.held.Load() - 1 // read by the sweep only when the sum exceeds the old bound: see below
+	s.shed()
+	assert.Zero(t, all[2].closed(), "the largest")
+	eventually(t, s, "the reason", func(st Stats) bool { return st.Closed.Memory == 1 })
+	assert.Equal(t, 2, s.Stats().Conns)
+}
+
+// A flood of the smallest frames over many connections, each sent at once.
+func TestFloodOfSmallFramesIsAnswered(t *testing.T) {
+	modes(t, func(t *testing.T, cfg Config) {
+		cfg.MaxInFlight, cfg.QueueSize = 16, 32
+		s := launch(t, cfg)
+		const conns, requests = 8, 3000
+		done := make(chan int, conns)
+		for range conns {
+			c := dial(t, s)
+			go func() { _, _ = c.nc.Write(bytes.Repeat([]byte{0, 4, 0, 0, 0, 9}, requests)) }()
+			go func() {
+				n := 0
+				for ; n < requests; n++ {
+					if f, err := c.frames.ReadFrame(); err != nil || f.ID != 9 || len(f.Payload) > 0 {
+						break
+					}
+				}
+				done <- n
+			}()
+		}
+		for range conns {
+			assert.Equal(t, requests, <-done)
+		}
+		assert.EqualValues(t, conns*requests, s.Stats().Replies)
+	})
+}
+
+func TestConnsBeyondTheLimitAreClosedAtOnce(t *testing.T) {
+	s := launch(t, Config{MaxConns: 2})
+	a, b := dial(t, s), dial(t, s)
+	a.call(1, nil)
+	b.call(1, nil)
+	assert.Zero(t, dial(t, s).closed())
+	assert.EqualValues(t, 1, s.Stats().Rejected)
+	require.NoError(t, a.nc.Close())
+	eventually(t, s, "the end", func(st Stats) bool { return st.Conns == 1 })
+	dial(t, s).call(1, nil)
+	b.call(2, nil)
+}
+
+// The connection object of a used, idle connection: with the event loop's own it
+// has to stay below a kilobyte.
+func TestConnIsSmall(t *testing.T) {
+	assert.LessOrEqual(t, unsafe.Sizeof(Conn{}), uintptr(384))
+}
+
+func TestRegistryFollowsConnections(t *testing.T) {
+	var r registry
+	all := make([]*Conn, 3*scanChunk/2)
+	for i := range all {
+		all[i] = &Conn{id: uint64(i)}
+		r.add(all[i])
+	}
+	for i := 0; i < len(all); i += 3 {
+		r.remove(all[i])
+	}
+	seen := make(map[uint64]bool)
+	r.scan(func(c *Conn) {
+		assert.False(t, seen[c.id], "seen twice")
+		seen[c.id] = true
+	})
+	assert.Len(t, seen, r.len())
+	for i := range all {
+		assert.Equal(t, i%3 != 0, seen[uint64(i)], "connection %d", i)
+	}
+}

@@ -1,0 +1,115 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"runtime/pprof"
+	"sync/atomic"
+)
+
+// A kind of event is logged at most once in logEvery milliseconds.
+const logEvery = 1000
+
+type logKind int
+
+// The kinds of events besides the reasons for which connections end.
+const (
+	logHandlerError logKind = iota + logKind(reasonCount)
+	logTooLarge
+	logPanicked
+	logAccept
+	logRejected
+	logEnroll
+	logKindCount
+)
+
+// limiter counts what it keeps out of the log.
+type limiter [logKindCount]struct {
+	next    atomic.Int64 // clock from which the kind may be logged again
+	skipped atomic.Uint64
+}
+
+// due reports whether the kind may have a line now, and how many it was refused
+// since the last.
+func (s *Server) due(kind logKind, level slog.Level) (skipped uint64, ok bool) {
+	if !s.cfg.Logger.Enabled(context.Background(), level) {
+		return 0, false
+	}
+	k := &s.lines[kind]
+	now, next := s.clock.Load(), k.next.Load()
+	if now < next || !k.next.CompareAndSwap(next, now+logEvery) {
+		k.skipped.Add(1)
+		return 0, false
+	}
+	return k.skipped.Swap(0), true
+}
+
+// log writes one line if the kind is due. No attribute holds payload.
+func (s *Server) log(kind logKind, level slog.Level, text string, attrs ...slog.Attr) {
+	if skipped, ok := s.due(kind, level); ok {
+		s.write(level, text, skipped, attrs)
+	}
+}
+
+func (s *Server) write(level slog.Level, text string, skipped uint64, attrs []slog.Attr) {
+	if skipped > 0 {
+		attrs = append(attrs, slog.Uint64("suppressed", skipped))
+	}
+	s.cfg.Logger.LogAttrs(context.Background(), level, "server: "+text, attrs...)
+}
+
+// logFailure tells the type of a handler's error and not its text, which is the
+// application's and may hold payload.
+func (s *Server) logFailure(c *Conn, kind logKind, err error) {
+	text := "handler failed"
+	if kind == logTooLarge {
+		text = "reply does not fit a frame"
+	}
+	if skipped, ok := s.due(kind, slog.LevelWarn); ok {
+		s.write(slog.LevelWarn, text, skipped, []slog.Attr{connAttr(c), slog.String("type", fmt.Sprintf("%T", err))})
+	}
+}
+
+// logPanic belongs into the deferred function that recovered, where the stack
+// still shows the origin.
+func (s *Server) logPanic(c *Conn, value any) {
+	if skipped, ok := s.due(logPanicked, slog.LevelError); ok {
+		p := PanicError{Value: value}
+		s.write(slog.LevelError, p.Error(), skipped,
+			[]slog.Attr{connAttr(c), slog.String("stack", string(debug.Stack()))})
+	}
+}
+
+func connAttr(c *Conn) slog.Attr {
+	remote := ""
+	if c.remote != nil {
+		remote = c.remote.String()
+	}
+	return slog.Group("conn", slog.Uint64("id", c.id), slog.String("remote", remote))
+}
+
+// setRole labels the calling goroutine, so that a profile splits by what
+// goroutines do: `go tool pprof -tagfocus ringwire=accept`.
+func setRole(role string) {
+	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels("ringwire", role)))
+}
+
+// loopLog is the logger of the event-loop and goroutine-pool libraries, which
+// otherwise print to standard output. What they call information is of no
+// interest to a user of this package.
+type loopLog struct{ *slog.Logger }
+
+func (l loopLog) printf(level slog.Level, format string, args []any) {
+	if l.Enabled(context.Background(), level) {
+		l.LogAttrs(context.Background(), level, "server: event loop: "+fmt.Sprintf(format, args...))
+	}
+}
+
+func (l loopLog) Debugf(format string, args ...any) { l.printf(slog.LevelDebug, format, args) }
+func (l loopLog) Infof(format string, args ...any)  { l.printf(slog.LevelDebug, format, args) }
+func (l loopLog) Warnf(format string, args ...any)  { l.printf(slog.LevelWarn, format, args) }
+func (l loopLog) Errorf(format string, args ...any) { l.printf(slog.LevelError, format, args) }
+func (l loopLog) Fatalf(format string, args ...any) { l.printf(slog.LevelError, format, args) }
+func (l loopLog) Printf(format string, args ...any) { l.printf(slog.LevelError, format, args) }

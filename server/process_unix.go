@@ -1,0 +1,22 @@
+//go:build unix
+
+package server
+
+import "syscall"
+
+// descriptorLimit returns how many descriptors the process may have.
+func descriptorLimit() (n int64, ok bool) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, false
+	}
+	// Signed on some systems, unsigned on others; "infinity" is negative or huge.
+	if n = int64(limit.Cur); n < 0 {
+		return 0, false
+	}
+	return n, true
+}
+
+// shutdownWrite sends the end of our direction. A peer that is gone already has no
+// use for it.
+func shutdownWrite(fd int) { _ = syscall.Shutdown(fd, syscall.SHUT_WR) }

@@ -1,0 +1,115 @@
+package server
+
+import (
+	"errors"
+
+	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/taskid"
+)
+
+// Handler answers requests.
+//
+// Handle appends the reply to dst, which is empty, and returns the result:
+//
+//	return append(dst, reply...), nil
+//
+// dst is the free part of the output buffer, so a reply that fits is not copied
+// again. Any other slice may be returned too, req included; it is copied. Until
+// Handle returns, dst and req are the handler's to use, and req must not be
+// changed; afterwards neither may be touched. A nil or empty reply is sent as an
+// empty payload. ErrNoReply sends nothing; what other errors do is said at
+// Config.ErrorReply.
+//
+// Without Config.Workers, Handle runs on an event loop, which does nothing else
+// meanwhile: it must not block. With several loops, or with Workers, it is called
+// concurrently, with Workers for one connection too. A panic fails this request
+// only. It must not call runtime.Goexit, as testing.T.FailNow does.
+type Handler interface {
+	Handle(c *Conn, dst, req []byte) ([]byte, error)
+}
+
+// HandlerFunc is a function as a Handler.
+type HandlerFunc func(c *Conn, dst, req []byte) ([]byte, error)
+
+// Handle calls f.
+func (f HandlerFunc) Handle(c *Conn, dst, req []byte) ([]byte, error) { return f(c, dst, req) }
+
+// result says what became of a request.
+type result uint8
+
+const (
+	resultUnanswered result = iota // it failed and nothing was sent
+	resultReplied                  // a reply, perhaps ErrorReply's
+	resultNoReply                  // ErrNoReply
+	resultDropped                  // its connection ended first
+)
+
+// respond appends the frame of the handler's reply to out. When it fails, out
+// comes back as long as it was.
+func (s *Server) respond(c *Conn, out []byte, id taskid.ID, req []byte) ([]byte, error) {
+	start := len(out)
+	out = s.format.Reserve(out)
+	reply, err := s.handler.Handle(c, out[len(out):], req)
+	if err != nil {
+		return out[:start], err
+	}
+	out = place(out, reply)
+	if err := s.format.Seal(out, start, id); err != nil {
+		return out[:start], err
+	}
+	return out, nil
+}
+
+// place appends reply to out. Nothing is copied if the reply is there already,
+// because the handler appended it to the free part of out.
+func place(out, reply []byte) []byte {
+	n := len(out)
+	if len(reply) > 0 && n < cap(out) && &reply[0] == &out[:n+1][n] {
+		return out[:n+len(reply)]
+	}
+	return append(out, reply...)
+}
+
+// failure counts a request whose handler failed and appends the error reply, if
+// there is one to send.
+func (s *Server) failure(c *Conn, out []byte, id taskid.ID, req []byte, err error) ([]byte, result) {
+	if _, ok := err.(*PanicError); ok {
+		s.failures.panics.Add(1) // logged where it was recovered
+	} else if errors.Is(err, ErrNoReply) {
+		return out, resultNoReply
+	} else if errors.Is(err, framing.ErrMaxLenExceeded) {
+		s.failures.tooLarge.Add(1)
+		s.logFailure(c, logTooLarge, err)
+	} else {
+		s.failures.errors.Add(1)
+		s.logFailure(c, logHandlerError, err)
+	}
+	return s.errorReply(c, out, id, req, err)
+}
+
+// errorReply appends what Config.ErrorReply makes of cause. Nothing else is tried
+// when that fails as well.
+func (s *Server) errorReply(c *Conn, out []byte, id taskid.ID, req []byte, cause error) (framed []byte, r result) {
+	if s.cfg.ErrorReply == nil {
+		return out, resultUnanswered
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			s.failures.panics.Add(1)
+			s.logPanic(c, v)
+			framed, r = out, resultUnanswered
+		}
+	}()
+	framed = s.format.Reserve(out)
+	reply := s.cfg.ErrorReply(c, framed[len(framed):], req, cause)
+	if reply == nil {
+		return out, resultUnanswered
+	}
+	framed = place(framed, reply)
+	if err := s.format.Seal(framed, len(out), id); err != nil {
+		s.failures.tooLarge.Add(1)
+		s.logFailure(c, logTooLarge, err)
+		return out, resultUnanswered
+	}
+	return framed, resultReplied
+}

@@ -1,0 +1,222 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ringwire/ringwire/framing"
+)
+
+// Server answers requests on the connections of its listeners. Its methods are
+// safe for concurrent use.
+type Server struct {
+	cfg      Config
+	handler  Handler
+	format   framing.Format
+	flushAt  int           // output bytes at which a turn writes before its end
+	interval time.Duration // of the sweep, and so of the clock
+	epoch    time.Time
+
+	conns  registry
+	gate   gate
+	lastID atomic.Uint64
+	clock  atomic.Int64 // milliseconds since epoch, from 1; the sweep advances it
+
+	open     atomic.Int64 // connections taken and not ended, or being taken
+	held     atomic.Int64 // bytes staged and unsent, of all connections
+	jobBytes atomic.Int64 // bytes of jobs
+	failures failures
+	lines    limiter
+
+	// mu guards what follows. Nothing is waited for under it.
+	mu        sync.Mutex
+	listeners []net.Listener
+	// Set by the first Serve, before any connection exists, and not changed.
+	front   *front
+	workers *workers
+
+	accepting  sync.WaitGroup // goroutines of acceptAll; Add under mu, before closing
+	background sync.WaitGroup // the sweep
+	stopSweep  chan struct{}
+
+	closing chan struct{} // closed under mu: no Start, Serve or accept any more
+	hurry   chan struct{} // closed by who does not want to drain any longer
+	hurried sync.Once
+	stopped chan struct{} // closed when nothing is left; result is valid then
+	result  error
+}
+
+// New returns a server that is not started yet. It starts no goroutine.
+func New(cfg Config) (*Server, error) {
+	// Framing has to be valid before its defaults are used for others.
+	if err := cfg.Framing.Validate(); err != nil {
+		return nil, fmt.Errorf("server: Config.Framing: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg:       cfg,
+		handler:   cfg.Handler,
+		format:    cfg.Framing,
+		flushAt:   min(flushBytes, cfg.MaxUnsent),
+		interval:  sweepInterval(cfg.FrameTimeout, cfg.WriteTimeout, cfg.IdleTimeout),
+		epoch:     time.Now(),
+		stopSweep: make(chan struct{}),
+		closing:   make(chan struct{}),
+		hurry:     make(chan struct{}),
+		stopped:   make(chan struct{}),
+	}
+	s.tick()
+	return s, nil
+}
+
+// sweepInterval is a quarter of the shortest timeout, within limits.
+func sweepInterval(timeouts ...time.Duration) time.Duration {
+	interval := sweepEvery
+	for _, t := range timeouts {
+		if t > 0 {
+			interval = min(interval, max(t/4, sweepEveryMin))
+		}
+	}
+	return interval
+}
+
+// Start listens on Config.Addr and serves. It returns at once, with an error if
+// that is not possible, and ErrServerClosed after Shutdown or Close.
+func (s *Server) Start() error {
+	if s.isClosing() {
+		return ErrServerClosed
+	}
+	if s.cfg.Addr == "" {
+		return fmt.Errorf("server: Config.Addr is empty; write host:port or unix:///path, or use Serve")
+	}
+	network, target, err := splitAddr(s.cfg.Addr)
+	if err != nil {
+		return err
+	}
+	// The keep-alive of accepted connections is set by tune.
+	lc := net.ListenConfig{KeepAlive: -1}
+	ln, err := lc.Listen(context.Background(), network, target)
+	if err != nil {
+		return fmt.Errorf("server: %w", err)
+	}
+	if err := s.Serve(ln); err != nil {
+		_ = ln.Close()
+		return err
+	}
+	return nil
+}
+
+// Serve serves connections accepted from ln, which must yield *net.TCPConn or
+// *net.UnixConn. It returns at once. If the error is nil the server owns ln and
+// will close it. Serve may be called several times, for several listeners.
+func (s *Server) Serve(ln net.Listener) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isClosing() {
+		return ErrServerClosed
+	}
+	if s.front == nil {
+		if err := s.startLocked(); err != nil {
+			return err
+		}
+	}
+	s.listeners = append(s.listeners, ln)
+	s.accepting.Add(1)
+	go s.acceptAll(ln)
+	return nil
+}
+
+// startLocked starts everything but an accept loop.
+func (s *Server) startLocked() error {
+	var w *workers
+	if s.cfg.Workers > 0 {
+		var err error
+		if w, err = newWorkers(s); err != nil {
+			return fmt.Errorf("server: workers: %w", err)
+		}
+	}
+	f, err := startFront(s)
+	if err != nil {
+		if w != nil {
+			w.stop()
+		}
+		return err
+	}
+	s.front, s.workers = f, w
+	s.tick()
+	s.background.Add(1)
+	go s.sweep()
+	return nil
+}
+
+// Addr returns the address of the first listener, or nil before Start and Serve.
+func (s *Server) Addr() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.listeners) == 0 {
+		return nil
+	}
+	return s.listeners[0].Addr()
+}
+
+func (s *Server) isClosing() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// parts returns what the first Serve has made; nil before.
+func (s *Server) parts() (*front, *workers) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.front, s.workers
+}
+
+// gate keeps everybody but the loops themselves from touching a connection's link
+// once the loops are to stop: a wake after that would write to a descriptor that
+// may be somebody else's by then.
+type gate struct {
+	mu   sync.RWMutex // held for reading for one wake or close
+	shut bool
+}
+
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shut = true
+}
+
+// wake gives the connection a turn, unless one that is to come anyway will do.
+func (s *Server) wake(c *Conn) {
+	if c.woken.Load() || !c.woken.CompareAndSwap(false, true) {
+		return
+	}
+	s.gate.mu.RLock()
+	defer s.gate.mu.RUnlock()
+	if !s.gate.shut {
+		c.link.wake()
+	}
+}
+
+// cut ends a connection from outside its loop.
+func (s *Server) cut(c *Conn, why reason) {
+	c.blame(why)
+	if !c.cutting.CompareAndSwap(false, true) {
+		return
+	}
+	s.gate.mu.RLock()
+	defer s.gate.mu.RUnlock()
+	if !s.gate.shut {
+		c.link.close()
+	}
+}

@@ -1,0 +1,162 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"syscall"
+)
+
+// Stats is a snapshot. Counters count from New on and never decrease. Those of an
+// event loop are updated once per write, before it. When nothing is under way,
+//
+//	Requests == Replies + NoReplies + Unanswered + Dropped
+type Stats struct {
+	// Conns is the number of open connections, Accepted of those ever taken.
+	Conns    int
+	Accepted uint64
+	// Rejected counts connections closed at once because of MaxConns.
+	Rejected uint64
+	// AcceptErrors counts failures to accept or take over a connection.
+	AcceptErrors uint64
+	// Closed counts ended connections by reason.
+	Closed Closed
+
+	// Requests counts the frames handed to the handler or to the workers' queue.
+	Requests uint64
+	// Replies counts the replies handed to their connection, error replies
+	// included.
+	Replies uint64
+	// NoReplies counts the requests whose handler returned ErrNoReply.
+	NoReplies uint64
+	// Unanswered counts the failed requests for which nothing was sent.
+	Unanswered uint64
+	// Dropped counts the requests whose connection ended before a worker began
+	// with them or before their reply was handed over.
+	Dropped uint64
+
+	// HandlerErrors, Panics and ReplyTooLarge count failures of the handler and of
+	// ErrorReply.
+	HandlerErrors, Panics, ReplyTooLarge uint64
+	// Pauses counts how often requests waited because of a bound.
+	Pauses uint64
+
+	// Queued and Running are the requests that wait for a worker, and those that
+	// have one. Both are 0 without Workers.
+	Queued, Running int
+	// HeldBytes is what counts against MaxHeld.
+	HeldBytes int64
+
+	// Reads and Writes count socket operations that moved bytes; one write may
+	// carry many replies. BytesOut counts bytes handed to a connection, taken by
+	// the peer or not.
+	Reads, Writes, BytesIn, BytesOut uint64
+}
+
+// Closed counts ended connections by the reason that came first.
+type Closed struct {
+	// Peer: closed by the peer between two frames. Reset: a read or write failed.
+	// Dead: TCP got no answer from the peer (KeepAlive, WriteTimeout).
+	Peer, Reset, Dead uint64
+	// Handler: Conn.Close. Shutdown: Shutdown or Close of the server.
+	Handler, Shutdown uint64
+	// Protocol errors: the stream ended inside a frame, a length out of range, a
+	// TLS handshake, an HTTP request, a frame not complete within FrameTimeout.
+	Truncated, BadLength, TLS, HTTP, FrameTimeout uint64
+	// Idle: IdleTimeout. SlowReader: WriteTimeout. Input: MaxUnparsed. Memory:
+	// MaxHeld.
+	Idle, SlowReader, Input, Memory uint64
+	// Internal: a fault of the server. Please report it.
+	Internal uint64
+}
+
+// Total returns the number of ended connections.
+func (c Closed) Total() uint64 {
+	return c.Peer + c.Reset + c.Dead + c.Handler + c.Shutdown + c.ProtocolErrors() +
+		c.Idle + c.SlowReader + c.Input + c.Memory + c.Internal
+}
+
+// ProtocolErrors returns how many were closed for what the peer sent.
+func (c Closed) ProtocolErrors() uint64 {
+	return c.Truncated + c.BadLength + c.TLS + c.HTTP + c.FrameTimeout
+}
+
+// failures counts what is rare enough for counters that loops share.
+type failures struct {
+	errors, panics, tooLarge         atomic.Uint64
+	dropped                          atomic.Uint64 // off the loop
+	accepted, rejected, acceptErrors atomic.Uint64
+	closed                           [reasonCount]atomic.Uint64
+}
+
+// Stats returns a snapshot. It may be called at any time.
+func (s *Server) Stats() Stats {
+	n := &s.failures
+	st := Stats{
+		Conns:         int(s.open.Load()),
+		Accepted:      n.accepted.Load(),
+		Rejected:      n.rejected.Load(),
+		AcceptErrors:  n.acceptErrors.Load(),
+		HandlerErrors: n.errors.Load(),
+		Panics:        n.panics.Load(),
+		ReplyTooLarge: n.tooLarge.Load(),
+		HeldBytes:     s.held.Load(),
+	}
+	st.Closed = n.byReason()
+	st.Dropped = n.dropped.Load()
+	f, w := s.parts()
+	if w != nil {
+		st.Queued, st.Running = len(w.queue), int(w.busy.Load())
+	}
+	for _, l := range f.all() {
+		t := l.counted()
+		st.Reads += t.Reads
+		st.Writes += t.Writes
+		st.BytesIn += t.BytesIn
+		st.BytesOut += t.BytesOut
+		st.Requests += t.Requests
+		st.Replies += t.Replies
+		st.NoReplies += t.NoReplies
+		st.Unanswered += t.Unanswered
+		st.Dropped += t.Dropped
+		st.Pauses += t.Pauses
+	}
+	return st
+}
+
+func (f *failures) byReason() Closed {
+	n := func(r reason) uint64 { return f.closed[r].Load() }
+	return Closed{
+		Peer: n(reasonPeer), Reset: n(reasonReset), Dead: n(reasonDead),
+		Handler: n(reasonHandler), Shutdown: n(reasonShutdown),
+		Truncated: n(reasonTruncated), BadLength: n(reasonBadLength),
+		TLS: n(reasonTLS), HTTP: n(reasonHTTP), FrameTimeout: n(reasonFrameTime),
+		Idle: n(reasonIdle), SlowReader: n(reasonSlowReader),
+		Input: n(reasonInput), Memory: n(reasonMemory), Internal: n(reasonInternal),
+	}
+}
+
+// endReason names the end of a connection that nobody has blamed on anything yet.
+func endReason(cause error, insideFrame bool) reason {
+	switch {
+	case cause == nil:
+		return reasonShutdown // only the end of the loop closes without a reason
+	case errors.Is(cause, io.EOF) && insideFrame:
+		return reasonTruncated
+	case errors.Is(cause, io.EOF):
+		return reasonPeer
+	case errors.Is(cause, syscall.ETIMEDOUT):
+		return reasonDead
+	}
+	return reasonReset
+}
+
+// closed counts the end of a connection and logs what is not an ordinary one.
+func (s *Server) closed(c *Conn, why reason) {
+	s.open.Add(-1)
+	s.failures.closed[why].Add(1)
+	if why.peersFault() {
+		s.log(logKind(why), slog.LevelWarn, "connection closed: "+why.String(), connAttr(c))
+	}
+}

@@ -1,0 +1,106 @@
+package server
+
+import (
+	"sync"
+
+	"github.com/ringwire/ringwire/framing"
+)
+
+const (
+	// flushBytes is how much output gathers before it is written in the middle of
+	// a turn.
+	flushBytes = 256 << 10
+	// outBytes is the size an output buffer begins with. It grows by need, to at
+	// most outBytesMax at the end of a turn.
+	outBytes    = 64 << 10
+	outBytesMax = 1 << 20
+	// collectMax is how many replies of workers are collected at once.
+	collectMax = 64
+)
+
+// loop is what the connections of one event loop share: one of them has its turn
+// at a time. Everything but total belongs to the loop's goroutine.
+type loop struct {
+	out      []byte        // replies of this turn, framed, not yet written
+	in       []byte        // input of this turn, not yet parsed
+	now      int64         // clock at the beginning of this turn
+	frame    framing.Frame // the request whose handler runs
+	handling bool          // a handler runs
+	panicked any           // what it panicked with
+	frames   int           // requests of this turn
+	event    tally         // counted since publish
+	jobs     [collectMax]*job
+
+	mu    sync.Mutex // held for an addition
+	total tally
+}
+
+func newLoop() *loop { return &loop{out: make([]byte, 0, outBytes)} }
+
+// begin starts a turn. Whatever a turn that panicked has left is forgotten.
+func (l *loop) begin(in []byte, now int64) {
+	l.out, l.in, l.now = l.out[:0], in, now
+	l.handling, l.frames = false, 0
+}
+
+// end ends a turn.
+func (l *loop) end() {
+	if l.event != (tally{}) {
+		l.publish()
+	}
+	l.in, l.frame = nil, framing.Frame{}
+	if cap(l.out) > outBytesMax {
+		l.out = make([]byte, 0, outBytes)
+	}
+}
+
+// publish makes what was counted visible, all of it together. It runs before each
+// write, so who has a reply finds it counted.
+func (l *loop) publish() {
+	l.mu.Lock()
+	l.total.add(&l.event)
+	l.mu.Unlock()
+	l.event = tally{}
+}
+
+// counted returns what was published.
+func (l *loop) counted() tally {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total
+}
+
+// tally holds what is counted on a loop. Every request is counted once more
+// under what became of it, as soon as that is known.
+type tally struct {
+	Reads, Writes, BytesIn, BytesOut        uint64
+	Requests                                uint64
+	Replies, NoReplies, Unanswered, Dropped uint64
+	Pauses                                  uint64
+}
+
+func (t *tally) add(o *tally) {
+	t.Reads += o.Reads
+	t.Writes += o.Writes
+	t.BytesIn += o.BytesIn
+	t.BytesOut += o.BytesOut
+	t.Requests += o.Requests
+	t.Replies += o.Replies
+	t.NoReplies += o.NoReplies
+	t.Unanswered += o.Unanswered
+	t.Dropped += o.Dropped
+	t.Pauses += o.Pauses
+}
+
+func (t *tally) count(r result) {
+	switch r {
+	case resultReplied:
+		t.Replies++
+	case resultNoReply:
+		t.NoReplies++
+	case resultUnanswered:
+		t.Unanswered++
+	case resultDropped:
+		t.Dropped++
+	}
+}

@@ -1,0 +1,276 @@
+package server
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/panjf2000/ants/v2"
+
+	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/invariant"
+	"github.com/ringwire/ringwire/internal/staging"
+	"github.com/ringwire/ringwire/ring"
+	"github.com/ringwire/ringwire/taskid"
+)
+
+// runnerExpiry is how long an idle goroutine is kept for the next job.
+const runnerExpiry = 10 * time.Second
+
+// releaseTimeout bounds the end of the goroutine pool's own goroutines.
+const releaseTimeout = time.Second
+
+// job is a request on its way through the workers. It belongs to the loop until it
+// is queued, then to the worker that takes it, then, with the push on the
+// connection's ring, to the loop again, or to whoever empties the ring after the
+// connection's end.
+type job struct {
+	conn   *Conn
+	ring   *ring.MPSC[*job] // conn's; conn.ring is the loop's
+	id     taskid.ID
+	buf    *staging.Buffer // the request, behind it the frame of the reply
+	reply  int             // where in buf.B that frame begins
+	result result
+	held   int64 // what counts for it in Server.jobBytes
+}
+
+var jobs = sync.Pool{New: func() any { return new(job) }}
+
+// workers run handlers on goroutines of their own, at most max at a time. A slot
+// is free when the handler returns, whatever became of its connection: a client
+// that comes, asks and goes cannot have more handlers running than one that stays.
+type workers struct {
+	srv     *Server
+	max     int64
+	queue   chan *job
+	running atomic.Int64  // runners that exist or are about to; at most max
+	busy    atomic.Int64  // of those, inside a handler
+	discard atomic.Bool   // set when the server closes: run no more handlers
+	idle    chan struct{} // after discard: the last runner may have gone
+	pool    *ants.Pool    // lends the goroutines; its own bounds are not used
+	runner  func()        // run, bound once: a method value allocates
+}
+
+func newWorkers(s *Server) (*workers, error) {
+	pool, err := ants.NewPool(-1, ants.WithExpiryDuration(runnerExpiry), ants.WithLogger(loopLog{s.cfg.Logger}))
+	if err != nil {
+		return nil, err
+	}
+	w := &workers{srv: s, max: int64(s.cfg.Workers), queue: make(chan *job, s.cfg.QueueSize),
+		idle: make(chan struct{}, 1), pool: pool}
+	w.runner = w.run
+	return w, nil
+}
+
+// dispatch queues a request for the workers. False means that the connection has
+// to wait, and that the frame is still to be handled.
+func (c *Conn) dispatch(f framing.Frame) bool {
+	s := c.srv
+	w := s.workers
+	if c.inflight >= s.cfg.MaxInFlight || len(w.queue) == cap(w.queue) || s.jobBytes.Load() > s.cfg.MaxHeld {
+		c.block = blockWork
+		return false
+	}
+	if c.ring == nil {
+		// As large as the jobs in flight, so a push never finds it full.
+		c.ring = ring.NewMPSC[*job](s.cfg.MaxInFlight)
+	}
+	j := jobs.Get().(*job)
+	j.conn, j.ring, j.id = c, c.ring, f.ID
+	j.buf = staging.Get()
+	// Room for a reply as long as the request; append does the rest.
+	if want := 2*len(f.Payload) + s.format.HeaderSize(); cap(j.buf.B) < want {
+		j.buf.B = make([]byte, 0, want)
+	}
+	j.buf.B = append(j.buf.B, f.Payload...)
+	j.reply, j.result = len(j.buf.B), resultDropped
+	j.held = int64(cap(j.buf.B))
+	s.jobBytes.Add(j.held)
+	if !w.submit(j) {
+		s.free(j)
+		c.block = blockWork
+		return false
+	}
+	c.inflight++
+	c.loop.frames++
+	c.loop.event.Requests++
+	return true
+}
+
+// submit queues a job and sees to it that somebody takes it.
+func (w *workers) submit(j *job) bool {
+	select {
+	case w.queue <- j:
+	default:
+		return false
+	}
+	if w.claim() {
+		w.start()
+	}
+	return true
+}
+
+// claim takes a runner's slot if one is free.
+func (w *workers) claim() bool {
+	for {
+		n := w.running.Load()
+		if n >= w.max {
+			return false
+		}
+		if w.running.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// start gives a claimed slot a goroutine.
+func (w *workers) start() {
+	if w.pool.Submit(w.runner) != nil {
+		go w.runner() // the pool is released only after the last runner: not expected
+	}
+}
+
+// run works until the queue is empty, then gives its slot back. A job queued just
+// before that may have found all slots taken, so the queue is looked at again.
+func (w *workers) run() {
+	for {
+		w.drainQueue()
+		left := w.running.Add(-1)
+		if len(w.queue) > 0 && w.claim() {
+			continue
+		}
+		if left == 0 && w.discard.Load() {
+			select {
+			case w.idle <- struct{}{}:
+			default:
+			}
+		}
+		return
+	}
+}
+
+func (w *workers) drainQueue() {
+	for {
+		select {
+		case j := <-w.queue:
+			w.do(j)
+		default:
+			return
+		}
+	}
+}
+
+// do answers one request and hands it back.
+func (w *workers) do(j *job) {
+	if !w.discard.Load() && !j.conn.ended.Load() {
+		w.handle(j)
+	}
+	w.deliver(j)
+}
+
+func (w *workers) handle(j *job) {
+	s, c := w.srv, j.conn
+	req := j.buf.B[:j.reply:j.reply]
+	w.busy.Add(1)
+	defer w.busy.Add(-1)
+	defer func() {
+		if v := recover(); v != nil {
+			s.logPanic(c, v)
+			j.buf.B, j.result = s.failure(c, j.buf.B[:j.reply], j.id, req, &PanicError{Value: v})
+		}
+	}()
+	out, err := s.respond(c, j.buf.B, j.id, req)
+	j.buf.B, j.result = out, resultReplied
+	if err != nil {
+		j.buf.B, j.result = s.failure(c, out, j.id, req, err)
+	}
+}
+
+// deliver hands a job back to its connection, which wakes once for all that are
+// handed back before it looks.
+func (w *workers) deliver(j *job) {
+	c, r := j.conn, j.ring
+	if grown := int64(cap(j.buf.B)) - j.held; grown > 0 {
+		j.held += grown
+		w.srv.jobBytes.Add(grown)
+	}
+	pushed := r.TryPush(j) // the job is the loop's now
+	invariant.Check(pushed, "server: a job in flight found no place in its ring")
+	w.srv.wake(c)
+	// The end may have emptied the ring before the push. It sets ended first, so
+	// then this is true.
+	if c.ended.Load() {
+		c.reap(r)
+	}
+}
+
+// collect takes the jobs that workers have handed back and puts their replies
+// behind the others, as far as the peer takes them.
+func (c *Conn) collect() {
+	l := c.loop
+	for c.inflight > 0 && c.roomForReplies() {
+		n := c.ring.PopInto(l.jobs[:])
+		for i, j := range l.jobs[:n] {
+			l.jobs[i] = nil
+			if j.result == resultReplied {
+				l.out = append(l.out, j.buf.B[j.reply:]...)
+			}
+			l.event.count(j.result)
+			c.srv.free(j)
+		}
+		c.inflight -= n
+		if n < len(l.jobs) {
+			return
+		}
+	}
+}
+
+// roomForReplies is open for replies: they are written even when the connection is
+// to end in order.
+func (c *Conn) roomForReplies() bool {
+	if c.broken || c.block == blockUnsent {
+		return false
+	}
+	if len(c.loop.out) < c.srv.flushAt {
+		return true
+	}
+	c.flush()
+	return !c.broken && !c.full()
+}
+
+// reap empties the ring of a connection that has ended.
+func (c *Conn) reap(r *ring.MPSC[*job]) {
+	if r == nil {
+		return
+	}
+	c.reapMu.Lock()
+	defer c.reapMu.Unlock()
+	for {
+		j, ok := r.TryPop()
+		if !ok {
+			return // who is still pushing comes here afterwards
+		}
+		c.srv.failures.dropped.Add(1)
+		c.srv.free(j)
+	}
+}
+
+// free ends a job: nobody holds it or its buffer any more.
+func (s *Server) free(j *job) {
+	s.jobBytes.Add(-j.held)
+	staging.Put(j.buf)
+	*j = job{}
+	jobs.Put(j)
+}
+
+// stop waits for the handlers, forgets what is queued and ends the goroutines. No
+// connection is left to dispatch.
+func (w *workers) stop() {
+	w.discard.Store(true)
+	w.drainQueue()
+	for w.running.Load() > 0 {
+		<-w.idle
+	}
+	// Its goroutines have nothing to do: at most its housekeeping is late.
+	_ = w.pool.ReleaseTimeout(releaseTimeout)
+}
