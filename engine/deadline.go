@@ -128,7 +128,7 @@ func (b *Broker) doze() bool {
 
 // busyNow reports whether the connection needs sweeping.
 func (c *conn) busyNow() bool {
-	return c.table.InUse() > 0 || c.writing.Load() != 0 || c.drainBy.Load() > 0
+	return c.open() > 0 || c.writing.Load() != 0 || c.drainBy.Load() > 0
 }
 
 // sweep looks after one connection and reports whether it must be swept again.

@@ -89,11 +89,59 @@ func TestTimeoutsAreNeverEarlyAndHardlyLate(t *testing.T) {
 					assert.False(t, SafeToRetry(err))
 					assert.GreaterOrEqual(t, took, c.want)
 					assert.LessOrEqual(t, took, c.want+4*b.clock.tick)
-					time.Sleep(10 * time.Second) // virtual
+					<-time.After(10 * time.Second) // virtual
 				}
 			})
 		})
 	}
+}
+
+func TestTimeoutsWorkAfterALongSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bubbleBroker(t, Config{DialContext: pipeDial(answerWith(func(nc net.Conn, f framing.Frame) {
+			if len(f.Payload) > 0 {
+				frame, _ := framing.Append(nil, f.ID, f.Payload)
+				nc.Write(frame)
+			}
+		}))})
+		for range 3 {
+			_, err := b.Send(bg, []byte("x"))
+			require.NoError(t, err)
+			<-time.After(time.Minute) // virtual
+			require.True(t, b.clock.asleep.Load(), "nothing is in flight: the sweeper must rest")
+			began := time.Now()
+			_, err = b.Send(bg, nil)
+			require.ErrorIs(t, err, ErrTimeout)
+			require.GreaterOrEqual(t, time.Since(began), DefaultReadTimeout)
+			require.Less(t, time.Since(began), DefaultReadTimeout+time.Second)
+		}
+	})
+}
+
+func TestWhatTheSocketDoesNotTakeAtOnceFollowsInOrder(t *testing.T) {
+	listen := make(chan struct{})
+	p := newPeer(t, func(c *peerConn, id taskid.ID, req []byte) {
+		<-listen
+		c.reply(id, req)
+	})
+	b := newBroker(t, Config{Addrs: []string{p.addr()}, WriteTimeout: -1, ReadTimeout: -1})
+	ready(t, b)
+	reqs := make([][]byte, 400)
+	for i := range reqs {
+		reqs[i] = make([]byte, 60_000) // 24 MB: far more than the socket's buffers
+		reqs[i][0], reqs[i][59_999] = byte(i), byte(i>>8)
+	}
+	go func() {
+		until(func() bool { return b.Stats().BytesOut > 1<<20 })
+		close(listen)
+	}()
+	var right atomic.Int64
+	require.NoError(t, b.SendBatch(bg, reqs, func(i int, reply []byte, err error) {
+		if err == nil && string(reply) == string(reqs[i]) {
+			right.Add(1)
+		}
+	}))
+	assert.EqualValues(t, len(reqs), right.Load())
 }
 
 func TestRequestTimeoutCoversTheWaitForAConnection(t *testing.T) {
@@ -120,7 +168,7 @@ func TestContextEndsACallAtOnceAndItsLateReplyIsDropped(t *testing.T) {
 		b := bubbleBroker(t, Config{DialContext: pipeDial(answerWith(func(nc net.Conn, f framing.Frame) {
 			id, reply := f.ID, append([]byte("late "), f.Payload...)
 			go func() {
-				time.Sleep(2 * time.Second)
+				<-time.After(2 * time.Second) // virtual
 				frame, _ := framing.Append(nil, id, reply)
 				nc.Write(frame)
 			}()
@@ -143,7 +191,7 @@ func TestContextEndsACallAtOnceAndItsLateReplyIsDropped(t *testing.T) {
 		require.ErrorIs(t, err, why)
 		assert.Equal(t, 2, b.Stats().Orphans)
 
-		time.Sleep(time.Millisecond) // virtual: its reply comes after the others
+		<-time.After(time.Millisecond) // virtual: its reply comes after the others
 		reply, err := b.Send(bg, []byte("three"))
 		require.NoError(t, err)
 		assert.Equal(t, "late three", string(reply))
@@ -176,9 +224,7 @@ func TestBatchEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(bg)
 	var calls atomic.Int64
 	go func() {
-		for b.Stats().FramesOut < 10 {
-			time.Sleep(time.Millisecond) // poll, not synchronisation
-		}
+		until(func() bool { return b.Stats().FramesOut == 10 })
 		cancel()
 	}()
 	err := b.SendBatch(ctx, make([][]byte, 10), func(_ int, _ []byte, err error) {
@@ -282,7 +328,6 @@ func TestQueuedRequestSurvivesAConnectionThatEndsBeforeItIsWritten(t *testing.T)
 	assert.GreaterOrEqual(t, ok, 99, "only calls made while every link backs off may fail")
 }
 
-// stuffed returns a broker whose only connection never reads, with its queue full.
 func TestFullQueueIsAnErrorAtOnceAndQueuesNothing(t *testing.T) {
 	release := make(chan struct{})
 	b := newBroker(t, Config{
@@ -348,14 +393,10 @@ func TestFullFlightIsAnErrorAndWaitQueueWaits(t *testing.T) {
 	}
 	require.ErrorIs(t, b.Go(bg, []byte("x"), func([]byte, error) {}), ErrQueueFull)
 
-	for h := heldNow(); ; h = heldNow() {
-		if h != nil {
-			for _, reply := range h {
-				reply()
-			}
-			break
-		}
-		time.Sleep(time.Millisecond) // poll
+	var three []func()
+	until(func() bool { three = heldNow(); return three != nil })
+	for _, reply := range three {
+		reply()
 	}
 	waiting := newBroker(t, Config{Addrs: []string{p.addr()}, MaxInFlight: 3, WaitQueue: true})
 	var wg sync.WaitGroup
@@ -372,12 +413,12 @@ func TestFullFlightIsAnErrorAndWaitQueueWaits(t *testing.T) {
 	stop := make(chan struct{})
 	go func() {
 		defer close(stop)
-		for ok.Load() < 30 {
+		until(func() bool {
 			for _, reply := range heldNow() {
 				reply()
 			}
-			time.Sleep(100 * time.Microsecond) // poll
-		}
+			return ok.Load() == 30
+		})
 	}()
 	wg.Wait()
 	<-stop
@@ -482,14 +523,10 @@ func TestConnectionFullOfOrphansIsReplaced(t *testing.T) {
 		require.ErrorIs(t, err, ErrTimeout)
 	}
 	quiet.Store(false)
-	for b.Stats().Dials < 2 {
-		time.Sleep(time.Millisecond) // poll
-	}
+	until(func() bool { return b.Stats().Dials == 2 })
 	_, err := b.Send(bg, []byte("x"))
 	require.NoError(t, err)
-	for b.Stats().Orphans > 0 {
-		time.Sleep(time.Millisecond) // poll
-	}
+	until(func() bool { return b.Stats().Orphans == 0 })
 }
 
 func TestTaskIDsWrapUnderTraffic(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -133,4 +134,12 @@ func ready(t *testing.T, b *Broker) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	require.NoError(t, b.WaitReady(ctx))
+}
+
+// until waits for a condition that comes true by itself. The bound is the test
+// binary's.
+func until(cond func() bool) {
+	for !cond() {
+		runtime.Gosched()
+	}
 }

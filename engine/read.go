@@ -109,9 +109,10 @@ func (c *conn) makeRoom() {
 	}
 }
 
-// stray counts a reply that completes nothing.
+// stray counts a reply that completes nothing. On a connection that has ended
+// the table is closed and no longer tells late replies from invented ones.
 func (c *conn) stray(match taskid.Match) error {
-	if match == taskid.Late {
+	if match == taskid.Late || c.over.Load() {
 		c.late.Add(1)
 		c.signalRoom()
 		return nil

@@ -49,6 +49,29 @@ func TestCounterLosesNoAddAndNeverDecreases(t *testing.T) {
 	}
 }
 
+// With a single stripe every two adders meet.
+func TestAddersOnOneStripeLoseNothing(t *testing.T) {
+	c := &Counter{stripes: make([]stripe, 1), shift: 64}
+	const adders = 4
+	each := 5_000_000 // long enough that they do meet
+	if raceDetector {
+		each = 1_000_000
+	}
+	var ready, done sync.WaitGroup
+	ready.Add(adders)
+	for range adders {
+		done.Go(func() {
+			ready.Done()
+			ready.Wait()
+			for range each {
+				c.Add(1)
+			}
+		})
+	}
+	done.Wait()
+	assert.EqualValues(t, adders*each, c.Load())
+}
+
 func TestCounterHasStripesForEveryProcessorAndABound(t *testing.T) {
 	for procs, stripes := range map[int]int{1: 4, 2: 8, 3: 16, 4: 16, 64: 256, 200: 256} {
 		setProcs(t, procs)

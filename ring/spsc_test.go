@@ -139,8 +139,10 @@ func TestSPSCKeepsNoPointerItGaveAway(t *testing.T) {
 		for range r.Cap() {
 			require.True(t, r.TryPush(new(int)))
 		}
+		oldest := r.consumer.head.Load() & r.mask
 		v, ok := r.TryPop()
 		require.True(t, ok && v != nil)
+		require.Nil(t, r.slots[oldest])
 		require.Equal(t, 1, r.PopInto(make([]*int, 1)))
 		require.True(t, r.TryPush(new(int)))
 		require.Equal(t, 3, r.PopInto(make([]*int, 9)), "lap %d", lap)

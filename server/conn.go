@@ -98,7 +98,8 @@ type block uint8
 const (
 	blockNone   block = iota
 	blockUnsent       // MaxUnsent
-	blockWork         // MaxInFlight, QueueSize or MaxHeld
+	blockFlight       // MaxInFlight
+	blockShared       // QueueSize or MaxHeld: others are in the way
 )
 
 // ID returns a number that no other connection of this server has.
@@ -126,6 +127,9 @@ func (c *Conn) SetValue(v any) { c.value.Store(&v) }
 // Close does not wait for that. If it takes longer than Config.ShutdownTimeout the
 // connection is cut. The error is always nil.
 func (c *Conn) Close() error {
+	if limit := c.srv.cfg.ShutdownTimeout; limit > 0 {
+		c.cutAt.CompareAndSwap(0, c.srv.clock.Load()+c.srv.patience(limit))
+	}
 	c.finish(stopNow, reasonHandler)
 	return nil
 }
@@ -143,9 +147,6 @@ func (c *Conn) finish(how uint32, why reason) {
 	}
 	if how == stopNow {
 		c.blame(why)
-		if limit := c.srv.cfg.ShutdownTimeout; limit > 0 {
-			c.cutAt.CompareAndSwap(0, c.srv.clock.Load()+limit.Milliseconds()+1)
-		}
 	}
 	c.srv.wake(c)
 }

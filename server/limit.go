@@ -126,10 +126,10 @@ func (c *Conn) publishWatch() {
 	}
 }
 
-// armResume has a blocked connection woken later. What waits for its own replies
-// is woken by them.
+// armResume has a blocked connection woken later. One that waits for its own
+// requests is woken by them.
 func (c *Conn) armResume(moved bool) {
-	if c.block == blockWork && c.inflight > 0 {
+	if c.block == blockFlight {
 		return
 	}
 	if moved || c.delay == 0 {

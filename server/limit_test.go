@@ -41,6 +41,7 @@ func TestPeerThatNeverReadsIsClosedAndBounded(t *testing.T) {
 		cfg.Handler, cfg.WriteTimeout, cfg.MaxUnsent = HandlerFunc(amplify), 400*time.Millisecond, unsent
 		s := launch(t, cfg)
 		deaf, healthy := narrow(t, s), dial(t, s)
+		eventually(t, s, "both", func(st Stats) bool { return st.Conns == 2 })
 		// Many more requests than the kernel's buffers take replies.
 		deaf.write(deaf.pipeline(2000, 0))
 		eventually(t, s, "parsing to stop", func(st Stats) bool { return st.Pauses > 0 })
@@ -113,24 +114,44 @@ func TestServerWideBoundClosesTheLargest(t *testing.T) {
 	assert.NotEmpty(t, healthy.receive().Payload)
 }
 
-// Those that do not grow are found by the sweep.
-func TestSweepShedsTheLargestFirst(t *testing.T) {
-	s := launch(t, Config{MaxHeld: 1 << 20})
-	var all []*client
-	for i := range 3 {
+// Many that are small each are found by the sweep.
+func TestServerWideBoundHoldsForManySmallOnes(t *testing.T) {
+	const bound, conns = 512 << 10, 12
+	s := launch(t, Config{MaxHeld: bound})
+	for i := range uint32(conns) {
 		c := dial(t, s)
-		c.write(c.frame(uint32(i), make([]byte, 60_000))[:(i+1)*10_000])
-		all = append(all, c)
+		c.write(c.frame(i, make([]byte, 65_000))[:60_000])
 	}
-	eventually(t, s, "the frames to be staged", func(st Stats) bool { return st.BytesIn == 60_000 })
-	var held []int64
-	s.conns.scan(func(c *Conn) { held = append(held, c.held.Load()) })
-	require.Len(t, held, 3)
-	s.cfg.MaxHeld = s.held.Load() - 1 // read by the sweep only when the sum exceeds the old bound: see below
+	eventually(t, s, "some to be closed", func(st Stats) bool { return st.BytesIn == conns*60_000 && st.Closed.Memory > 0 })
+	eventually(t, s, "the bound to hold", func(st Stats) bool { return st.HeldBytes <= bound })
+	assert.Positive(t, s.Stats().Conns, "those within the bound stay")
+}
+
+// nolink is a link that only remembers that it was closed.
+type nolink struct{ closed bool }
+
+func (*nolink) write([]byte) error { return nil }
+func (*nolink) buffered() int      { return 0 }
+func (*nolink) closeWrite()        {}
+func (*nolink) wake()              {}
+func (l *nolink) close()           { l.closed = true }
+
+func TestShedClosesTheLargestAndNoMore(t *testing.T) {
+	s, err := New(Config{Handler: HandlerFunc(echo), MaxHeld: 350})
+	require.NoError(t, err)
+	var links []*nolink
+	for _, held := range []int64{100, 300, 0, 200} {
+		l := &nolink{}
+		c := &Conn{srv: s, link: l}
+		c.held.Store(held)
+		s.held.Add(held)
+		s.conns.add(c)
+		links = append(links, l)
+	}
 	s.shed()
-	assert.Zero(t, all[2].closed(), "the largest")
-	eventually(t, s, "the reason", func(st Stats) bool { return st.Closed.Memory == 1 })
-	assert.Equal(t, 2, s.Stats().Conns)
+	for i, l := range links {
+		assert.Equal(t, i == 1, l.closed, "connection %d", i)
+	}
 }
 
 // A flood of the smallest frames over many connections, each sent at once.

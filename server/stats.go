@@ -154,8 +154,8 @@ func endReason(cause error, insideFrame bool) reason {
 
 // closed counts the end of a connection and logs what is not an ordinary one.
 func (s *Server) closed(c *Conn, why reason) {
-	s.open.Add(-1)
 	s.failures.closed[why].Add(1)
+	s.open.Add(-1)
 	if why.peersFault() {
 		s.log(logKind(why), slog.LevelWarn, "connection closed: "+why.String(), connAttr(c))
 	}

@@ -14,8 +14,6 @@ const (
 	// most outBytesMax at the end of a turn.
 	outBytes    = 64 << 10
 	outBytesMax = 1 << 20
-	// collectMax is how many replies of workers are collected at once.
-	collectMax = 64
 )
 
 // loop is what the connections of one event loop share: one of them has its turn
@@ -29,7 +27,6 @@ type loop struct {
 	panicked any           // what it panicked with
 	frames   int           // requests of this turn
 	event    tally         // counted since publish
-	jobs     [collectMax]*job
 
 	mu    sync.Mutex // held for an addition
 	total tally

@@ -67,8 +67,12 @@ func newWorkers(s *Server) (*workers, error) {
 func (c *Conn) dispatch(f framing.Frame) bool {
 	s := c.srv
 	w := s.workers
-	if c.inflight >= s.cfg.MaxInFlight || len(w.queue) == cap(w.queue) || s.jobBytes.Load() > s.cfg.MaxHeld {
-		c.block = blockWork
+	if c.inflight >= s.cfg.MaxInFlight {
+		c.block = blockFlight
+		return false
+	}
+	if len(w.queue) == cap(w.queue) || s.jobBytes.Load() > s.cfg.MaxHeld {
+		c.block = blockShared
 		return false
 	}
 	if c.ring == nil {
@@ -88,7 +92,7 @@ func (c *Conn) dispatch(f framing.Frame) bool {
 	s.jobBytes.Add(j.held)
 	if !w.submit(j) {
 		s.free(j)
-		c.block = blockWork
+		c.block = blockShared
 		return false
 	}
 	c.inflight++
@@ -209,19 +213,16 @@ func (w *workers) deliver(j *job) {
 func (c *Conn) collect() {
 	l := c.loop
 	for c.inflight > 0 && c.roomForReplies() {
-		n := c.ring.PopInto(l.jobs[:])
-		for i, j := range l.jobs[:n] {
-			l.jobs[i] = nil
-			if j.result == resultReplied {
-				l.out = append(l.out, j.buf.B[j.reply:]...)
-			}
-			l.event.count(j.result)
-			c.srv.free(j)
-		}
-		c.inflight -= n
-		if n < len(l.jobs) {
+		j, ok := c.ring.TryPop()
+		if !ok {
 			return
 		}
+		c.inflight--
+		if j.result == resultReplied {
+			l.out = append(l.out, j.buf.B[j.reply:]...)
+		}
+		l.event.count(j.result)
+		c.srv.free(j)
 	}
 }
 

@@ -16,7 +16,9 @@ import (
 	"github.com/ringwire/ringwire/engine"
 	"github.com/ringwire/ringwire/internal/e2e/chaos"
 	"github.com/ringwire/ringwire/internal/faultnet"
+	"github.com/ringwire/ringwire/internal/staging"
 	"github.com/ringwire/ringwire/server"
+	"github.com/ringwire/ringwire/taskid"
 )
 
 var (
@@ -51,7 +53,8 @@ func seed(t testing.TB) uint64 {
 }
 
 // checkLeaks demands, when the test has ended and everything it registered later
-// is closed, that no goroutine and no descriptor is left.
+// is closed, that no goroutine, no descriptor and no pooled buffer is left. Buffers
+// are counted under the build tag invariant only.
 func checkLeaks(t testing.TB) {
 	t.Helper()
 	// The runtime opens its poller's descriptors with the first socket, for good.
@@ -60,7 +63,10 @@ func checkLeaks(t testing.TB) {
 	}
 	current := goleak.IgnoreCurrent()
 	before := descriptors(t)
+	staged, borrowed := staging.Outstanding(), taskid.Borrowed()
 	t.Cleanup(func() {
+		assert.Equal(t, staged, staging.Outstanding(), "staging buffers out")
+		assert.Equal(t, borrowed, taskid.Borrowed(), "task-ID buffers out")
 		assert.NoError(t, goleak.Find(current))
 		assert.Eventually(t, func() bool { return descriptors(t) <= before }, testBound, time.Millisecond,
 			"descriptors: %d before", before)

@@ -36,7 +36,8 @@ func (l *load) launchBatch(client batchClient) {
 		l.ready.Done()
 		<-l.gate
 		fn := b.answered
-		for !l.stop.Load() {
+		// At least once, like every caller: see callInTurn.
+		for b.send(fn); !l.stop.Load(); {
 			b.send(fn)
 		}
 	}()

@@ -165,7 +165,7 @@ func (c *cell) measure(ctx context.Context, cfg Config) (*measurement, error) {
 		return nil, err
 	}
 	if m.requests == 0 {
-		return nil, fmt.Errorf("no request succeeded, %d failed: %w", m.errors, m.firstErr)
+		return nil, errors.Join(fmt.Errorf("no request succeeded, %d failed", m.errors), m.firstErr)
 	}
 	return m, nil
 }

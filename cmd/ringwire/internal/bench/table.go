@@ -146,8 +146,8 @@ func (r *Result) notes() []string {
 	return append(notes,
 		"req/s     median over rounds; in each round every row runs once, in a different order. Warm-up is not counted.",
 		"spread    interquartile range of the rounds, in percent of the median.",
-		"p50...    latency under this load, of one request in 2^n timed in the same slices: at most "+strconv.Itoa(samplesPerSlice)+
-			" clock readings a slice, recorded after it. batch: from the start of its batch.",
+		"p50...    latency under this load. One request in 2^n is timed in the same slices, about "+strconv.Itoa(samplesPerSlice)+
+			" a slice at most, so that clocks take no throughput. batch: from the start of its batch.",
 		"cpu/req   processor time of client and server processes together (median); '-' where the system does not tell.",
 		"vs anet   median of the rounds' ratios of req/s, to the same api of anet, or to its fastest where it has no such api.",
 		"Every reply was compared with its request.")
