@@ -128,6 +128,10 @@ type Config struct {
 	// Logger receives events, never payload; each kind at most once a second.
 	// Default: none.
 	Logger *slog.Logger
+
+	// quietTicks replaces the constant, so that a test need not rely on how busy
+	// the machine is.
+	quietTicks int
 }
 
 // withDefaults returns a copy with every zero value replaced.
@@ -143,6 +147,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.WriteTimeout, DefaultWriteTimeout)
 	setDefault(&c.ShutdownTimeout, DefaultShutdownTimeout)
 	setDefault(&c.KeepAlive, DefaultKeepAlive)
+	setDefault(&c.quietTicks, quietTicks)
 	c.Workers = max(c.Workers, 0)
 	if c.MaxConns == 0 {
 		c.MaxConns = -1

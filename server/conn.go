@@ -44,7 +44,9 @@ type Conn struct {
 	doomed    bool          // to be closed at the end of this turn
 	resume    *time.Timer   // wakes a blocked connection
 	delay     time.Duration // of resume
-	slot      int           // index in the registry; guarded by its mutex
+
+	slot  int // index in the registry; guarded by its mutex
+	quiet int // ticks without a read; the drain's
 
 	// The loop writes, the sweep and the drain read.
 	lastRead   atomic.Int64  // clock of the last read
@@ -56,6 +58,7 @@ type Conn struct {
 	stop    atomic.Uint32 // stopNone, then perhaps stopWhenQuiet, then perhaps stopNow
 	why     atomic.Uint32 // reason; the first one stays
 	cutAt   atomic.Int64  // clock at which the sweep closes it; 0 never
+	quietAt atomic.Int64  // clock at which the drain found it quiet
 	woken   atomic.Bool   // a wake is on its way to the loop
 	cutting atomic.Bool   // a close is on its way to the loop
 	ended   atomic.Bool   // set by the loop at the end, before it empties the ring

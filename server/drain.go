@@ -9,9 +9,10 @@ import (
 const (
 	// drainEvery is the resolution of a shutdown, and of the clock meanwhile.
 	drainEvery = 10 * time.Millisecond
-	// quietTime is how long a connection must have sent nothing, and have nothing
-	// under way, to be closed by a shutdown that is in no hurry.
-	quietTime = 50 * time.Millisecond
+	// quietTicks is how many drainEvery a connection must have sent nothing, and
+	// have nothing under way, to be closed by a shutdown that is in no hurry. Ticks
+	// and not time: while the machine stalls the peer may have stalled too.
+	quietTicks = 5
 	// lingerTime is how long the peer has to close after we have shut down our
 	// direction. Closing at once while its bytes arrive would reset the
 	// connection and could take replies away that it has not read.
@@ -191,11 +192,12 @@ func (s *Server) drain(deadline time.Time, bounded bool) {
 			return
 		default:
 		}
-		now, how := s.tick(), uint32(stopWhenQuiet)
+		before, how := s.clock.Load(), uint32(stopWhenQuiet)
+		now := s.tick()
 		if bounded && time.Until(deadline) < cutTime {
 			how = stopNow
 		}
-		s.conns.scan(func(c *Conn) { s.nudge(c, now, how) })
+		s.conns.scan(func(c *Conn) { s.nudge(c, before, now, how) })
 		select {
 		case <-s.hurry:
 			return
@@ -205,13 +207,19 @@ func (s *Server) drain(deadline time.Time, bounded bool) {
 }
 
 // nudge asks one connection to finish, or lets it look whether it can by now.
-func (s *Server) nudge(c *Conn, now int64, how uint32) {
+// before is the clock at the last nudge.
+func (s *Server) nudge(c *Conn, before, now int64, how uint32) {
 	if at := c.cutAt.Load(); at != 0 && now >= at {
 		s.cut(c, reasonShutdown)
 		return
 	}
+	if c.lastRead.Load() >= before {
+		c.quiet = 0
+	} else if c.quiet++; c.quiet >= s.cfg.quietTicks {
+		c.quietAt.Store(now)
+	}
 	c.finish(how, reasonShutdown)
-	if now-c.lastRead.Load() >= quietTime.Milliseconds() || c.watch.Load()&watchUnsent != 0 {
+	if how == stopNow || c.quietAt.Load() == now || c.watch.Load()&watchUnsent != 0 {
 		s.wake(c)
 	}
 }
@@ -223,8 +231,8 @@ func (c *Conn) tryFinish() {
 	if c.broken || c.inflight > 0 || c.unsent > 0 {
 		return
 	}
-	if c.stop.Load() == stopWhenQuiet &&
-		(c.staged != nil || l.now-c.lastRead.Load() < quietTime.Milliseconds()) {
+	// A read since the drain found it quiet has come between.
+	if c.stop.Load() == stopWhenQuiet && (c.staged != nil || c.lastRead.Load() >= c.quietAt.Load()) {
 		return
 	}
 	c.blame(reasonShutdown)

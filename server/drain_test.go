@@ -48,7 +48,7 @@ func TestShutdownAnswersWhatIsUnderWay(t *testing.T) {
 // Clients that wait for each reply before they ask again: none may miss one.
 func TestShutdownUnderLoadLosesNoReply(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
-		cfg.Loops = 2
+		cfg.Loops, cfg.quietTicks = 2, 100
 		s := launch(t, cfg)
 		var wg sync.WaitGroup
 		var asked, answered atomic.Int64
