@@ -1,0 +1,137 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// tlsPeer is an echo server behind TLS, with the certificate that httptest makes
+// for 127.0.0.1 and example.com.
+func tlsPeer(t *testing.T) (p *peer, roots *x509.CertPool) {
+	t.Helper()
+	fixture := httptest.NewTLSServer(nil)
+	cert := fixture.TLS.Certificates[0]
+	roots = x509.NewCertPool()
+	roots.AddCert(fixture.Certificate())
+	fixture.Close()
+
+	p = newPeer(t, echo)
+	plain := p.ln
+	secure, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	p.ln = tls.NewListener(secure, &tls.Config{Certificates: []tls.Certificate{cert}})
+	plain.Close()
+	p.wg.Add(1)
+	go func() {
+		defer p.wg.Done()
+		for {
+			nc, err := p.ln.Accept()
+			if err != nil {
+				return
+			}
+			p.attach(nc)
+		}
+	}()
+	return p, roots
+}
+
+func TestTLSCarriesRequestsAndChecksTheServersName(t *testing.T) {
+	p, roots := tlsPeer(t)
+	b := newBroker(t, Config{Addrs: []string{p.addr()}, TLS: &tls.Config{RootCAs: roots}})
+	manyCallers(t, b, 50, 20)
+	_, err := b.Send(bg, make([]byte, 65_531))
+	require.NoError(t, err)
+
+	for name, cfg := range map[string]*tls.Config{
+		"unknown authority": {},
+		"wrong name":        {RootCAs: roots, ServerName: "elsewhere.test"},
+	} {
+		b := newBroker(t, Config{Addrs: []string{p.addr()}, TLS: cfg, MaxRetries: -1})
+		_, err := b.Send(bg, []byte("secret"))
+		require.Error(t, err, name)
+		var verification *tls.CertificateVerificationError
+		require.ErrorAs(t, err, &verification, name)
+		assert.True(t, SafeToRetry(err), "nothing was sent")
+	}
+}
+
+func TestUnixSocketsWork(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	p := newPeer(t, echo)
+	p.ln.Close()
+	var err error
+	p.ln, err = net.Listen("unix", path)
+	require.NoError(t, err)
+	p.wg.Add(1)
+	go func() {
+		defer p.wg.Done()
+		for {
+			nc, err := p.ln.Accept()
+			if err != nil {
+				return
+			}
+			p.attach(nc)
+		}
+	}()
+	manyCallers(t, newBroker(t, Config{Addrs: []string{"unix://" + path}}), 50, 20)
+}
+
+// syncBuffer is a log that several goroutines write.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func TestLogTellsOfConnectionsAndNeverOfPayload(t *testing.T) {
+	p := newPeer(t, echo)
+	var log syncBuffer
+	b := newBroker(t, Config{Addrs: []string{p.addr()}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	const secret = "PIN 1234"
+	_, err := b.Send(bg, []byte(secret))
+	require.NoError(t, err)
+	p.reset()
+	until(func() bool { return b.Stats().Dials == 2 })
+	_, err = b.Send(bg, []byte(secret))
+	require.NoError(t, err)
+	assert.Contains(t, log.String(), "connection lost")
+	assert.Contains(t, log.String(), "connected")
+	assert.NotContains(t, log.String(), "1234")
+}
+
+func TestDialFunctionGetsNetworkAndAddress(t *testing.T) {
+	got := make(chan string, 10)
+	b := newBroker(t, Config{
+		Addrs: []string{"tcp://hsm.test:1500"},
+		DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
+			got <- network + " " + addr
+			return nil, errors.New("no such host")
+		},
+	})
+	_, err := b.Send(bg, nil)
+	require.ErrorContains(t, err, "no such host")
+	assert.Equal(t, "tcp hsm.test:1500", <-got)
+}
