@@ -99,28 +99,6 @@ func TestConnectionThatCannotBeWatchedIsClosed(t *testing.T) {
 	dial(t, s).call(1, nil)
 }
 
-func TestSocketOptionsAreSet(t *testing.T) {
-	fds := make(chan int, 1)
-	s := launch(t, Config{Handler: HandlerFunc(func(c *Conn, dst, _ []byte) ([]byte, error) {
-		fds <- c.link.(*gnetLink).fd
-		return dst, nil
-	})})
-	dial(t, s).call(1, nil)
-	fd := <-fds
-	for name, option := range map[string]struct{ level, name, want int }{
-		"TCP_NODELAY":      {syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1},
-		"SO_KEEPALIVE":     {syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
-		"TCP_KEEPIDLE":     {syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, 15},
-		"TCP_KEEPINTVL":    {syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, 5},
-		"TCP_KEEPCNT":      {syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, 3},
-		"TCP_USER_TIMEOUT": {syscall.IPPROTO_TCP, tcpUserTimeout, 10_000},
-	} {
-		got, err := syscall.GetsockoptInt(fd, option.level, option.name)
-		require.NoError(t, err)
-		assert.Equal(t, option.want, got, name)
-	}
-}
-
 // The process runs out of descriptors: in a process of its own, because the limit
 // is the process's.
 const childEnv = "RINGWIRE_SERVER_TEST_CHILD"

@@ -41,7 +41,7 @@ func TestNegativeSwitchesOff(t *testing.T) {
 		WriteTimeout: -1, IdleTimeout: -1, ShutdownTimeout: -1, KeepAlive: -1})
 	require.NoError(t, err)
 	assert.Zero(t, s.cfg.Workers)
-	assert.EqualValues(t, math.MaxInt64, s.cfg.MaxHeld)
+	assert.Equal(t, int64(math.MaxInt64), s.cfg.MaxHeld)
 	assert.Negative(t, s.cfg.MaxConns)
 	off := launch(t, s.cfg)
 	dial(t, off).call(1, []byte("x"))
