@@ -137,3 +137,41 @@ func TestSendBatchCallsBackForEachRequestOnce(t *testing.T) {
 		}
 	}
 }
+
+// A callback that meets a full queue flushes it itself: what it waits for must not
+// depend on its own return. Other submitters keep the queue full meanwhile.
+func TestCallbacksThatRetryOnAFullQueueMakeProgress(t *testing.T) {
+	b := newBroker(t, Config{Addrs: []string{newPeer(t, echo).addr()}, QueueSize: 8})
+	const window, total = 300, 30_000 // in flight at once: far fewer than MaxInFlight
+	var done atomic.Int64
+	var all sync.WaitGroup
+	send := func(fn func([]byte, error)) {
+		for b.Go(bg, []byte("x"), fn) != nil {
+		}
+	}
+	var again func([]byte, error)
+	again = func(_ []byte, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+		if done.Add(1) < total {
+			send(again) // keeps its place in the window
+			return
+		}
+		all.Done()
+	}
+	places := make(chan struct{}, window)
+	all.Add(window)
+	for range 3 {
+		all.Go(func() {
+			for range window / 3 {
+				send(again)
+			}
+			for done.Load() < total {
+				places <- struct{}{}
+				send(func([]byte, error) { <-places })
+			}
+		})
+	}
+	all.Wait()
+}

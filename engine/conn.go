@@ -72,7 +72,10 @@ type conn struct {
 
 	_     cacheline.Pad
 	token atomic.Uint32
-	_     cacheline.Pad
+	// gathering is set while the reader runs callbacks: it will look at the queue
+	// when they are done, so nobody else needs to.
+	gathering atomic.Bool
+	_         cacheline.Pad
 	writer
 	_ cacheline.Pad
 	reader

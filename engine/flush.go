@@ -21,12 +21,12 @@ const (
 	retirePoll = time.Millisecond
 )
 
-// kick makes sure that what was pushed is written: by whoever holds the token, or
-// by taking it. A lone request is written on the spot, without a change of
-// goroutine; with company it is left to the flusher, which lets the others
-// add theirs.
+// kick makes sure that what was pushed is written: by the reader that gathers, by
+// whoever holds the token, or by taking it. A lone request is written on the spot,
+// without a change of goroutine; with company it is left to the flusher, which
+// lets the others add theirs.
 func (c *conn) kick() {
-	if c.token.Load() != idle || !c.token.CompareAndSwap(idle, busy) {
+	if c.gathering.Load() || c.token.Load() != idle || !c.token.CompareAndSwap(idle, busy) {
 		return
 	}
 	if c.open() <= 1 {
@@ -53,6 +53,16 @@ func (c *conn) flushNow() {
 		}
 	}
 	c.handOver()
+}
+
+// makeRoom moves queued frames to the write buffer while their submitter, who
+// holds the token, has more to come. It writes, without blocking, what has grown
+// large; what the socket does not take stays in the buffer, whose growth the
+// number of slots bounds.
+func (c *conn) makeRoom() {
+	if c.drain() && c.raw != nil {
+		c.tryWrite()
+	}
 }
 
 // handOver passes the token to the flusher.
@@ -226,8 +236,7 @@ func (c *conn) wrote(n int) {
 
 // retireQueue waits for the token of a connection that has ended, empties the
 // queue and leaves the token to whoever still pushes: from now on handOver
-// discards. It polls because a reader that runs a callback may hold the token
-// for as long as the callback takes.
+// discards. Nobody holds the token across a wait, so it is soon free or ours.
 func (c *conn) retireQueue() {
 	for !c.token.CompareAndSwap(idle, busy) {
 		select {

@@ -61,11 +61,14 @@ func (c *conn) readFrames() error {
 }
 
 // dispatch completes the requests that the whole frames in b answer and returns
-// how many bytes it used. While callbacks run it holds the token if it can, so
-// that the requests they make leave in one write.
+// how many bytes it used. While callbacks run, submitters leave the writing to us,
+// so that the requests that callbacks make leave in one write.
 func (c *conn) dispatch(b []byte) (used int, err error) {
-	holds := c.callbacks && c.token.CompareAndSwap(idle, busy)
+	gather := c.callbacks
 	c.callbacks = false
+	if gather {
+		c.gathering.Store(true)
+	}
 	var frames, replies uint64
 	for used < len(b) {
 		f, n, bad := c.b.format.Parse(b[used:])
@@ -87,26 +90,17 @@ func (c *conn) dispatch(b []byte) (used int, err error) {
 			c.callbacks = true
 		}
 		c.complete(s, f.Payload, nil)
-		if holds && c.queue.Len() > c.queue.Cap()/2 {
-			c.makeRoom()
-		}
 	}
 	c.framesIn.Add(frames)
 	c.replies.Add(replies)
-	if holds {
-		c.flushNow()
+	if gather {
+		// Cleared before the look: who pushed after it kicks by itself.
+		c.gathering.Store(false)
+		if !c.queue.Empty() && c.token.CompareAndSwap(idle, busy) {
+			c.flushNow()
+		}
 	}
 	return used, err
-}
-
-// makeRoom moves queued frames to the write buffer in the middle of a dispatch, so
-// that callbacks find the queue open. It writes, without blocking, what has grown
-// large; what the socket does not take stays in the buffer, whose growth the
-// number of slots bounds.
-func (c *conn) makeRoom() {
-	if c.drain() && c.raw != nil {
-		c.tryWrite()
-	}
 }
 
 // stray counts a reply that completes nothing. On a connection that has ended

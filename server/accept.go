@@ -15,6 +15,14 @@ const (
 	backoffMax = time.Second
 )
 
+// A shutdown takes the connections that wait in the accept queue, which closing the
+// listener would reset: it accepts until none has come for acceptIdle, for at most
+// acceptRestMax.
+const (
+	acceptIdle    = time.Millisecond
+	acceptRestMax = 100 * time.Millisecond
+)
+
 // keepAliveProbes is how many probes go unanswered before TCP gives up.
 const keepAliveProbes = 3
 
@@ -32,6 +40,7 @@ func (s *Server) acceptAll(ln net.Listener) {
 		}
 		switch {
 		case s.isClosing():
+			s.acceptRest(ln)
 			return
 		case err == nil:
 			pause = 0
@@ -47,6 +56,27 @@ func (s *Server) acceptAll(ln net.Listener) {
 		case <-s.closing:
 			return
 		case <-time.After(pause):
+		}
+	}
+}
+
+// deadliner is implemented by the listeners of package net.
+type deadliner interface{ SetDeadline(time.Time) error }
+
+// acceptRest empties the queue of a listener that is to be closed, and closes it.
+func (s *Server) acceptRest(ln net.Listener) {
+	defer ln.Close()
+	d, ok := ln.(deadliner)
+	if !ok {
+		return
+	}
+	for end := time.Now().Add(acceptRestMax); time.Now().Before(end); {
+		if d.SetDeadline(time.Now().Add(acceptIdle)) != nil {
+			return // closed already: no time for courtesies
+		}
+		nc, err := ln.Accept()
+		if err != nil || s.admit(nc) != nil {
+			return
 		}
 	}
 }

@@ -2,19 +2,17 @@ package server
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"os"
-	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/ringwire/ringwire/framing"
 )
 
 // A listener whose Accept fails as often as asked.
@@ -99,125 +97,25 @@ func TestConnectionThatCannotBeWatchedIsClosed(t *testing.T) {
 	dial(t, s).call(1, nil)
 }
 
-// The process runs out of descriptors: in a process of its own, because the limit
-// is the process's.
-const childEnv = "RINGWIRE_SERVER_TEST_CHILD"
-
-func TestRunningOutOfDescriptorsHarmsNobody(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"=1")
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
+type addressed struct {
+	net.Conn
+	local, remote net.Addr
 }
 
-func childMain() int {
-	if err := starve(); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	return 0
-}
+func (a addressed) LocalAddr() net.Addr  { return a.local }
+func (a addressed) RemoteAddr() net.Addr { return a.remote }
 
-// starve takes all descriptors while clients are served.
-func starve() error {
-	s, err := New(Config{Addr: "127.0.0.1:0", Handler: HandlerFunc(echo), MaxConns: -1})
-	if err != nil {
-		return err
+// The event-loop library writes over the zone strings of a connection that ended.
+func TestZonesAreNotShared(t *testing.T) {
+	zone := strings.Clone("eth0")
+	local, remote := &net.TCPAddr{IP: net.IPv6loopback, Zone: zone}, &net.TCPAddr{IP: net.IPv6loopback, Zone: zone}
+	ours := ownAddr(remote)
+	detachZones(addressed{local: local, remote: remote})
+	for _, a := range []*net.TCPAddr{local, remote} {
+		require.Equal(t, zone, a.Zone)
+		bytes := unsafe.Slice(unsafe.StringData(a.Zone), len(a.Zone)) // as the library does
+		bytes[0] = '!'
 	}
-	if err := s.Start(); err != nil {
-		return err
-	}
-	defer s.Close()
-	var live []*rawClient
-	for range 20 {
-		c, err := dialRaw(s.Addr().String())
-		if err != nil {
-			return err
-		}
-		live = append(live, c)
-	}
-	if err := callAll(live); err != nil {
-		return err
-	}
-	hoard, err := takeDescriptors()
-	if err != nil {
-		return err
-	}
-	// One descriptor for the client's end; none is left for the server's.
-	hoard[len(hoard)-1].Close()
-	hoard = hoard[:len(hoard)-1]
-	starved, err := dialRaw(s.Addr().String())
-	if err != nil {
-		return err
-	}
-	for s.Stats().AcceptErrors < 5 {
-		if err := callAll(live); err != nil {
-			return fmt.Errorf("a live client suffers: %w", err)
-		}
-	}
-	errorsBefore := s.Stats().AcceptErrors
-	for _, f := range hoard {
-		f.Close()
-	}
-	if err := starved.call(); err != nil {
-		return fmt.Errorf("accepting does not go on: %w", err)
-	}
-	if st := s.Stats(); st.Conns != 21 || st.Closed.Total() > st.AcceptErrors-errorsBefore {
-		return fmt.Errorf("connections were lost: %+v", st)
-	}
-	return callAll(live)
-}
-
-func takeDescriptors() (hoard []*os.File, err error) {
-	limit := syscall.Rlimit{Cur: 128, Max: 128}
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return nil, err
-	}
-	for {
-		f, err := os.Open(os.DevNull)
-		if errors.Is(err, syscall.EMFILE) && len(hoard) > 0 {
-			return hoard, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		hoard = append(hoard, f)
-	}
-}
-
-// rawClient is client for a process without testing.T.
-type rawClient struct {
-	nc net.Conn
-	id uint32
-}
-
-func dialRaw(addr string) (*rawClient, error) {
-	nc, err := net.DialTimeout("tcp", addr, patienceMax)
-	if err != nil {
-		return nil, err
-	}
-	return &rawClient{nc: nc}, nc.SetDeadline(time.Now().Add(patienceMax))
-}
-
-func (c *rawClient) call() error {
-	c.id++
-	w := framing.NewWriter(c.nc, framing.Format{})
-	_ = w.WriteFrame(7, []byte("ping")) // Flush tells
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	f, err := framing.NewReader(c.nc, framing.Format{}).ReadFrame()
-	if err == nil && (f.ID != 7 || string(f.Payload) != "ping") {
-		err = fmt.Errorf("reply %v %q", f.ID, f.Payload)
-	}
-	return err
-}
-
-func callAll(clients []*rawClient) error {
-	for _, c := range clients {
-		if err := c.call(); err != nil {
-			return err
-		}
-	}
-	return nil
+	assert.Equal(t, "eth0", zone)
+	assert.Equal(t, "[::1%eth0]:0", ours.String())
 }

@@ -143,7 +143,11 @@ func (s *Server) beginStop(ctx context.Context, orderly bool) {
 		return
 	}
 	for _, ln := range s.listeners {
-		_ = ln.Close() // it accepts no more, whatever it says
+		// Wakes the accept loop, which empties the queue; what cannot be woken is
+		// closed. Whatever Close says, it accepts no more.
+		if d, ok := ln.(deadliner); !orderly || !ok || d.SetDeadline(time.Now()) != nil {
+			_ = ln.Close()
+		}
 	}
 	deadline, ok := ctx.Deadline()
 	go s.finishAll(orderly, deadline, ok)
@@ -155,16 +159,19 @@ func (s *Server) beginStop(ctx context.Context, orderly bool) {
 // (they let go of jobs whose connection is gone).
 func (s *Server) finishAll(orderly bool, deadline time.Time, bounded bool) {
 	setRole("stop")
+	accepted := make(chan struct{})
+	go func() {
+		s.accepting.Wait()
+		close(accepted)
+	}()
 	unfinished := 0
 	if orderly {
-		s.drain(deadline, bounded)
+		s.drain(accepted, deadline, bounded)
 		unfinished = s.conns.len()
 	}
+	s.closeListeners()
 	s.conns.scan(func(c *Conn) { s.cut(c, reasonShutdown) })
-	if w := s.workers; w != nil {
-		w.discard.Store(true)
-	}
-	s.accepting.Wait()
+	<-accepted
 	close(s.stopSweep)
 	s.background.Wait()
 	s.gate.close()
@@ -181,16 +188,33 @@ func (s *Server) finishAll(orderly bool, deadline time.Time, bounded bool) {
 	close(s.stopped)
 }
 
-// drain asks every connection to finish and waits until all have, or the time is
-// up, or somebody is in a hurry.
-func (s *Server) drain(deadline time.Time, bounded bool) {
+// closeListeners closes those whose accept loop has not done so.
+func (s *Server) closeListeners() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ln := range s.listeners {
+		_ = ln.Close() // it accepts no more, whatever it says
+	}
+}
+
+// drain asks every connection to finish and waits until all have and no more can
+// come, or somebody is in a hurry. An accept loop may be held up by an event loop
+// and its handler; then its listener is closed for it.
+func (s *Server) drain(accepted <-chan struct{}, deadline time.Time, bounded bool) {
 	ticker := time.NewTicker(drainEvery)
 	defer ticker.Stop()
-	for s.conns.len() > 0 {
+	accepting := true
+	for start := time.Now(); accepting || s.conns.len() > 0; {
 		select {
 		case <-s.hurry:
 			return
+		case <-accepted:
+			accepted, accepting = nil, false
+			s.closeListeners()
 		default:
+			if accepting && time.Since(start) > acceptRestMax {
+				s.closeListeners()
+			}
 		}
 		before, how := s.clock.Load(), uint32(stopWhenQuiet)
 		now := s.tick()

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,8 @@ func TestShutdownAnswersWhatIsUnderWay(t *testing.T) {
 		}
 		return err != nil
 	})
+	conn := only(s)
+	waitFor(t, "the connection to be found quiet", func() bool { return conn.quietAt.Load() > 0 })
 	close(h.gate('p'))
 	seen := make(map[taskid.ID]bool)
 	for range requests {
@@ -76,6 +79,7 @@ func TestShutdownUnderLoadLosesNoReply(t *testing.T) {
 				}
 			})
 		}
+		eventually(t, s, "all", func(st Stats) bool { return st.Conns == 16 })
 		waitFor(t, "load", func() bool { return answered.Load() > 200 })
 		down := make(chan error, 1)
 		go func() { down <- s.Shutdown(context.Background()) }()
@@ -135,6 +139,99 @@ func TestShutdownEndsAStreamBehindItsLastReply(t *testing.T) {
 		assert.EqualValues(t, st.Requests, st.Replies)
 		assert.EqualValues(t, st.Replies, got, "a reply was lost")
 	})
+}
+
+// only returns the one connection of a server.
+func only(s *Server) (conn *Conn) {
+	s.conns.scan(func(c *Conn) { conn = c })
+	return conn
+}
+
+// Bytes that nobody reads any more must not reset the connection while replies are
+// on their way.
+func TestShutdownLosesNoReplyToLateRequests(t *testing.T) {
+	s := launch(t, Config{Handler: HandlerFunc(amplify)})
+	c := narrow(t, s)
+	const requests = 8 // their replies fit into the kernel's buffers
+	c.write(c.pipeline(requests, 0))
+	eventually(t, s, "the requests", func(st Stats) bool { return st.Replies == requests })
+	conn := only(s)
+	down := make(chan error, 1)
+	go func() { down <- s.Shutdown(context.Background()) }()
+	waitFor(t, "the stream's end", func() bool { return conn.cutAt.Load() > 0 || s.Stats().Conns == 0 })
+	c.send(requests+1, nil)
+	for range requests {
+		require.Len(t, c.receive().Payload, 32<<10)
+	}
+	assert.Zero(t, c.closed())
+	require.NoError(t, <-down)
+}
+
+// Connections that wait in the accept queue have been established by the kernel,
+// and perhaps sent requests: they are served.
+func TestShutdownServesTheAcceptQueue(t *testing.T) {
+	s := launch(t, Config{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	const conns = 20
+	var queued []net.Conn
+	for range conns {
+		nc, err := net.Dial("tcp", ln.Addr().String())
+		require.NoError(t, err)
+		defer nc.Close()
+		_, err = nc.Write([]byte{0, 5, 0, 0, 0, 1, 'q'})
+		require.NoError(t, err)
+		queued = append(queued, nc)
+	}
+	require.NoError(t, s.Serve(ln))
+	down := make(chan error, 1)
+	go func() { down <- s.Shutdown(context.Background()) }()
+	for _, nc := range queued {
+		require.NoError(t, nc.SetDeadline(time.Now().Add(patienceMax)))
+		got, err := io.ReadAll(nc)
+		require.NoError(t, err)
+		assert.Len(t, got, 7)
+	}
+	require.NoError(t, <-down)
+	assert.EqualValues(t, conns, s.Stats().Replies)
+	_, err = net.Dial("tcp", ln.Addr().String())
+	assert.Error(t, err, "the listener is closed")
+}
+
+// Half a request is no silence.
+func TestShutdownWaitsForTheRestOfAFrame(t *testing.T) {
+	s := launch(t, Config{})
+	c := dial(t, s)
+	frame := c.frame(1, []byte("in two pieces"))
+	c.write(frame[:9])
+	eventually(t, s, "the first piece", func(st Stats) bool { return st.HeldBytes > 0 })
+	conn := only(s)
+	down := make(chan error, 1)
+	go func() { down <- s.Shutdown(context.Background()) }()
+	var first int64
+	waitFor(t, "it to be found quiet", func() bool { first = conn.quietAt.Load(); return first > 0 })
+	waitFor(t, "it to be found quiet again", func() bool { return conn.quietAt.Load() > first })
+	c.write(frame[9:])
+	assert.Equal(t, "in two pieces", string(c.receive().Payload))
+	assert.Zero(t, c.closed())
+	require.NoError(t, <-down)
+}
+
+// After the loops' end a wake would write to a descriptor that may be somebody
+// else's.
+func TestNobodyIsWokenAfterTheEnd(t *testing.T) {
+	s := launch(t, Config{})
+	dial(t, s).call(1, nil)
+	conn := only(s)
+	require.NoError(t, s.Close())
+	l := &scripted{}
+	conn.link = l
+	conn.woken.Store(false)
+	conn.cutting.Store(false)
+	s.wake(conn)
+	s.cut(conn, reasonShutdown)
+	assert.Zero(t, l.wakes.Load())
+	assert.False(t, l.closed)
 }
 
 func TestShutdownEndsIdleConnections(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,11 @@ import (
 // patienceMax bounds every wait of these tests. It is generous because what is
 // tested is that something happens, not how soon.
 const patienceMax = 20 * time.Second
+
+// childEnv makes the test binary run childMain instead of tests, where there is one.
+const childEnv = "RINGWIRE_SERVER_TEST_CHILD"
+
+var childMain func() int
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
@@ -115,7 +121,13 @@ type client struct {
 
 func dial(t *testing.T, s *Server) *client {
 	t.Helper()
-	nc, err := net.DialTimeout(s.Addr().Network(), s.Addr().String(), patienceMax)
+	return dialBy(t, s, net.Dialer{})
+}
+
+func dialBy(t *testing.T, s *Server, d net.Dialer) *client {
+	t.Helper()
+	d.Timeout = patienceMax
+	nc, err := d.Dial(s.Addr().Network(), s.Addr().String())
 	require.NoError(t, err)
 	c := &client{t: t, nc: nc, format: s.format}
 	c.frames = framing.NewReader(nc, c.format)
@@ -190,6 +202,50 @@ func (c *client) pipeline(n, size int) []byte {
 func eventually(t *testing.T, s *Server, what string, ok func(Stats) bool) {
 	t.Helper()
 	waitFor(t, what, func() bool { return ok(s.Stats()) })
+}
+
+// scripted is a link without a network. It takes everything at once unless left
+// says how many bytes it pretends to hold.
+type scripted struct {
+	out    []byte
+	left   int
+	fail   error
+	wakes  atomic.Int64
+	closed bool
+
+	onWrite func()
+}
+
+func (l *scripted) write(p []byte) error {
+	if l.fail != nil {
+		return l.fail
+	}
+	if l.onWrite != nil {
+		l.onWrite()
+	}
+	l.out = append(l.out, p...)
+	return nil
+}
+func (l *scripted) buffered() int { return l.left }
+func (l *scripted) closeWrite()   {}
+func (l *scripted) wake()         { l.wakes.Add(1) }
+func (l *scripted) close()        { l.closed = true }
+
+// offline returns a connection whose turns the test takes itself.
+func offline(t testing.TB, cfg Config) (*Conn, *scripted) {
+	t.Helper()
+	s, err := New(cfg)
+	require.NoError(t, err)
+	l := &scripted{}
+	c := &Conn{srv: s}
+	c.begin(l, newLoop())
+	c.resume = time.AfterFunc(time.Hour, func() {}) // nobody wakes it but the test
+	t.Cleanup(func() {
+		if !c.ended.Load() {
+			c.end(nil)
+		}
+	})
+	return c, l
 }
 
 // lines is a log to look into.

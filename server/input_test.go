@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"net"
 	"strings"
@@ -222,7 +223,7 @@ func TestLogNamesReasonsOnceASecondWithoutPayload(t *testing.T) {
 			if req[0] == 'p' {
 				panic("panicked over " + string(req))
 			}
-			return dst, &PanicError{Value: string(req)}
+			return dst, errors.New(string(req))
 		}),
 	})
 	const secret = "secret"

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"net"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -15,19 +16,16 @@ import (
 )
 
 // narrow dials with a receive buffer so small that the server's output backs up.
+// It has to be small before the connection is made, or the segments of the
+// loopback are larger than the window and everything waits for probes.
 func narrow(t *testing.T, s *Server) *client {
 	t.Helper()
-	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
-		return raw.Control(func(fd uintptr) {
-			_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096)
-		})
-	}}
-	nc, err := d.Dial("tcp", s.Addr().String())
-	require.NoError(t, err)
-	require.NoError(t, nc.SetDeadline(time.Now().Add(patienceMax)))
-	c := &client{t: t, nc: nc, format: s.format, frames: framing.NewReader(nc, s.format)}
-	t.Cleanup(func() { _ = nc.Close() })
-	return c
+	return dialBy(t, s, net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		if failed := raw.Control(func(fd uintptr) { err = shrinkReceiveBuffer(fd) }); failed != nil {
+			return failed
+		}
+		return err
+	}})
 }
 
 // amplify answers with 32 KiB whatever is asked.
@@ -127,21 +125,12 @@ func TestServerWideBoundHoldsForManySmallOnes(t *testing.T) {
 	assert.Positive(t, s.Stats().Conns, "those within the bound stay")
 }
 
-// nolink is a link that only remembers that it was closed.
-type nolink struct{ closed bool }
-
-func (*nolink) write([]byte) error { return nil }
-func (*nolink) buffered() int      { return 0 }
-func (*nolink) closeWrite()        {}
-func (*nolink) wake()              {}
-func (l *nolink) close()           { l.closed = true }
-
 func TestShedClosesTheLargestAndNoMore(t *testing.T) {
 	s, err := New(Config{Handler: HandlerFunc(echo), MaxHeld: 350})
 	require.NoError(t, err)
-	var links []*nolink
+	var links []*scripted
 	for _, held := range []int64{100, 300, 0, 200} {
-		l := &nolink{}
+		l := &scripted{}
 		c := &Conn{srv: s, link: l}
 		c.held.Store(held)
 		s.held.Add(held)
@@ -219,4 +208,54 @@ func TestRegistryFollowsConnections(t *testing.T) {
 	for i := range all {
 		assert.Equal(t, i%3 != 0, seen[uint64(i)], "connection %d", i)
 	}
+}
+
+// One that grows while the server holds too much goes at once.
+func TestGrowingConnectionGoesWhenTheServerHoldsTooMuch(t *testing.T) {
+	for name, kib := range map[string]struct {
+		before, after int
+		goes          bool
+	}{
+		"grows":    {280, 300, true},
+		"is small": {0, 100, false},
+		"shrinks":  {280, 270, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, l := offline(t, Config{Handler: HandlerFunc(echo), MaxHeld: 1 << 20})
+			c.unsent, l.left = kib.before<<10, kib.before<<10
+			require.True(t, c.serve(nil))
+			c.srv.held.Add(1 << 20) // others'
+			c.unsent, l.left = kib.after<<10, kib.after<<10
+			assert.Equal(t, !kib.goes, c.serve(nil))
+			assert.Equal(t, kib.goes, reason(c.why.Load()) == reasonMemory)
+		})
+	}
+}
+
+// Without TCP's own timeout, which a unix socket has not.
+func TestPeerThatNeverReadsAUnixSocketIsClosed(t *testing.T) {
+	s := launch(t, Config{Addr: "unix://" + filepath.Join(t.TempDir(), "s"), Handler: HandlerFunc(amplify),
+		WriteTimeout: 200 * time.Millisecond})
+	c := dial(t, s)
+	go func() { _, _ = c.nc.Write(c.pipeline(2000, 0)) }()
+	eventually(t, s, "the reason", func(st Stats) bool { return st.Closed.SlowReader == 1 })
+}
+
+func TestProgressKeepsASlowReader(t *testing.T) {
+	c, l := offline(t, Config{Handler: HandlerFunc(echo), WriteTimeout: time.Second})
+	l.left = 1000
+	c.handed, c.unsent = 1000, 1000
+	limit := c.srv.patience(time.Second)
+	now := c.srv.clock.Load()
+	for range 5 { // each time a byte goes just in time
+		l.left--
+		now += limit
+		c.srv.clock.Store(now)
+		require.True(t, c.serve(nil))
+	}
+	c.srv.clock.Store(now + limit)
+	require.True(t, c.serve(nil), "not before the time is over")
+	c.srv.clock.Store(now + limit + 1)
+	require.False(t, c.serve(nil))
+	assert.Equal(t, reasonSlowReader, reason(c.why.Load()))
 }

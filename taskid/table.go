@@ -350,6 +350,9 @@ func (t *Table[T]) slot(i uint32) *Slot[T] {
 // grow adds a chunk of slots. It reports false when the table has its full size
 // and no slot is free.
 func (t *Table[T]) grow() bool {
+	if int(t.size.Load()) == t.limit {
+		return false // the usual case, without the lock
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	size := int(t.size.Load())
