@@ -10,6 +10,7 @@ import (
 
 	"github.com/ringwire/ringwire/framing"
 	"github.com/ringwire/ringwire/internal/cacheline"
+	"github.com/ringwire/ringwire/ring"
 )
 
 // A broker's states, in the order it goes through them.
@@ -42,7 +43,7 @@ type Broker struct {
 	_    cacheline.Pad
 
 	retries   atomic.Uint64
-	queueFull atomic.Uint64
+	queueFull *ring.Counter // many goroutines may be refused at once
 
 	mu      sync.Mutex // guards what follows; nothing is called under it
 	live    []*conn    // every connection that may hold requests; replaced, never changed
@@ -63,6 +64,8 @@ func New(cfg Config) (*Broker, error) {
 		format:  cfg.Framing,
 		pooled:  cfg.OptimizeMemory != Off,
 		changed: make(chan struct{}),
+
+		queueFull: ring.NewCounter(),
 	}
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	b.clock = newClock(&cfg)
