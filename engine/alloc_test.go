@@ -3,41 +3,10 @@
 package engine
 
 import (
-	"net"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
-
-// rawEcho returns bytes as they come: for frames that is an echo server, and it
-// does not allocate, so that what is counted is the broker's.
-func rawEcho(t *testing.T) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer nc.Close()
-				buf := make([]byte, 64<<10)
-				for {
-					n, err := nc.Read(buf)
-					if err != nil {
-						return
-					}
-					if _, err := nc.Write(buf[:n]); err != nil {
-						return
-					}
-				}
-			}()
-		}
-	}()
-	return ln.Addr().String()
-}
 
 func TestAllocFreeInSteadyState(t *testing.T) {
 	b, err := New(Config{Addrs: []string{rawEcho(t)}})

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,33 +10,7 @@ import (
 // benchBroker returns a broker connected to a server that returns bytes as they
 // come, in this process: the figures compare settings, not systems.
 func benchBroker(b *testing.B, cfg Config) *Broker {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer nc.Close()
-				buf := make([]byte, 256<<10)
-				for {
-					n, err := nc.Read(buf)
-					if err != nil {
-						return
-					}
-					if _, err := nc.Write(buf[:n]); err != nil {
-						return
-					}
-				}
-			}()
-		}
-	}()
-	cfg.Addrs = []string{ln.Addr().String()}
+	cfg.Addrs = []string{rawEcho(b)}
 	br, err := New(cfg)
 	if err != nil {
 		b.Fatal(err)

@@ -28,22 +28,9 @@ func tlsPeer(t *testing.T) (p *peer, roots *x509.CertPool) {
 	fixture.Close()
 
 	p = newPeer(t, echo)
-	plain := p.ln
 	secure, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p.ln = tls.NewListener(secure, &tls.Config{Certificates: []tls.Certificate{cert}})
-	plain.Close()
-	p.wg.Add(1)
-	go func() {
-		defer p.wg.Done()
-		for {
-			nc, err := p.ln.Accept()
-			if err != nil {
-				return
-			}
-			p.attach(nc)
-		}
-	}()
+	p.serve(tls.NewListener(secure, &tls.Config{Certificates: []tls.Certificate{cert}}))
 	return p, roots
 }
 
@@ -70,21 +57,9 @@ func TestTLSCarriesRequestsAndChecksTheServersName(t *testing.T) {
 func TestUnixSocketsWork(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	p := newPeer(t, echo)
-	p.ln.Close()
-	var err error
-	p.ln, err = net.Listen("unix", path)
+	ln, err := net.Listen("unix", path)
 	require.NoError(t, err)
-	p.wg.Add(1)
-	go func() {
-		defer p.wg.Done()
-		for {
-			nc, err := p.ln.Accept()
-			if err != nil {
-				return
-			}
-			p.attach(nc)
-		}
-	}()
+	p.serve(ln)
 	manyCallers(t, newBroker(t, Config{Addrs: []string{"unix://" + path}}), 50, 20)
 }
 

@@ -53,10 +53,19 @@ func newPeer(t *testing.T, answer func(*peerConn, taskid.ID, []byte)) *peer {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &peer{t: t, ln: ln, answer: answer, conns: map[*peerConn]bool{}}
-	p.wg.Add(1)
-	go func() {
-		defer p.wg.Done()
+	p := &peer{t: t, answer: answer, conns: map[*peerConn]bool{}}
+	p.serve(ln)
+	t.Cleanup(p.close)
+	return p
+}
+
+// serve accepts on ln, in place of what the peer listened on before.
+func (p *peer) serve(ln net.Listener) {
+	if p.ln != nil {
+		p.ln.Close()
+	}
+	p.ln = ln
+	p.wg.Go(func() {
 		for {
 			nc, err := ln.Accept()
 			if err != nil {
@@ -64,9 +73,7 @@ func newPeer(t *testing.T, answer func(*peerConn, taskid.ID, []byte)) *peer {
 			}
 			p.attach(nc)
 		}
-	}()
-	t.Cleanup(p.close)
-	return p
+	})
 }
 
 // attach serves one connection.
@@ -142,4 +149,34 @@ func until(cond func() bool) {
 	for !cond() {
 		runtime.Gosched()
 	}
+}
+
+// rawEcho returns bytes as they come: for frames that is an echo server, and it
+// does not allocate, so that what a test counts is the broker's.
+func rawEcho(tb testing.TB) (addr string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(tb, err)
+	tb.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer nc.Close()
+				buf := make([]byte, 256<<10)
+				for {
+					n, err := nc.Read(buf)
+					if err != nil {
+						return
+					}
+					if _, err := nc.Write(buf[:n]); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return ln.Addr().String()
 }
