@@ -13,8 +13,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/ringwire/ringwire/cmd/ringwire/internal/bench"
-	"github.com/ringwire/ringwire/cmd/ringwire/internal/proc"
+	"github.com/ringwire/ringwire/benchmarks/harness/bench"
+	"github.com/ringwire/ringwire/benchmarks/harness/proc"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"os"
 
-	"github.com/ringwire/ringwire/cmd/ringwire/internal/bench"
+	"github.com/ringwire/ringwire/benchmarks/harness/bench"
 )
 
 // outputs are the files a result goes to. They are created before the run, so

@@ -6,7 +6,7 @@ import (
 	"io"
 	"runtime"
 
-	"github.com/ringwire/ringwire/cmd/ringwire/internal/bench"
+	"github.com/ringwire/ringwire/benchmarks/harness/bench"
 	"github.com/ringwire/ringwire/framing"
 	"github.com/spf13/cobra"
 )

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ringwire/ringwire/cmd/ringwire/internal/proc"
+	"github.com/ringwire/ringwire/benchmarks/harness/proc"
 )
 
 const (

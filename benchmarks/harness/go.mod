@@ -1,0 +1,18 @@
+module github.com/ringwire/ringwire/benchmarks/harness
+
+go 1.25.0
+
+require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
+	github.com/andrei-cloud/anet v1.0.0
+	github.com/ringwire/ringwire v0.0.0
+	github.com/stretchr/testify v1.12.1
+	golang.org/x/sys v0.47.0
+)
+
+require (
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/sync v0.11.0 // indirect
+)
+
+replace github.com/ringwire/ringwire => ../..
