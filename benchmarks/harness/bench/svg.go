@@ -107,8 +107,9 @@ func (r *Result) drawTitle(b *strings.Builder) {
 func (r *Result) drawNotes(b *strings.Builder) {
 	m := &r.Metadata
 	y := svgHeight - 56
-	lines := []string{m.Machine() + " " + m.busyNote(), "$ " + shellLine(m.Command)}
-	date := m.Time.Format("2006-01-02 15:04 MST")
+	lines := []string{m.Machine(), "$ " + shellLine(m.Command)}
+	// The warning comes first on its line: a long line is cut at its end.
+	date := strings.TrimSpace(m.busyNote() + " " + m.Time.Format("2006-01-02 15:04 MST"))
 	if m.Baseline != "" {
 		date += "; anet: " + m.Baseline
 	}
