@@ -2,7 +2,7 @@
 # Tools are pinned in .ci/tools/go.mod and built on demand.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test bench chaos race fuzz stress fmt lint cover tidy-check clean \
+.PHONY: help build test bench gate microbench chaos race fuzz stress fmt lint cover tidy-check clean \
 	fmt-check vet staticcheck layers unit alloc bench-once smoke nested cross
 
 BIN         := $(CURDIR)/bin
@@ -10,6 +10,9 @@ TOOL        := go tool -modfile=$(CURDIR)/.ci/tools/go.mod
 COMMIT      := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 FUZZTIME    ?= 3s
 STRESSCOUNT ?= 20
+MICROOUT    ?= bin/microbench.txt
+MICROCOUNT  ?= 10
+MICROBENCH  ?= .
 HOT         := ./taskid ./ring ./framing ./engine ./server
 # The race detector needs a C compiler. Without one the tests still run, and say
 # so; under CI its absence is a failure.
@@ -31,6 +34,7 @@ test: ## Everything CI runs, stage by stage, in at most 15 minutes on two cores
 	@.ci/stage "layers, lengths, documents"         $(MAKE) --no-print-directory layers
 	@.ci/stage "unit and example tests, race"       $(MAKE) --no-print-directory unit
 	@.ci/stage "allocation budgets, no race"        $(MAKE) --no-print-directory alloc
+	@.ci/stage "regression gate, counts"            $(MAKE) --no-print-directory gate
 	@.ci/stage "each benchmark once"                $(MAKE) --no-print-directory bench-once
 	@.ci/stage "fuzz, $(FUZZTIME) each"             $(MAKE) --no-print-directory fuzz
 	@.ci/stage "command line smoke"                 $(MAKE) --no-print-directory smoke
@@ -39,6 +43,22 @@ test: ## Everything CI runs, stage by stage, in at most 15 minutes on two cores
 
 bench: build ## Benchmark against the baseline: make bench, make bench QUICK=1
 	$(BIN)/ringwire bench $(if $(QUICK),--quick) $(BENCHFLAGS)
+
+gate: ## Counts per request against their budgets: allocations, system calls, frames per write, waits
+	.ci/gate
+
+microbench: ## Benchmarks for benchstat, MICROCOUNT (10) times, those like MICROBENCH (all), into MICROOUT
+	.ci/microbench $(MICROOUT) $(MICROCOUNT) '$(MICROBENCH)'
+
+.PHONY: peers
+peers: build ## Compare with every peer (some 15 minutes): make peers, make peers QUICK=1
+	@benchmarks/peers/install-redis
+	cd benchmarks/peers && go build -ldflags "-X main.commit=$(COMMIT)" -o $(BIN)/peers .
+	@mkdir -p $(PEERSOUT)
+	$(BIN)/peers run $(if $(QUICK),--quick) --json $(PEERSOUT)/peers.json --markdown $(PEERSOUT)/peers.md \
+		--svg-dir $(PEERSOUT) $(PEERSFLAGS)
+# Where it writes; set it to keep a run: make peers PEERSOUT=docs/peers
+PEERSOUT ?= $(BIN)/peers-results
 
 chaos: ## The full fault-injection run: 10 million requests, 10,000 resets (some ten minutes)
 	go test -tags invariant -v -timeout 60m -count=1 ./internal/e2e -run 'Chaos|Cancel|Close' -chaos.full
