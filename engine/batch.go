@@ -73,9 +73,10 @@ func (b *Broker) SendBatch(ctx context.Context, reqs [][]byte, fn func(i int, re
 // sendAll queues every request and sees to it that they leave together.
 func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte, watched bool) {
 	deadline := b.clock.after(b.requestTicks)
-	var held *conn // the connection whose token we hold, so that nobody writes half a batch
+	var held *conn // the connection under whose token we submit
 	letGo := func() {
 		if held != nil {
+			held.unhold()
 			held.flushNow()
 			held = nil
 		}
@@ -98,14 +99,12 @@ func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte, watched 
 			bt.sent = append(bt.sent, placed{c, id})
 		}
 		if c == held {
-			if c.queue.Len() > c.queue.Cap()/2 {
-				c.makeRoom()
-			}
 			continue
 		}
 		letGo()
 		if c.token.Load() == idle && c.token.CompareAndSwap(idle, busy) {
 			held = c
+			c.hold()
 		}
 	}
 	letGo()

@@ -100,6 +100,10 @@ func (c *conn) await(ctx context.Context, s *slot) ([]byte, error) {
 
 // release gives the slot back and tells a submitter that waits for room.
 func (c *conn) release(s *slot) {
+	if c.holds() {
+		c.stash.Release(s)
+		return // unhold tells
+	}
 	c.table.Release(s)
 	c.signalRoom()
 }

@@ -56,8 +56,10 @@ type Config struct {
 	// make larger batches. More pay when one connection's core is saturated.
 	ConnsPerAddr int
 
-	// QueueSize bounds the requests that wait to be written, per connection;
-	// rounded up to a power of two. Default 1000.
+	// QueueSize bounds the requests that wait, per connection, while it takes no
+	// bytes: before it is up, and while the peer reads nothing. Callers who submit at
+	// the same moment may exceed it by their number. While bytes move, only
+	// MaxInFlight bounds what waits. Default 1000.
 	QueueSize int
 
 	// MaxInFlight bounds the requests without a reply, per connection, including

@@ -122,7 +122,7 @@ func TestJitterStaysInItsRange(t *testing.T) {
 
 func TestFieldsWrittenByDifferentGoroutinesShareNoCacheLine(t *testing.T) {
 	var c conn
-	assert.GreaterOrEqual(t, unsafe.Offsetof(c.token)-unsafe.Offsetof(c.unqueued), uintptr(cacheline.Size))
+	assert.GreaterOrEqual(t, unsafe.Offsetof(c.token)-unsafe.Offsetof(c.cancelled), uintptr(cacheline.Size))
 	assert.GreaterOrEqual(t, unsafe.Offsetof(c.writer)-unsafe.Offsetof(c.token), uintptr(cacheline.Size))
 	assert.GreaterOrEqual(t, unsafe.Offsetof(c.reader)-unsafe.Offsetof(c.writer)-unsafe.Sizeof(c.writer), uintptr(cacheline.Size))
 	var b Broker

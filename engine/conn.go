@@ -68,14 +68,18 @@ type conn struct {
 	timeouts  atomic.Uint64
 	cancelled atomic.Uint64
 	failed    atomic.Uint64
-	unqueued  atomic.Uint64
 
 	_     cacheline.Pad
 	token atomic.Uint32
 	// gathering is set while the reader runs callbacks: it will look at the queue
 	// when they are done, so nobody else needs to.
 	gathering atomic.Bool
-	_         cacheline.Pad
+	// holder is the goroutine that holds the token and submits under it; 0 if none
+	// does. See direct.go.
+	holder atomic.Uintptr
+	// writing is the tick at which a write began that waits for the peer, 0 if none.
+	writing atomic.Uint32
+	_       cacheline.Pad
 	writer
 	_ cacheline.Pad
 	reader
@@ -92,15 +96,19 @@ type writer struct {
 	tryN    int
 	tryErr  error
 
-	// writing is the tick at which a write began that may block, 0 if none.
-	writing atomic.Uint32
+	stash     *taskid.Stash[call] // empty while nobody submits under the token
+	held      uint64              // requests submitted under the token and not yet counted
+	unwritten int                 // frames that entered out since it was last empty
+	clogged   bool                // the socket has not taken all it was offered last
 
-	bytesOut, writes, framesOut atomic.Uint64 // stored by the holder, read by Stats
+	bytesOut, writes, framesOut, acceptedHeld atomic.Uint64 // stored by the holder, read by Stats
 }
 
 // reader is the state that belongs to the reading goroutine.
 type reader struct {
 	callbacks bool // the last read completed requests of Go or SendBatch
+	crowded   bool // the last read woke a crowd of callers
+	holding   bool // the reader submits under the token
 
 	strangeAt taskid.Tick // start of the window in which strange is counted
 	strange   int
@@ -116,13 +124,14 @@ func newConn(l *link) *conn {
 		b:       l.b,
 		link:    l,
 		table:   taskid.NewTable[call](cfg.MaxInFlight),
-		queue:   ring.NewMPSC[taskid.ID](cfg.QueueSize),
+		queue:   ring.NewMPSC[taskid.ID](cfg.MaxInFlight),
 		wake:    make(chan struct{}, 1),
 		dead:    make(chan struct{}),
 		retire:  make(chan struct{}),
 		room:    make(chan struct{}, 1),
 		errFull: &OpError{Op: "submit", Addr: l.addr, Err: ErrQueueFull},
 	}
+	c.stash = c.table.NewStash()
 	if cfg.startGeneration != 0 {
 		c.table.StartGeneration(cfg.startGeneration)
 	}

@@ -12,22 +12,28 @@ const (
 	maxTick = 50 * time.Millisecond
 	// tickShare is how many ticks the shortest timeout has at least, until the tick
 	// reaches its minimum.
-	tickShare = 32
+	tickShare = 64
+	// stepMax is how far the clock moves at one sweep at most.
+	stepMax = 4
 	// sleepTicks is how long the sweeper goes on after the last request.
 	sleepTicks = 16
 	// tidyTicks is how often the list of connections is cleared of finished ones.
 	tidyTicks = 20
 )
 
-// clock is the coarse time that deadlines are measured in. It counts sweeps, not
-// seconds: the sweeper may run late, but n+2 sweeps never take less than n ticks,
-// so a deadline is never early; and a process that was stopped gives its
-// replies the time they had left. Reading it is one load.
+// clock is the coarse time that deadlines are measured in. Reading it is one load.
+//
+// The sweeper moves it, by the ticks that have passed since its last sweep but no
+// more than stepMax: so a deadline computed from what a late sweeper last showed is
+// early by less than that, which after adds, and a process that was stopped gives
+// its replies nearly all the time they had left.
 type clock struct {
 	tick   time.Duration
 	ticked atomic.Uint32 // the present taskid.Tick; stored by the sweeper only
 	asleep atomic.Bool
 	wake   chan struct{} // capacity 1
+
+	last time.Time // up to here the clock has moved; the sweeper's
 }
 
 func newClock(cfg *Config) *clock {
@@ -37,9 +43,10 @@ func newClock(cfg *Config) *clock {
 			shortest, longest = min(shortest, d), max(longest, d)
 		}
 	}
-	tick := max(minTick, shortest/tickShare, longest/(taskid.MaxTicks-2))
+	tick := max(minTick, shortest/tickShare, longest/(taskid.MaxTicks-1-stepMax))
 	k := &clock{tick: tick, wake: make(chan struct{}, 1)}
 	k.ticked.Store(1)
+	k.last = time.Now()
 	return k
 }
 
@@ -53,14 +60,26 @@ func (k *clock) ticks(d time.Duration) uint32 {
 
 func (k *clock) now() taskid.Tick { return taskid.Tick(k.ticked.Load()) }
 
-// after returns the deadline n ticks from now, NoTick for n = 0. The present tick
-// has partly passed, and a sweep that ran late is followed by one at once, hence
-// two more.
+// after returns the deadline n ticks from now, NoTick for n = 0: one more because
+// the present tick has partly passed, stepMax because it may be long past.
 func (k *clock) after(n uint32) taskid.Tick {
 	if n == 0 {
 		return taskid.NoTick
 	}
-	return k.now().After(n + 2)
+	return k.now().After(n + 1 + stepMax)
+}
+
+// advance moves the clock and returns the present tick.
+func (k *clock) advance() taskid.Tick {
+	passed := int(time.Since(k.last) / k.tick)
+	steps := min(max(passed, 0), stepMax)
+	k.last = k.last.Add(time.Duration(steps) * k.tick)
+	if passed > stepMax {
+		k.last = time.Now() // the rest is forgiven
+	}
+	now := k.now().After(uint32(steps))
+	k.ticked.Store(uint32(now))
+	return now
 }
 
 // rouse starts the sweeper if it sleeps. A submitter calls it after its slot is
@@ -86,8 +105,7 @@ func (b *Broker) sweep() {
 		case <-b.ctx.Done():
 			return
 		}
-		now := b.clock.now().After(1)
-		b.clock.ticked.Store(uint32(now))
+		now := b.clock.advance()
 		work := false
 		for _, c := range b.conns() {
 			work = c.sweep(now) || work
@@ -103,6 +121,7 @@ func (b *Broker) sweep() {
 			if !b.doze() {
 				return
 			}
+			b.clock.last = time.Now()
 			ticker.Reset(b.clock.tick)
 			quiet = 0
 		}
@@ -137,7 +156,7 @@ func (c *conn) sweep(now taskid.Tick) bool {
 		return false
 	}
 	c.table.Expire(now, c.expire)
-	if began := taskid.Tick(c.writing.Load()); began != 0 && c.b.writeTicks != 0 && now.Since(began) > c.b.writeTicks+1 {
+	if began := taskid.Tick(c.writing.Load()); began != 0 && c.b.writeTicks != 0 && now.Since(began) > c.b.writeTicks+stepMax {
 		c.fail("write", lost(ErrTimeout))
 	}
 	if c.drainBy.Load() > 0 {

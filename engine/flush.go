@@ -55,16 +55,6 @@ func (c *conn) flushNow() {
 	c.handOver()
 }
 
-// makeRoom moves queued frames to the write buffer while their submitter, who
-// holds the token, has more to come. It writes, without blocking, what has grown
-// large; what the socket does not take stays in the buffer, whose growth the
-// number of slots bounds.
-func (c *conn) makeRoom() {
-	if c.drain() && c.raw != nil {
-		c.tryWrite()
-	}
-}
-
 // handOver passes the token to the flusher.
 func (c *conn) handOver() {
 	if c.gone {
@@ -122,12 +112,14 @@ func (c *conn) flushAll() {
 // drain moves frames from the queue to the write buffer. It reports whether it
 // stopped because the buffer is full.
 func (c *conn) drain() (more bool) {
+	c.acceptedHeld.Add(c.held)
 	if c.over.Load() {
+		c.held = 0
 		c.discard()
 		return false
 	}
 	deadline := c.b.clock.after(c.b.readTicks)
-	frames := uint64(0)
+	frames := c.held
 	for !more {
 		n := c.queue.PopInto(c.ids[:])
 		for _, id := range c.ids[:n] {
@@ -140,6 +132,8 @@ func (c *conn) drain() (more bool) {
 			break
 		}
 	}
+	c.unwritten += int(frames - c.held)
+	c.held = 0
 	c.framesOut.Add(frames)
 	c.signalRoom()
 	return more
@@ -166,7 +160,7 @@ func (c *conn) take(id taskid.ID, deadline taskid.Tick) bool {
 // discard empties the queue of a connection that has ended. The requests stay
 // open until the link completes them as not written.
 func (c *conn) discard() {
-	c.out, c.written = c.out[:0], 0
+	c.emptied()
 	for {
 		n := c.queue.PopInto(c.ids[:])
 		for _, id := range c.ids[:n] {
@@ -189,6 +183,7 @@ func (c *conn) tryWrite() bool {
 	if err := c.raw.Write(c.attempt); err != nil && c.tryErr == nil {
 		c.tryErr = err
 	}
+	c.clogged = c.tryN < len(c.out)-c.written
 	c.wrote(c.tryN)
 	if c.tryErr != nil {
 		c.fail("write", lost(c.tryErr))
@@ -204,9 +199,10 @@ func (c *conn) writeOnce(fd uintptr) bool {
 	return true
 }
 
-// writeAll writes the buffer and may block, watched by the sweeper.
+// writeAll writes the buffer. What the socket does not take at once it waits for,
+// watched by the sweeper.
 func (c *conn) writeAll() {
-	if c.written == len(c.out) {
+	if c.raw != nil && c.tryWrite() || c.written == len(c.out) {
 		return
 	}
 	c.writing.Store(uint32(c.b.clock.now()))
@@ -226,7 +222,12 @@ func (c *conn) wrote(n int) {
 	if c.written < len(c.out) {
 		return
 	}
-	c.written = 0
+	c.emptied()
+}
+
+// emptied begins the write buffer anew.
+func (c *conn) emptied() {
+	c.written, c.unwritten, c.clogged = 0, 0, false
 	if cap(c.out) > keepOutBytes {
 		c.out = nil
 		return

@@ -4,11 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/ringwire/ringwire/taskid"
 )
 
 const (
+	// crowd is how many woken callers are worth waiting for: they have their turn
+	// before the reader goes on, and their requests leave in its write.
+	crowd = 32
 	// readBytes is the size of the read buffer: about a thousand small replies.
 	readBytes = 64 << 10
 	// strangeMax is how many replies that nobody waits for, in strangeTicks of the
@@ -64,12 +68,8 @@ func (c *conn) readFrames() error {
 // how many bytes it used. While callbacks run, submitters leave the writing to us,
 // so that the requests that callbacks make leave in one write.
 func (c *conn) dispatch(b []byte) (used int, err error) {
-	gather := c.callbacks
-	c.callbacks = false
-	if gather {
-		c.gathering.Store(true)
-	}
-	var frames, replies uint64
+	c.gather()
+	var frames, replies, callers uint64
 	for used < len(b) {
 		f, n, bad := c.b.format.Parse(b[used:])
 		if n == 0 {
@@ -88,19 +88,49 @@ func (c *conn) dispatch(b []byte) (used int, err error) {
 		replies++
 		if s.V.fn != nil || s.V.batch != nil {
 			c.callbacks = true
+		} else {
+			callers++
 		}
 		c.complete(s, f.Payload, nil)
 	}
 	c.framesIn.Add(frames)
 	c.replies.Add(replies)
-	if gather {
+	c.disperse(callers >= crowd)
+	return used, err
+}
+
+// gather begins a batch of completions. If the last one ran callbacks or woke a
+// crowd, so will this one, and who submits meanwhile leaves the writing to us.
+// Callbacks submit under the token, if it is free.
+func (c *conn) gather() {
+	if !c.callbacks && !c.crowded {
+		return
+	}
+	c.gathering.Store(true)
+	if c.callbacks && c.token.CompareAndSwap(idle, busy) {
+		c.hold()
+		c.holding = true
+	}
+	c.callbacks = false
+}
+
+// disperse ends what gather began: all that was submitted leaves in one write.
+func (c *conn) disperse(crowd bool) {
+	if c.gathering.Load() {
+		if crowd {
+			runtime.Gosched() // let those just woken submit their next requests
+		}
+		if c.holding {
+			c.unhold()
+		}
 		// Cleared before the look: who pushed after it kicks by itself.
 		c.gathering.Store(false)
-		if !c.queue.Empty() && c.token.CompareAndSwap(idle, busy) {
+		if c.holding || !c.queue.Empty() && c.token.CompareAndSwap(idle, busy) {
+			c.holding = false
 			c.flushNow()
 		}
 	}
-	return used, err
+	c.crowded = crowd
 }
 
 // stray counts a reply that completes nothing. On a connection that has ended

@@ -57,7 +57,7 @@ func (b *Broker) Stats() Stats {
 }
 
 func (c *conn) addTo(s *Stats) {
-	s.Accepted += c.queue.Pushed() + c.unqueued.Load()
+	s.Accepted += c.queue.Pushed() + c.acceptedHeld.Load()
 	s.Replies += c.replies.Load()
 	s.Failed += c.failed.Load()
 	s.Timeouts += c.timeouts.Load()

@@ -6,12 +6,9 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/ringwire/ringwire/internal/invariant"
 	"github.com/ringwire/ringwire/taskid"
 )
-
-// fullTries is how often a submitter that finds the queue full lets the flusher
-// run before it gives up.
-const fullTries = 4
 
 // Send sends req and waits for the reply, which belongs to the caller. req is
 // free for reuse when Send returns.
@@ -164,6 +161,12 @@ func (b *Broker) place(req []byte, deadline taskid.Tick, prepare func(*slot)) (*
 
 // enqueue is place for one connection.
 func (c *conn) enqueue(req []byte, deadline taskid.Tick, prepare func(*slot)) (*slot, error) {
+	if c.holds() {
+		return c.enqueueHeld(req, deadline, prepare)
+	}
+	if c.queue.AtLeast(c.b.cfg.QueueSize) && !c.relieve() {
+		return nil, c.errFull
+	}
 	s := c.table.Acquire()
 	if s == nil {
 		return nil, c.errFull
@@ -180,12 +183,9 @@ func (c *conn) enqueue(req []byte, deadline taskid.Tick, prepare func(*slot)) (*
 		c.takeBack(s)
 		return nil, c.lostError(false)
 	}
-	if !c.push(id) {
-		if c.table.Disarm(s) {
-			c.takeBack(s)
-			return nil, c.errFull
-		}
-		c.unqueued.Add(1) // its outcome was decided meanwhile: it counts as accepted
+	// There is room for the IDs of all slots.
+	if pushed := c.queue.TryPush(id); invariant.Enabled {
+		invariant.Check(pushed, "engine: no room in the queue for a slot's ID")
 	}
 	c.b.clock.rouse()
 	return s, nil
@@ -197,27 +197,25 @@ func (c *conn) takeBack(s *slot) {
 	c.table.Discard(s)
 }
 
-// push queues an ID. It reports false when the queue stays full: while somebody
-// is held up in a write there is no point in waiting.
-func (c *conn) push(id taskid.ID) bool {
-	if c.queue.TryPush(id) {
-		return true
+// relieve deals with a queue of QueueSize: it sees to it that somebody writes, and
+// reports whether bytes move. While they do, thousands of callers may have their
+// turn before the flusher has its own, and that is no reason to refuse any; the
+// number of slots is bound enough.
+func (c *conn) relieve() bool {
+	if c.stalled() {
+		return false
 	}
-	for range fullTries {
-		if c.writing.Load() != 0 {
-			return false
-		}
-		if c.token.CompareAndSwap(idle, busy) {
-			c.flushNow()
-		} else {
-			runtime.Gosched()
-		}
-		if c.queue.TryPush(id) {
-			return true
-		}
+	if c.token.CompareAndSwap(idle, busy) {
+		c.flushNow()
+	} else {
+		runtime.Gosched()
 	}
-	return false
+	return !c.stalled()
 }
+
+// stalled reports whether the connection takes no bytes at the moment: it is not
+// up yet, or a write waits for the peer.
+func (c *conn) stalled() bool { return c.writing.Load() != 0 || !c.up.Load() }
 
 // waitRoom waits until some connection may have room again.
 func (b *Broker) waitRoom(ctx context.Context) error {
@@ -227,7 +225,7 @@ func (b *Broker) waitRoom(ctx context.Context) error {
 	}
 	c.waiters.Add(1)
 	defer c.waiters.Add(-1)
-	if c.table.InUse() < c.table.Cap() && c.queue.Len() < c.queue.Cap() {
+	if c.table.InUse() < c.table.Cap() && !(c.stalled() && c.queue.AtLeast(c.b.cfg.QueueSize)) {
 		return nil // room came before we were seen waiting
 	}
 	timer := time.NewTimer(b.roomTimeout())

@@ -46,6 +46,41 @@ func (f *freeList) push(i uint32) {
 	f.cells[pos&f.mask].Store(uint64(uint32(pos+1))<<32 | uint64(i))
 }
 
+// pushAll gives several indices to the list, in order.
+func (f *freeList) pushAll(indices []uint32) {
+	if len(indices) == 0 {
+		return
+	}
+	pos := f.tail.Add(uint64(len(indices))) - uint64(len(indices))
+	for _, i := range indices {
+		f.cells[pos&f.mask].Store(uint64(uint32(pos+1))<<32 | uint64(i))
+		pos++
+	}
+}
+
+// popInto takes up to len(dst) indices, in order, and returns how many. It does
+// not wait: where a releaser has not filled its cell yet, the list ends.
+func (f *freeList) popInto(dst []uint32) int {
+	for {
+		pos := f.head.Load()
+		n := 0
+		for ; n < len(dst); n++ {
+			cell := f.cells[(pos+uint64(n))&f.mask].Load()
+			if uint32(cell>>32) != uint32(pos+uint64(n)+1) {
+				break
+			}
+			dst[n] = uint32(cell)
+		}
+		if n == 0 {
+			return 0
+		}
+		// As in pop: the cells were read before the swap that makes them ours.
+		if f.head.CompareAndSwap(pos, pos+uint64(n)) {
+			return n
+		}
+	}
+}
+
 // pop takes the index that has been in the list longest.
 func (f *freeList) pop() (i uint32, ok bool) {
 	for try := 0; try < popTries; {

@@ -28,19 +28,26 @@ func FuzzTable(f *testing.F) {
 		}
 		for _, b := range program {
 			if op := b % 8; op == 0 {
-				s := tb.Acquire()
+				st := tb.NewStash()
+				s := st.Acquire()
 				expect("room", s != nil, len(open) < capacity)
 				if s == nil {
 					continue
 				}
+				st.Return()
 				for _, m := range open {
 					if m.s == s {
 						t.Fatal("a slot in use was acquired again")
 					}
 				}
 				deadline := Tick(b / 8)
-				expect("arm", tb.Arm(s, deadline), true)
-				open = append(open, &modelSlot{s: s, live: true, held: true, queued: true, deadline: deadline})
+				direct := b >= 128
+				if direct {
+					expect("arm sent", tb.ArmSent(s, deadline), true)
+				} else {
+					expect("arm", tb.Arm(s, deadline), true)
+				}
+				open = append(open, &modelSlot{s: s, live: true, held: true, queued: !direct, wire: direct, deadline: deadline})
 			} else if len(open) > 0 {
 				stepModel(tb, open, open[int(b/8)%len(open)], op, expect)
 			}
@@ -110,10 +117,11 @@ func stepModel(tb *Table[int], open []*modelSlot, m *modelSlot, op byte, expect 
 			m.live = m.live && !due
 		}
 	case 7:
-		if m.live && m.queued {
-			expect("disarm", tb.Disarm(m.s), true)
-			tb.Discard(m.s)
-			*m = modelSlot{s: m.s}
+		if !m.live && m.held {
+			st := tb.NewStash()
+			st.Release(m.s)
+			st.Return()
+			m.held = false
 		}
 	}
 }

@@ -95,14 +95,19 @@ func (t *Table[T]) Orphans() int { return int(t.orphans.Load()) }
 func (t *Table[T]) Acquire() *Slot[T] {
 	for {
 		if i, ok := t.free.pop(); ok {
-			s := t.slot(i)
-			s.id = t.nextID(s)
-			return s
+			return t.use(i)
 		}
 		if !t.grow() {
 			return nil
 		}
 	}
+}
+
+// use gives a slot taken from the free list its next ID.
+func (t *Table[T]) use(i uint32) *Slot[T] {
+	s := t.slot(i)
+	s.id = t.nextID(s)
+	return s
 }
 
 // nextID counts the slot's generation up and skips generation 0, so that ID 0 is
@@ -117,10 +122,21 @@ func (t *Table[T]) nextID(s *Slot[T]) ID {
 }
 
 // Arm publishes the slot: its request can from now on be answered, expire, be
-// cancelled or fail with the connection. It reports false, and the request is
-// back in the caller's hands as before Arm, when the table was closed first.
+// cancelled or fail with the connection, and its ID belongs to the submission
+// ring. It reports false, and the request is back in the caller's hands as before
+// Arm, when the table was closed first.
 func (t *Table[T]) Arm(s *Slot[T], deadline Tick) bool {
-	s.word.Store(withTick(uint64(s.id)<<idShift|live|held|queued, deadline))
+	return t.publish(s, live|held|queued, deadline)
+}
+
+// ArmSent is Arm and MarkSent in one, for who copied the frame to where it is
+// written from without a ring between.
+func (t *Table[T]) ArmSent(s *Slot[T], deadline Tick) bool {
+	return t.publish(s, live|held|wire, deadline)
+}
+
+func (t *Table[T]) publish(s *Slot[T], state uint64, deadline Tick) bool {
+	s.word.Store(withTick(uint64(s.id)<<idShift|state, deadline))
 	// Close sets closed, then takes every live slot; we publish, then look. One
 	// of the two sees the other.
 	return !t.closed.Load() || !withdraw(s)
@@ -133,21 +149,10 @@ func withdraw[T any](s *Slot[T]) bool {
 		if w&live == 0 {
 			return false
 		}
-		if s.word.CompareAndSwap(w, w&^(live|queued)) {
+		if s.word.CompareAndSwap(w, w&^(live|queued|wire)) {
 			return true
 		}
 	}
-}
-
-// Disarm takes back an armed slot whose ID did not get into the queue. It reports
-// false when the outcome was already decided: then whoever decided it delivers,
-// and the slot must be treated as submitted.
-func (t *Table[T]) Disarm(s *Slot[T]) bool {
-	if withdraw(s) {
-		return true
-	}
-	t.Unqueue(s)
-	return false
 }
 
 // Queued returns the slot that an ID taken from the submission ring names, and
@@ -174,7 +179,7 @@ func (t *Table[T]) MarkSent(s *Slot[T], deadline Tick) bool {
 			t.Unqueue(s)
 			return false
 		}
-		n := withTick(w&^queued|wire, earlier(wordTick(w), deadline))
+		n := withTick(w&^queued|wire, wordTick(w).Earlier(deadline))
 		if s.word.CompareAndSwap(w, n) {
 			return true
 		}
@@ -302,22 +307,29 @@ func (t *Table[T]) Close(complete func(s *Slot[T], sent bool)) {
 // Release ends the owner's use of a slot whose request is complete. The slot is
 // free at once, or when the queue and the wire have let go of it too.
 func (t *Table[T]) Release(s *Slot[T]) {
+	if t.letGo(s) {
+		t.put(s)
+	}
+}
+
+// letGo ends the owner's use of the slot and reports whether nobody else has any:
+// then the caller frees it.
+func (t *Table[T]) letGo(s *Slot[T]) bool {
 	for {
 		w := s.word.Load()
 		if invariant.Enabled {
 			invariant.Check(w&live == 0, "taskid: released a slot whose request is open")
 		}
 		if w&(queued|wire) == 0 { // nobody else can know the slot
-			t.put(s)
-			return
+			return true
 		}
 		if s.word.CompareAndSwap(w, w&^held) {
-			return
+			return false
 		}
 	}
 }
 
-// Discard returns a slot that was never armed, or was disarmed.
+// Discard returns a slot that was never armed, or that Arm gave back.
 func (t *Table[T]) Discard(s *Slot[T]) {
 	t.put(s)
 }
@@ -339,6 +351,11 @@ func (t *Table[T]) quarantine(w uint64) {
 	if w&wire != 0 {
 		t.orphans.Add(1)
 	}
+}
+
+// scarce reports whether few slots are free and no more can be made.
+func (t *Table[T]) scarce() bool {
+	return t.free.len() < stashRest && int(t.size.Load()) == t.limit
 }
 
 func (t *Table[T]) indexOf(id ID) uint32 { return uint32(id) & (1<<t.slotBits - 1) }

@@ -100,18 +100,31 @@ func TestCancelledInQueueIsFreedWhenPopped(t *testing.T) {
 	require.NotNil(t, tb.Acquire())
 }
 
-func TestDisarmTakesBackOnlyAnOpenRequest(t *testing.T) {
+func TestArmSentPublishesARequestThatCanBeAnsweredAtOnce(t *testing.T) {
 	tb := NewTable[int](1)
 	s := tb.Acquire()
-	require.True(t, tb.Arm(s, 5))
-	require.True(t, tb.Disarm(s))
-	tb.Discard(s)
+	require.True(t, tb.ArmSent(s, 5))
+	id := s.ID()
+	got, match := tb.Answer(id)
+	require.Equal(t, Won, match)
+	require.Same(t, s, got)
+	tb.Release(s)
 
 	s = tb.Acquire()
-	require.True(t, tb.Arm(s, 5))
-	tb.Expire(5, func(s *Slot[int], wasSent bool) { assert.False(t, wasSent); tb.Release(s) })
-	assert.False(t, tb.Disarm(s), "expired first")
-	require.NotNil(t, tb.Acquire(), "nobody needs the slot any more")
+	require.True(t, tb.ArmSent(s, 5))
+	id = s.ID()
+	tb.Expire(5, func(s *Slot[int], wasSent bool) { assert.True(t, wasSent); tb.Release(s) })
+	assert.Equal(t, 1, tb.Orphans())
+	assert.Nil(t, tb.Acquire(), "in quarantine until its answer")
+	_, match = tb.Answer(id)
+	assert.Equal(t, Late, match)
+
+	s = tb.Acquire()
+	tb.Close(func(*Slot[int], bool) { t.Error("nothing is open") })
+	require.False(t, tb.ArmSent(s, 5))
+	tb.Discard(s)
+	assert.Zero(t, tb.InUse())
+	assert.Zero(t, tb.Orphans())
 }
 
 func TestExpireTakesWhatIsDueAndNothingElse(t *testing.T) {

@@ -55,12 +55,12 @@ func (t Tick) due(now Tick) bool {
 	return int32((now-t)<<8) >= 0
 }
 
-// earlier returns the earlier of two deadlines, either of which may be NoTick.
-func earlier(a, b Tick) Tick {
-	if a == NoTick || b != NoTick && b.due(a) {
-		return b
+// Earlier returns the earlier of two deadlines, either of which may be NoTick.
+func (t Tick) Earlier(o Tick) Tick {
+	if t == NoTick || o != NoTick && o.due(t) {
+		return o
 	}
-	return a
+	return t
 }
 
 func wordID(w uint64) ID     { return ID(w >> idShift) }
