@@ -88,9 +88,11 @@ type conn struct {
 
 // writer is the state that belongs to the holder of the token.
 type writer struct {
-	out     []byte // frames to be written
-	written int    // how much of out has been
-	ids     [popBatch]taskid.ID
+	out     []byte              // frames to be written
+	written int                 // how much of out has been
+	ids     [popBatch]taskid.ID // taken from the queue; ids[nextID:endID] are still to be framed
+	nextID  int
+	endID   int
 	gone    bool // the flusher has ended: the token must not be handed to it
 	attempt func(fd uintptr) bool
 	tryN    int

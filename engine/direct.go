@@ -24,6 +24,9 @@ func (c *conn) holds() bool {
 // and let it go.
 func (c *conn) unhold() {
 	c.holder.Store(0)
+	c.acceptedHeld.Add(c.held)
+	c.framesOut.Add(c.held)
+	c.held = 0
 	if c.stash.Return() {
 		c.signalRoom()
 	}
@@ -55,7 +58,7 @@ func (c *conn) enqueueHeld(req []byte, deadline taskid.Tick, prepare func(*slot)
 	c.held++
 	c.unwritten++
 	c.b.clock.rouse()
-	if len(c.out)-c.written >= writeBytes && !c.clogged && c.raw != nil {
+	if len(c.out)-c.written >= heldBytes && !c.clogged && c.raw != nil {
 		c.tryWrite()
 	}
 	return s, nil

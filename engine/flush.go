@@ -12,6 +12,10 @@ const (
 	popBatch = 256
 	// writeBytes is when a batch is written although more is queued.
 	writeBytes = 64 << 10
+	// heldBytes is when who submits under the token writes although it has more to
+	// submit, so that the server works on one half of a large window while the
+	// client works on the other.
+	heldBytes = 32 << 10
 	// keepOutBytes is the largest write buffer kept for the next batch.
 	keepOutBytes = 256 << 10
 	// inlineRounds bounds how long a submitter serves others before it hands the
@@ -44,11 +48,11 @@ func (c *conn) flushNow() {
 		return
 	}
 	for range inlineRounds {
-		c.drain()
+		more := c.drain()
 		if !c.tryWrite() {
 			break
 		}
-		if c.letGo() {
+		if !more && c.letGo() {
 			return
 		}
 	}
@@ -110,30 +114,31 @@ func (c *conn) flushAll() {
 }
 
 // drain moves frames from the queue to the write buffer. It reports whether it
-// stopped because the buffer is full.
+// stopped because the buffer is full; then the token must not be let go before it
+// was called again.
 func (c *conn) drain() (more bool) {
-	c.acceptedHeld.Add(c.held)
 	if c.over.Load() {
-		c.held = 0
 		c.discard()
 		return false
 	}
 	deadline := c.b.clock.after(c.b.readTicks)
-	frames := c.held
+	frames := uint64(0)
 	for !more {
-		n := c.queue.PopInto(c.ids[:])
-		for _, id := range c.ids[:n] {
-			if c.take(id, deadline) {
-				frames++
-			}
+		if c.nextID == c.endID {
+			c.nextID, c.endID = 0, c.queue.PopInto(c.ids[:])
 		}
-		more = len(c.out) >= writeBytes
-		if n < len(c.ids) {
+		if c.endID == 0 {
 			break
 		}
+		for c.nextID < c.endID && !more {
+			if c.take(c.ids[c.nextID], deadline) {
+				frames++
+				c.unwritten++
+			}
+			c.nextID++
+			more = len(c.out)-c.written >= writeBytes
+		}
 	}
-	c.unwritten += int(frames - c.held)
-	c.held = 0
 	c.framesOut.Add(frames)
 	c.signalRoom()
 	return more
@@ -162,12 +167,12 @@ func (c *conn) take(id taskid.ID, deadline taskid.Tick) bool {
 func (c *conn) discard() {
 	c.emptied()
 	for {
-		n := c.queue.PopInto(c.ids[:])
-		for _, id := range c.ids[:n] {
+		for _, id := range c.ids[c.nextID:c.endID] {
 			s, _ := c.table.Queued(id)
 			c.table.Unqueue(s)
 		}
-		if n == 0 {
+		c.nextID, c.endID = 0, c.queue.PopInto(c.ids[:])
+		if c.endID == 0 {
 			return
 		}
 	}

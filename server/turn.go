@@ -8,8 +8,8 @@ import (
 
 const (
 	// flushBytes is how much output gathers before it is written in the middle of
-	// a turn.
-	flushBytes = 256 << 10
+	// a turn: the client can begin on it while the rest is worked on.
+	flushBytes = 32 << 10
 	// outBytes is the size an output buffer begins with. It grows by need, to at
 	// most outBytesMax at the end of a turn.
 	outBytes    = 64 << 10
