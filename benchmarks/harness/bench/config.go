@@ -28,9 +28,12 @@ const (
 	// Batch is one goroutine that submits one request per caller and waits until
 	// all have been answered.
 	Batch API = "batch"
+	// Native is what a target does that measures itself; its note says what.
+	Native API = "native"
 )
 
-// APIs lists every API, in the order in which they are reported.
+// APIs lists the ways in which clients send, in the order in which they are
+// reported.
 func APIs() []API { return []API{Blocking, Callback, Batch} }
 
 // Limits of a Config's fields.
@@ -44,7 +47,8 @@ const (
 	SliceMax        = time.Minute
 )
 
-// Config says what to measure. Every field must be set.
+// Config says what to measure: every combination of callers and APIs, of every
+// target that has it. Every field must be set.
 type Config struct {
 	Callers      []int // requests in flight; 1 to CallersMax each
 	APIs         []API
@@ -79,17 +83,11 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("bench: api %q: given twice", api)
 		}
 	}
-	for _, f := range []struct {
-		name            string
-		value, min, max int
-	}{
-		{"payload", c.PayloadBytes, PayloadBytesMin, PayloadBytesMax},
-		{"conns", c.Conns, 1, ConnsMax},
-		{"rounds", c.Rounds, 1, RoundsMax},
-	} {
-		if f.value < f.min || f.value > f.max {
-			return fmt.Errorf("bench: %s %d: must be %d to %d", f.name, f.value, f.min, f.max)
-		}
+	if err := checkRanges(
+		field{"payload", c.PayloadBytes, PayloadBytesMin, PayloadBytesMax},
+		field{"conns", c.Conns, 1, ConnsMax},
+		field{"rounds", c.Rounds, 1, RoundsMax}); err != nil {
+		return err
 	}
 	if c.Slice < SliceMin || c.Slice > SliceMax {
 		return fmt.Errorf("bench: slice %v: must be %v to %v", c.Slice, SliceMin, SliceMax)

@@ -29,7 +29,9 @@ type load struct {
 	client  Client
 	api     API
 	callers []*caller
-	pid     int // the server's process; 0 when there is none
+	pid     int     // the server's process; 0 when there is none
+	rate    float64 // requests begun per second; 0: as replies come
+	reply   []byte  // to every request; nil: its own bytes
 
 	// Of one run.
 	every   uint32 // one request in so many is timed; a power of two
@@ -64,6 +66,7 @@ type measurement struct {
 	cpu              time.Duration // of client and server; 0 when unknown
 	mallocs          uint64        // of the client
 	latencies        []int64       // nanoseconds
+	p50, p99         int64         // of the latencies, in nanoseconds
 }
 
 func (m *measurement) perSecond() float64 {
@@ -132,7 +135,11 @@ func (l *load) prepare(every uint32) {
 func (l *load) launch() error {
 	switch l.api {
 	case Blocking:
-		l.launchBlocking()
+		if l.rate > 0 {
+			l.launchPaced()
+		} else {
+			l.launchBlocking()
+		}
 		return nil
 	case Callback:
 		if client, ok := l.client.(callbackClient); ok {
@@ -197,13 +204,17 @@ func (c *caller) took(start time.Time) {
 
 var errDoubled = errors.New("a callback ran twice for one request")
 
-// check counts the reply to c's request, or ends the run when it is not its echo.
+// check counts the reply to c's request, or ends the run when it is not its
+// echo, or not the target's reply.
 func (l *load) check(c *caller, reply []byte) {
-	if !bytes.Equal(reply, c.req) {
+	switch {
+	case l.reply == nil && !bytes.Equal(reply, c.req):
 		l.fail(mismatch(c.req, reply))
-		return
+	case l.reply != nil && !bytes.Equal(reply, l.reply):
+		l.fail(fmt.Errorf("wrong reply: %d bytes that are not the stored %d", len(reply), len(l.reply)))
+	default:
+		c.requests++
 	}
-	c.requests++
 }
 
 // sleep returns after d, or when ctx ends.

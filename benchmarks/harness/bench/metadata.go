@@ -95,8 +95,8 @@ func AnetVersion() string {
 // busyPart of the processors in use by others is where results begin to suffer.
 const busyPart = 0.25
 
-// busyNote warns of a machine that had other things to do; "" when it had not.
-func (m *Metadata) busyNote() string {
+// BusyNote warns of a machine that had other things to do; "" when it had not.
+func (m *Metadata) BusyNote() string {
 	if m.Load == nil || *m.Load < busyPart*float64(m.Cores) {
 		return ""
 	}

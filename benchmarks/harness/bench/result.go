@@ -32,8 +32,20 @@ type Row struct {
 	Requests     uint64 `json:"requests"` // answered, all rounds together
 	Errors       uint64 `json:"errors"`   // failed, all rounds together
 
+	// Rate is how many requests per second were begun; absent: as fast as
+	// replies came.
+	Rate float64 `json:"rate,omitempty"`
+	Note string  `json:"note,omitempty"` // the system's
+	// Failure is why the case stopped before its last round; absent when it did not.
+	Failure string `json:"failure,omitempty"`
+
+	// Values by round are those of the rounds 0 to Rounds-1 of the plan, so that
+	// rows of one result can be compared round by round.
 	ReqPerSec       float64   `json:"req_per_s"` // median
 	ReqPerSecRounds []float64 `json:"req_per_s_rounds"`
+	P50Rounds       []float64 `json:"p50_ns_rounds,omitempty"`
+	P99Rounds       []float64 `json:"p99_ns_rounds,omitempty"`
+	CPUPerReqRounds []float64 `json:"cpu_ns_per_req_rounds,omitempty"`
 
 	// Latencies of a sample of the requests of all rounds.
 	LatencySamples int64 `json:"latency_samples"`
@@ -48,11 +60,11 @@ type Row struct {
 	RatioToAnet *float64 `json:"ratio_to_anet,omitempty"`
 }
 
-// summarize makes a row of every cell that ran at least once.
-func summarize(cfg Config, cells []*cell, partial bool) *Result {
+// summarize makes a row of every cell that ran at least once, or failed.
+func summarize(cells []*cell, partial bool) *Result {
 	r := &Result{SchemaVersion: SchemaVersion, Partial: partial}
 	for _, c := range cells {
-		if row, ran := c.row(cfg); ran {
+		if row := c.row(); row.Rounds > 0 || row.Failure != "" {
 			row.RatioToAnet = ratioToAnet(c, cells)
 			r.Rows = append(r.Rows, row)
 		}
@@ -60,13 +72,15 @@ func summarize(cfg Config, cells []*cell, partial bool) *Result {
 	return r
 }
 
-func (c *cell) row(cfg Config) (Row, bool) {
+func (c *cell) row() Row {
 	row := Row{
-		System: c.target.Name, API: c.api, Callers: c.callers, Window: c.callers,
-		PayloadBytes: cfg.PayloadBytes, Conns: cfg.Conns,
+		System: c.Target.Name, API: c.API, Callers: c.Callers, Window: c.Callers,
+		PayloadBytes: c.PayloadBytes, Conns: c.Conns, Rate: c.Rate, Note: c.Target.Note,
+	}
+	if c.failure != nil {
+		row.Failure = c.failure.Error()
 	}
 	var mallocs uint64
-	var cpu []float64
 	for _, m := range c.rounds {
 		if m == nil {
 			continue
@@ -76,21 +90,25 @@ func (c *cell) row(cfg Config) (Row, bool) {
 		row.Errors += m.errors
 		mallocs += m.mallocs
 		row.ReqPerSecRounds = append(row.ReqPerSecRounds, m.perSecond())
+		if m.p50 > 0 {
+			row.P50Rounds = append(row.P50Rounds, float64(m.p50))
+			row.P99Rounds = append(row.P99Rounds, float64(m.p99))
+		}
 		if m.cpu > 0 {
-			cpu = append(cpu, float64(m.cpu)/float64(m.requests))
+			row.CPUPerReqRounds = append(row.CPUPerReqRounds, float64(m.cpu)/float64(m.requests))
 		}
 	}
 	if row.Rounds == 0 {
-		return row, false
+		return row
 	}
-	row.ReqPerSec = median(row.ReqPerSecRounds)
+	row.ReqPerSec = Median(row.ReqPerSecRounds)
 	row.AllocsPerReq = float64(mallocs) / float64(row.Requests)
-	if len(cpu) > 0 {
-		m := median(cpu)
+	if len(row.CPUPerReqRounds) > 0 {
+		m := Median(row.CPUPerReqRounds)
 		row.CPUPerReq = &m
 	}
 	row.setLatencies(c.latencies)
-	return row, true
+	return row
 }
 
 func (r *Row) setLatencies(h *hdrhistogram.Histogram) {
@@ -102,7 +120,7 @@ func (r *Row) setLatencies(h *hdrhistogram.Histogram) {
 
 // ratioToAnet is nil for anet itself and where no round has both.
 func ratioToAnet(c *cell, cells []*cell) *float64 {
-	if c.target.Name == Anet {
+	if c.Target.Name == Anet {
 		return nil
 	}
 	var ratios []float64
@@ -117,7 +135,7 @@ func ratioToAnet(c *cell, cells []*cell) *float64 {
 	if len(ratios) == 0 {
 		return nil
 	}
-	m := median(ratios)
+	m := Median(ratios)
 	return &m
 }
 
@@ -127,14 +145,14 @@ func ratioToAnet(c *cell, cells []*cell) *float64 {
 func anetRate(c *cell, cells []*cell, round int) float64 {
 	fastest := 0.0
 	for _, other := range cells {
-		if other.target.Name != Anet || other.callers != c.callers {
+		if other.Target.Name != Anet || other.Callers != c.Callers {
 			continue
 		}
 		rate := 0.0
 		if m := other.rounds[round]; m != nil {
 			rate = m.perSecond()
 		}
-		if other.api == c.api {
+		if other.API == c.API {
 			return rate
 		}
 		fastest = max(fastest, rate)
@@ -142,21 +160,33 @@ func anetRate(c *cell, cells []*cell, round int) float64 {
 	return fastest
 }
 
-// median of at least one value.
-func median(values []float64) float64 {
+// Ratios divides a by b round by round, over the rounds that both have. Rounds
+// in which b is 0 are left out.
+func Ratios(a, b []float64) []float64 {
+	var ratios []float64
+	for i := range min(len(a), len(b)) {
+		if b[i] > 0 {
+			ratios = append(ratios, a[i]/b[i])
+		}
+	}
+	return ratios
+}
+
+// Median of at least one value.
+func Median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// spread is the interquartile range as a part of the median, by linear
+// Spread is the interquartile range as a part of the median, by linear
 // interpolation; 0 with fewer than two values.
-func spread(values []float64) float64 {
+func Spread(values []float64) float64 {
 	if len(values) < 2 {
 		return 0
 	}
 	sorted := slices.Sorted(slices.Values(values))
-	return (quantile(sorted, 0.75) - quantile(sorted, 0.25)) / median(values)
+	return (quantile(sorted, 0.75) - quantile(sorted, 0.25)) / Median(values)
 }
 
 func quantile(sorted []float64, q float64) float64 {

@@ -18,7 +18,7 @@ import (
 // rates makes a cell that answered so many requests a second in each round; 0
 // is a round that did not run.
 func rates(name string, api API, perSecond ...uint64) *cell {
-	c := &cell{target: &Target{Name: name}, api: api, callers: 16, latencies: hdrhistogram.New(1, latencyMax, significant)}
+	c := &cell{Case: Case{Target: &Target{Name: name}, API: api, Callers: 16, PayloadBytes: 16, Conns: 1}, latencies: hdrhistogram.New(1, latencyMax, significant)}
 	for _, n := range perSecond {
 		var m *measurement
 		if n > 0 {
@@ -32,7 +32,7 @@ func rates(name string, api API, perSecond ...uint64) *cell {
 func TestRatioIsTheMedianOfTheRoundsRatios(t *testing.T) {
 	ours := rates(Ringwire, Blocking, 100, 400, 900)
 	cells := []*cell{ours, rates(Anet, Blocking, 100, 100, 300), rates(Anet, Batch, 1, 1, 1)}
-	r := summarize(small(Blocking), cells, false)
+	r := summarize(cells, false)
 	require.NotNil(t, r.Rows[0].RatioToAnet)
 	assert.InDelta(t, 3, *r.Rows[0].RatioToAnet, 1e-9, "of 1, 4 and 3; the ratio of the medians would be 4")
 	assert.Nil(t, r.Rows[1].RatioToAnet)
@@ -40,19 +40,19 @@ func TestRatioIsTheMedianOfTheRoundsRatios(t *testing.T) {
 
 func TestRatioOfAnAPIThatAnetLacksIsToItsFastest(t *testing.T) {
 	cells := []*cell{rates(Ringwire, Callback, 600), rates(Anet, Blocking, 100), rates(Anet, Batch, 300)}
-	r := summarize(small(Callback), cells, false)
+	r := summarize(cells, false)
 	assert.InDelta(t, 2, *r.Rows[0].RatioToAnet, 1e-9)
 }
 
 func TestRatioSkipsRoundsThatAnetDidNotRun(t *testing.T) {
 	cells := []*cell{rates(Ringwire, Blocking, 100, 100), rates(Anet, Blocking, 50, 0), rates(Anet, Batch, 1, 1)}
-	r := summarize(small(Blocking), cells, true)
+	r := summarize(cells, true)
 	assert.InDelta(t, 2, *r.Rows[0].RatioToAnet, 1e-9)
 	assert.True(t, r.Partial)
 }
 
 func TestRowAddsUpTheRounds(t *testing.T) {
-	r := summarize(small(Blocking), []*cell{rates(Ringwire, Blocking, 100, 300, 0)}, false)
+	r := summarize([]*cell{rates(Ringwire, Blocking, 100, 300, 0)}, false)
 	row := r.Rows[0]
 	assert.Equal(t, 2, row.Rounds)
 	assert.EqualValues(t, 400, row.Requests)
@@ -62,14 +62,14 @@ func TestRowAddsUpTheRounds(t *testing.T) {
 }
 
 func TestRowWithoutARoundIsLeftOut(t *testing.T) {
-	assert.Empty(t, summarize(small(Blocking), []*cell{rates(Ringwire, Blocking, 0)}, true).Rows)
+	assert.Empty(t, summarize([]*cell{rates(Ringwire, Blocking, 0)}, true).Rows)
 }
 
 func TestMedianAndSpread(t *testing.T) {
-	assert.InDelta(t, 2, median([]float64{3, 1, 2}), 1e-9)
-	assert.InDelta(t, 2.5, median([]float64{4, 1, 2, 3}), 1e-9)
-	assert.InDelta(t, 2.0/3, spread([]float64{1, 2, 3, 4, 5}), 1e-9)
-	assert.Zero(t, spread([]float64{7}))
+	assert.InDelta(t, 2, Median([]float64{3, 1, 2}), 1e-9)
+	assert.InDelta(t, 2.5, Median([]float64{4, 1, 2, 3}), 1e-9)
+	assert.InDelta(t, 2.0/3, Spread([]float64{1, 2, 3, 4, 5}), 1e-9)
+	assert.Zero(t, Spread([]float64{7}))
 }
 
 func TestParseThreshold(t *testing.T) {
@@ -109,10 +109,10 @@ func TestThresholdHoldsForEveryRowOfRingwire(t *testing.T) {
 
 func TestTextsKeepThreeDigits(t *testing.T) {
 	for v, want := range map[float64]string{0: "0.00", 9.5: "9.50", 999: "999", 999.6: "1.00k", 12_345: "12.3k", 999_499: "999k", 999_500: "1.00M", 12_345_678: "12.3M"} {
-		assert.Equal(t, want, rateText(v), "%v", v)
+		assert.Equal(t, want, RateText(v), "%v", v)
 	}
 	for v, want := range map[int64]string{7: "7.00ns", 850: "850ns", 1_000: "1.00us", 31_250: "31.2us", 1_250_000: "1.25ms", 2_500_000_000: "2.50s"} {
-		assert.Equal(t, want, latencyText(v), "%v", v)
+		assert.Equal(t, want, LatencyText(v), "%v", v)
 	}
 }
 
@@ -123,7 +123,7 @@ func sample() *Result {
 			_ = c.latencies.RecordValue(int64(1000 + i))
 		}
 	}
-	r := summarize(small(Blocking), cells, false)
+	r := summarize(cells, false)
 	r.Metadata = Describe(small(Blocking), "abc123", []string{"ringwire", "bench", "--threshold", "ratio>=5 & \"x\""})
 	r.Metadata.Load = nil
 	r.Metadata.Baseline = "client v1.0.0, server v0.3.0"

@@ -17,13 +17,20 @@ const dialTimeout = 5 * time.Second
 // addr, which runs as process pid. Everything that bounds nothing here is left
 // at its default.
 func NewRingwire(addr string, pid, conns int) Target {
+	return NewRingwireVariant(Ringwire, addr, pid, func(c *engine.Config) { c.ConnsPerAddr = conns })
+}
+
+// NewRingwireVariant is NewRingwire under another name and with the changes that
+// adjust makes to the configuration.
+func NewRingwireVariant(name, addr string, pid int, adjust func(*engine.Config)) Target {
 	dial := func(ctx context.Context, callers int) (Client, error) {
-		broker, err := engine.New(engine.Config{
-			Addrs:        []string{addr},
-			ConnsPerAddr: conns,
-			QueueSize:    max(1000, 2*callers),
-			MaxInFlight:  max(8192, 2*callers),
-		})
+		cfg := engine.Config{
+			Addrs:       []string{addr},
+			QueueSize:   max(1000, 2*callers),
+			MaxInFlight: max(8192, 2*callers),
+		}
+		adjust(&cfg)
+		broker, err := engine.New(cfg)
 		if err != nil {
 			return nil, err
 		}
@@ -35,7 +42,7 @@ func NewRingwire(addr string, pid, conns int) Target {
 		}
 		return ringwireClient{broker}, nil
 	}
-	return Target{Name: Ringwire, APIs: APIs(), PID: pid, Dial: dial}
+	return Target{Name: name, APIs: APIs(), PID: pid, Dial: dial}
 }
 
 type ringwireClient struct{ broker *engine.Broker }

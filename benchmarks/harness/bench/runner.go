@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -19,19 +20,13 @@ const (
 	warmUpMin  = 5 * time.Millisecond
 )
 
-// cell is one combination of system, API and number of callers, and what its
-// slices gave.
+// cell is a case, and what its slices gave.
 type cell struct {
-	target  *Target
-	api     API
-	callers int
+	Case
 
 	rounds    []*measurement // by round; nil when it did not run
 	latencies *hdrhistogram.Histogram
-}
-
-func (c *cell) String() string {
-	return fmt.Sprintf("%s %s with %s", c.target.Name, c.api, count(c.callers, "caller"))
+	failure   error // why it runs no more; nil while it does
 }
 
 // Status is what the progress display shows after a slice.
@@ -45,67 +40,61 @@ type Status struct {
 	Elapsed       time.Duration
 }
 
-// Run measures every target. It calls progress, when it is not nil, between
-// slices. When it fails, or ctx ends, the result holds what was measured until
-// then and is marked partial; the error says why. A wrong, lost or doubled reply
-// is an error, and so is a slice in which no request succeeded.
+// Run measures every target as RunPlan does.
 func Run(ctx context.Context, cfg Config, targets []Target, progress func(Status)) (*Result, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	cells := makeCells(cfg, targets)
-	if len(cells) == 0 {
-		return nil, errors.New("bench: no system has any of the apis asked for")
+	return RunPlan(ctx, cfg.Plan(targets), progress)
+}
+
+// RunPlan measures every case. It calls progress, when it is not nil, between
+// slices. When it fails, or ctx ends, the result holds what was measured until
+// then and is marked partial; the error says why. A wrong, lost or doubled reply
+// is an error, and so is a slice in which no request succeeded. With KeepGoing
+// such an error ends only its case, and the run's error joins all of them.
+func RunPlan(ctx context.Context, plan Plan, progress func(Status)) (*Result, error) {
+	if err := plan.Validate(); err != nil {
+		return nil, err
 	}
+	cells := makeCells(plan)
 	start := time.Now()
-	status := Status{Total: len(cells) * cfg.Rounds, Rounds: cfg.Rounds}
-	for round := range cfg.Rounds {
+	status := Status{Total: len(cells) * plan.Rounds, Rounds: plan.Rounds}
+	var failures error
+	for round := range plan.Rounds {
 		for _, c := range order(cells, round) {
-			m, err := c.measure(ctx, cfg)
+			status.Done++
+			if c.failure != nil {
+				continue
+			}
+			m, err := c.measure(ctx, plan.Slice)
 			if err != nil {
-				return summarize(cfg, cells, true), fmt.Errorf("bench: %s: %w", c, err)
+				failures = errors.Join(failures, fmt.Errorf("bench: %s: %w", c, err))
+				if ctx.Err() != nil || !plan.KeepGoing {
+					return summarize(cells, true), failures
+				}
+				c.failure = err
+				continue
 			}
 			c.add(round, m)
-			status.Done++
 			status.Round = round + 1
-			status.System, status.API, status.Callers = c.target.Name, c.api, c.callers
+			status.System, status.API, status.Callers = c.Target.Name, c.API, c.Callers
 			status.ReqPerSec, status.Elapsed = m.perSecond(), time.Since(start)
 			if progress != nil {
 				progress(status)
 			}
 		}
 	}
-	return summarize(cfg, cells, false), nil
+	return summarize(cells, failures != nil), failures
 }
 
-// makeCells lists the cells so that those to be compared, of the same number of
-// callers and the same API, are neighbours.
-func makeCells(cfg Config, targets []Target) []*cell {
-	var cells []*cell
-	for _, callers := range cfg.Callers {
-		for _, api := range cfg.APIs {
-			for i := range targets {
-				if !targets[i].has(api) {
-					continue
-				}
-				cells = append(cells, &cell{
-					target: &targets[i], api: api, callers: callers,
-					rounds:    make([]*measurement, cfg.Rounds),
-					latencies: hdrhistogram.New(1, latencyMax, significant),
-				})
-			}
-		}
+func makeCells(plan Plan) []*cell {
+	cells := make([]*cell, len(plan.Cases))
+	for i, c := range plan.Cases {
+		cells[i] = &cell{Case: c, rounds: make([]*measurement, plan.Rounds),
+			latencies: hdrhistogram.New(1, latencyMax, significant)}
 	}
 	return cells
-}
-
-func (t *Target) has(api API) bool {
-	for _, a := range t.APIs {
-		if a == api {
-			return true
-		}
-	}
-	return false
 }
 
 // order is the sequence of cells in a round. It starts elsewhere each time, and
@@ -145,22 +134,26 @@ func gcd(a, b int) int {
 }
 
 // measure runs one slice with a client of its own.
-func (c *cell) measure(ctx context.Context, cfg Config) (*measurement, error) {
+func (c *cell) measure(ctx context.Context, slice time.Duration) (*measurement, error) {
 	// What the previous cell left behind is not collected at this one's cost.
 	runtime.GC()
-	client, err := c.target.Dial(ctx, c.callers)
+	if c.Target.Measure != nil {
+		return c.measureNative(ctx, slice)
+	}
+	client, err := c.Target.Dial(ctx, c.Callers)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	defer func() { _ = client.Close() }()
-	l := newLoad(client, c.api, c.callers, cfg.PayloadBytes, c.target.PID)
-	warmUp := max(cfg.Slice/warmUpPart, warmUpMin)
+	l := newLoad(client, c.API, c.Callers, c.PayloadBytes, c.Target.PID)
+	l.rate, l.reply = c.Rate, c.Target.Reply
+	warmUp := max(slice/warmUpPart, warmUpMin)
 	m, err := l.run(ctx, warmUp, 1)
 	if err != nil {
 		return nil, err
 	}
-	expected := float64(m.requests) * cfg.Slice.Seconds() / m.elapsed.Seconds()
-	m, err = l.run(ctx, cfg.Slice, sampling(expected))
+	expected := float64(m.requests) * slice.Seconds() / m.elapsed.Seconds()
+	m, err = l.run(ctx, slice, sampling(expected))
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +161,19 @@ func (c *cell) measure(ctx context.Context, cfg Config) (*measurement, error) {
 		return nil, errors.Join(fmt.Errorf("no request succeeded, %d failed", m.errors), m.firstErr)
 	}
 	return m, nil
+}
+
+// measureNative lets the target measure itself.
+func (c *cell) measureNative(ctx context.Context, slice time.Duration) (*measurement, error) {
+	sample, err := c.Target.Measure(ctx, c.Case, slice)
+	if err != nil {
+		return nil, err
+	}
+	if sample.Requests == 0 || sample.Elapsed <= 0 {
+		return nil, errors.New("it answered no request")
+	}
+	return &measurement{requests: sample.Requests, elapsed: sample.Elapsed,
+		cpu: sample.CPU, latencies: sample.Latencies}, nil
 }
 
 // sampling is how many of the expected requests share one latency measurement:
@@ -183,6 +189,16 @@ func (c *cell) add(round int, m *measurement) {
 	for _, ns := range m.latencies {
 		_ = c.latencies.RecordValue(min(max(ns, 1), latencyMax))
 	}
+	slices.Sort(m.latencies)
+	m.p50, m.p99 = percentile(m.latencies, 0.50), percentile(m.latencies, 0.99)
 	m.latencies = nil
 	c.rounds[round] = m
+}
+
+// percentile of sorted values; 0 when there is none.
+func percentile(sorted []int64, q float64) int64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[int(q*float64(len(sorted)-1))]
 }

@@ -192,12 +192,12 @@ func TestOrderHasEveryCellOnceAndChanges(t *testing.T) {
 	for n := 1; n <= 30; n++ {
 		cells := make([]*cell, n)
 		for i := range cells {
-			cells[i] = &cell{callers: i}
+			cells[i] = &cell{Case: Case{Callers: i}}
 		}
 		var firsts []int
 		for round := range n {
 			sequence := order(cells, round)
-			firsts = append(firsts, sequence[0].callers)
+			firsts = append(firsts, sequence[0].Callers)
 			seen := make(map[*cell]bool)
 			for _, c := range sequence {
 				seen[c] = true
@@ -212,10 +212,10 @@ func TestOrderHasEveryCellOnceAndChanges(t *testing.T) {
 func TestOrderPutsEachOfAPairFirstInHalfTheRounds(t *testing.T) {
 	cfg := small(Blocking)
 	cfg.Callers = []int{1, 2, 3, 4, 5}
-	cells := makeCells(cfg, []Target{
-		fakeTarget(Ringwire, APIs(), echoing, nil), fakeTarget(Anet, APIs(), echoing, nil)})
+	cells := makeCells(cfg.Plan([]Target{
+		fakeTarget(Ringwire, APIs(), echoing, nil), fakeTarget(Anet, APIs(), echoing, nil)}))
 	place := func(sequence []*cell, name string, callers int) int {
-		return slices.IndexFunc(sequence, func(c *cell) bool { return c.callers == callers && c.target.Name == name })
+		return slices.IndexFunc(sequence, func(c *cell) bool { return c.Callers == callers && c.Target.Name == name })
 	}
 	for _, callers := range cfg.Callers {
 		first := 0

@@ -65,18 +65,18 @@ func writeLine(b *strings.Builder, line []string, widths []int, bold bool) {
 func (r *Row) cells() []string {
 	cpu, ratio, p999 := "-", "-", "-"
 	if r.CPUPerReq != nil {
-		cpu = latencyText(int64(*r.CPUPerReq))
+		cpu = LatencyText(int64(*r.CPUPerReq))
 	}
 	if r.RatioToAnet != nil {
 		ratio = fmt.Sprintf("%.2fx", *r.RatioToAnet)
 	}
 	if r.LatencySamples >= p999SamplesMin {
-		p999 = latencyText(r.P999)
+		p999 = LatencyText(r.P999)
 	}
 	return []string{
-		strconv.Itoa(r.Callers), r.System, string(r.API), rateText(r.ReqPerSec),
-		fmt.Sprintf("%.0f%%", 100*spread(r.ReqPerSecRounds)),
-		latencyText(r.P50), latencyText(r.P99), p999, cpu,
+		strconv.Itoa(r.Callers), r.System, string(r.API), RateText(r.ReqPerSec),
+		fmt.Sprintf("%.0f%%", 100*Spread(r.ReqPerSecRounds)),
+		LatencyText(r.P50), LatencyText(r.P99), p999, cpu,
 		fmt.Sprintf("%.2f", r.AllocsPerReq), ratio, strconv.FormatUint(r.Errors, 10),
 	}
 }
@@ -89,8 +89,8 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// rateText keeps three digits: 31.2k, 1.23M.
-func rateText(v float64) string {
+// RateText keeps three digits: 31.2k, 1.23M.
+func RateText(v float64) string {
 	switch {
 	case v >= 999_500:
 		return threeDigits(v/1e6) + "M"
@@ -101,8 +101,8 @@ func rateText(v float64) string {
 	}
 }
 
-// latencyText keeps three digits: 850ns, 31.2us, 1.25ms.
-func latencyText(ns int64) string {
+// LatencyText keeps three digits: 850ns, 31.2us, 1.25ms.
+func LatencyText(ns int64) string {
 	v := float64(ns)
 	switch {
 	case v >= 999.5*float64(time.Millisecond):
@@ -137,7 +137,7 @@ func (r *Result) notes() []string {
 	notes = append(notes, fmt.Sprintf("%s%s of %s slices; client and server in separate processes on this machine, loopback TCP.",
 		load, count(m.Rounds, "round"), m.Slice))
 	notes = append(notes, m.Machine())
-	if busy := m.busyNote(); busy != "" {
+	if busy := m.BusyNote(); busy != "" {
 		notes = append(notes, busy)
 	}
 	if m.Baseline != "" {

@@ -2,6 +2,8 @@ package bench
 
 import (
 	"context"
+	"slices"
+	"time"
 )
 
 // Client is one connected client of the system under test. Its methods are safe
@@ -34,7 +36,33 @@ type Target struct {
 	// PID is the server's process, whose processor time is added to the
 	// client's; 0 when there is none.
 	PID int
+	// Note is what a reader must know to compare this system with the others,
+	// such as what it does not do; "" when there is nothing.
+	Note string
+	// Reply is what every request is answered with; nil: with its own bytes. A
+	// store that is asked for a value by its key cannot echo.
+	Reply []byte
+	// CallersMax is how many callers it can have; 0 is no bound of its own.
+	CallersMax int
 	// Dial connects a new client that can have that many requests in flight. It
 	// returns when requests can be sent.
 	Dial func(ctx context.Context, callers int) (Client, error)
+	// Measure is set instead of Dial by a target whose only API is Native: a
+	// program, or a loop below any client, that counts its own requests. It puts
+	// the case's load on the server for about d, after a warm-up of its own.
+	Measure func(ctx context.Context, c Case, d time.Duration) (Sample, error)
 }
+
+// Sample is what a target that measures itself counted.
+type Sample struct {
+	Requests uint64        // answered
+	Elapsed  time.Duration // in which they were answered
+	CPU      time.Duration // of client and server; 0 when unknown
+	// Latencies in nanoseconds, at most some ten thousand; nil when it takes none.
+	Latencies []int64
+}
+
+func (t *Target) has(api API) bool { return slices.Contains(t.APIs, api) }
+
+// takes reports whether the target can have so many callers.
+func (t *Target) takes(callers int) bool { return t.CallersMax == 0 || callers <= t.CallersMax }

@@ -1,0 +1,185 @@
+package bench
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func onePlan(target *Target, api API) Plan {
+	return Plan{Rounds: 3, Slice: 2 * time.Millisecond,
+		Cases: []Case{{Target: target, API: api, Callers: 2, PayloadBytes: 16, Conns: 1}}}
+}
+
+func TestPlanNamesWhatMakesNoSense(t *testing.T) {
+	target := fakeTarget(Ringwire, APIs(), echoing, nil)
+	target.CallersMax = 4
+	measured := Target{Name: "native", APIs: []API{Native}}
+	for want, change := range map[string]func(*Plan){
+		"no system has":    func(p *Plan) { p.Cases = nil },
+		"without a target": func(p *Plan) { p.Cases[0].Target = nil },
+		"has only":         func(p *Plan) { p.Cases[0].API = Native },
+		"at most 4":        func(p *Plan) { p.Cases[0].Callers = 5 },
+		"callers 0":        func(p *Plan) { p.Cases[0].Callers = 0 },
+		"payload 7":        func(p *Plan) { p.Cases[0].PayloadBytes = 7 },
+		"conns 0":          func(p *Plan) { p.Cases[0].Conns = 0 },
+		"rate -1":          func(p *Plan) { p.Cases[0].Rate = -1 },
+		"rate needs":       func(p *Plan) { p.Cases[0].Rate, p.Cases[0].API = 1, Batch },
+		"Measure belongs":  func(p *Plan) { p.Cases[0].Target, p.Cases[0].API = &measured, Native },
+		"rounds 0":         func(p *Plan) { p.Rounds = 0 },
+		"slice 0s":         func(p *Plan) { p.Slice = 0 },
+		"reply of its own": func(p *Plan) {
+			answers := target
+			answers.Reply = []byte("x")
+			p.Cases[0].Target, p.Cases[0].API = &answers, Callback
+		},
+	} {
+		p := onePlan(&target, Blocking)
+		require.NoError(t, p.Validate())
+		change(&p)
+		require.ErrorContains(t, p.Validate(), want)
+		_, err := RunPlan(t.Context(), p, nil)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestConfigLeavesOutTargetsThatCannotHaveSoManyCallers(t *testing.T) {
+	lone := fakeTarget("lone", []API{Blocking}, echoing, nil)
+	lone.CallersMax = 1
+	cfg := small(Blocking)
+	plan := cfg.Plan([]Target{fakeTarget(Ringwire, APIs(), echoing, nil), lone})
+	var names []string
+	for _, c := range plan.Cases {
+		names = append(names, c.String())
+	}
+	assert.Equal(t, []string{"ringwire blocking with 1 caller", "lone blocking with 1 caller", "ringwire blocking with 4 callers"}, names)
+}
+
+func TestKeepGoingDropsOnlyTheCaseThatFails(t *testing.T) {
+	dials := 0
+	bad := Target{Name: "bad", APIs: []API{Blocking}, Dial: func(context.Context, int) (Client, error) {
+		dials++
+		if dials > 1 {
+			return nil, errFake
+		}
+		return echoing(), nil
+	}}
+	good := fakeTarget("good", []API{Blocking}, echoing, nil)
+	plan := onePlan(&bad, Blocking)
+	plan.Cases = append(plan.Cases, onePlan(&good, Blocking).Cases...)
+	plan.KeepGoing = true
+	result, err := RunPlan(t.Context(), plan, nil)
+	require.ErrorIs(t, err, errFake)
+	assert.True(t, result.Partial)
+	require.Len(t, result.Rows, 2)
+	assert.Equal(t, 2, dials, "it is not tried again")
+	assert.Equal(t, 1, result.Rows[0].Rounds)
+	assert.Contains(t, result.Rows[0].Failure, errFake.Error())
+	assert.Equal(t, 3, result.Rows[1].Rounds)
+	assert.Empty(t, result.Rows[1].Failure)
+}
+
+func TestKeepGoingEndsWithTheContext(t *testing.T) {
+	target := fakeTarget("good", []API{Blocking}, echoing, nil)
+	plan := onePlan(&target, Blocking)
+	plan.KeepGoing = true
+	ctx, cancel := context.WithCancel(t.Context())
+	result, err := RunPlan(ctx, plan, func(Status) { cancel() })
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, 1, result.Rows[0].Rounds)
+}
+
+func TestANativeTargetMeasuresItself(t *testing.T) {
+	sample := Sample{Requests: 300, Elapsed: time.Second, CPU: time.Millisecond, Latencies: []int64{30, 10, 20}}
+	target := Target{Name: "native", APIs: []API{Native}, Note: "counts", Measure: func(_ context.Context, c Case, d time.Duration) (Sample, error) {
+		assert.Equal(t, 2, c.Callers)
+		assert.Equal(t, 2*time.Millisecond, d)
+		return sample, nil
+	}}
+	result, err := RunPlan(t.Context(), onePlan(&target, Native), nil)
+	require.NoError(t, err)
+	row := result.Rows[0]
+	assert.InDelta(t, 300, row.ReqPerSec, 1e-9)
+	assert.Equal(t, []float64{20, 20, 20}, row.P50Rounds)
+	assert.EqualValues(t, 9, row.LatencySamples)
+	assert.InDelta(t, 1e6/300.0, *row.CPUPerReq, 1e-6)
+	assert.Equal(t, "counts", row.Note)
+
+	sample.Requests = 0
+	_, err = RunPlan(t.Context(), onePlan(&target, Native), nil)
+	require.ErrorContains(t, err, "answered no request")
+	target.Measure = func(context.Context, Case, time.Duration) (Sample, error) { return Sample{}, errFake }
+	_, err = RunPlan(t.Context(), onePlan(&target, Native), nil)
+	require.ErrorIs(t, err, errFake)
+}
+
+// stored answers every request with the same bytes.
+type stored struct{ value []byte }
+
+func (s stored) Call(dst []byte, _ *[]byte) ([]byte, error) { return append(dst, s.value...), nil }
+func (s stored) Close() error                               { return nil }
+
+func TestATargetsOwnReplyIsCheckedInsteadOfAnEcho(t *testing.T) {
+	value := []byte("stored")
+	target := Target{Name: "store", APIs: []API{Blocking}, Reply: []byte("stored"),
+		Dial: func(context.Context, int) (Client, error) { return stored{value}, nil }}
+	result, err := RunPlan(t.Context(), onePlan(&target, Blocking), nil)
+	require.NoError(t, err)
+	assert.Positive(t, result.Rows[0].Requests)
+	value[0] = 'x'
+	_, err = RunPlan(t.Context(), onePlan(&target, Blocking), nil)
+	require.ErrorContains(t, err, "wrong reply")
+}
+
+func TestRatiosAreByRound(t *testing.T) {
+	assert.Equal(t, []float64{2, 3}, Ratios([]float64{2, 5, 9, 1}, []float64{1, 0, 3}))
+	assert.Empty(t, Ratios(nil, []float64{1}))
+}
+
+func TestPercentileOfSortedValues(t *testing.T) {
+	assert.Zero(t, percentile(nil, 0.5))
+	assert.EqualValues(t, 2, percentile([]int64{1, 2, 3}, 0.5))
+	assert.EqualValues(t, 3, percentile([]int64{1, 2, 3}, 1))
+}
+
+// slow takes its time over every request.
+type slow struct{ wait time.Duration }
+
+func (s slow) Call(dst []byte, req *[]byte) ([]byte, error) {
+	time.Sleep(s.wait)
+	return append(dst, *req...), nil
+}
+func (slow) Close() error { return nil }
+
+func TestPacedRequestsAreNoMoreThanTheRate(t *testing.T) {
+	const rate = 2000
+	l := newLoad(echoing(), Blocking, 4, 16, 0)
+	l.rate = rate
+	m, err := l.run(t.Context(), 30*time.Millisecond, 1)
+	require.NoError(t, err)
+	assert.Positive(t, m.requests)
+	assert.LessOrEqual(t, float64(m.requests), 1+rate*m.elapsed.Seconds())
+	assert.Len(t, m.latencies, int(m.requests))
+}
+
+func TestPacedLatencyCountsFromWhenARequestWasDue(t *testing.T) {
+	const wait = 20 * time.Millisecond
+	l := newLoad(slow{wait}, Blocking, 1, 16, 0)
+	l.rate = 1e6 // more than one caller can begin
+	m, err := l.run(t.Context(), wait, 1)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(m.latencies), 2)
+	assert.GreaterOrEqual(t, m.latencies[0], int64(wait))
+	// The second was due a tick after the first, and waited for it.
+	assert.GreaterOrEqual(t, m.latencies[1], int64(2*wait-tick), "the wait for a free caller counts")
+}
+
+func TestPacedRunEndsAfterAWrongReply(t *testing.T) {
+	l := newLoad(&fake{wrong: true}, Blocking, 4, 16, 0)
+	l.rate = 1000
+	_, err := l.run(t.Context(), 5*time.Millisecond, 1)
+	require.ErrorContains(t, err, "wrong reply")
+}

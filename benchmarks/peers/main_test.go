@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ringwire/ringwire/benchmarks/harness/bench"
+	"github.com/ringwire/ringwire/benchmarks/peers/internal/race"
+	"github.com/ringwire/ringwire/benchmarks/peers/suite"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// asCommand makes the test binary run main, so that the servers that a test
+// starts are processes of their own.
+const asCommand = "PEERS_TEST_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// programs builds the servers that are programs of their own.
+func programs(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, module := range map[string]string{"ringwire": "../../cmd/ringwire", "anet-baseline-server": "anetserver"} {
+		build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, name), ".")
+		build.Dir = module
+		out, err := build.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	return dir
+}
+
+// command runs this program as a process of its own.
+func command(t *testing.T, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	// The race detector's runtime sleeps a second at exit unless told not to.
+	cmd.Env = append(os.Environ(), asCommand+"=1", "GORACE=atexit_sleep_ms=0")
+	var out, complaints bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaints
+	err = cmd.Run()
+	return out.String(), complaints.String(), err
+}
+
+func TestRunMeasuresEachPeerAndWritesWhatWasAskedFor(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	names := suite.PeerNames()
+	if race.Enabled { // its client has data races
+		names = slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(name, bench.Anet) })
+	}
+	stdout, stderr, err := command(t, "run", "--bin", programs(t), "--peers", strings.Join(names, ","), "--sections", "throughput,limits,bandwidth,rate,options",
+		"--callers", "1,4", "--rounds", "1", "--slice", "20ms",
+		"--json", path("peers.json"), "--markdown", path("peers.md"), "--svg-dir", path("charts"))
+	require.NoError(t, err, "%s", stderr)
+	assert.Contains(t, stdout, "Targets")
+
+	in, err := os.Open(path("peers.json"))
+	require.NoError(t, err)
+	defer func() { _ = in.Close() }()
+	report, err := suite.Read(in)
+	require.NoError(t, err)
+	assert.False(t, report.Partial)
+	require.Len(t, report.Sections, 5)
+	measured := make(map[string]bool)
+	for _, s := range report.Sections {
+		for _, row := range s.Rows {
+			measured[row.System] = true
+			assert.Positive(t, row.Requests, "%s %s %d", s.Name, row.System, row.Callers)
+			assert.Zero(t, row.Errors, "%s %s %d", s.Name, row.System, row.Callers)
+			assert.Empty(t, row.Failure)
+		}
+	}
+	for _, s := range report.Systems {
+		assert.Equal(t, s.Missing == "", measured[s.Name], "%s: measured, or said to be missing", s.Name)
+	}
+	for _, name := range []string{"peers.md", "charts/throughput.svg", "charts/latency.svg", "charts/cpu.svg", "charts/losses.svg"} {
+		content, err := os.ReadFile(path(name))
+		require.NoError(t, err)
+		assert.NotEmpty(t, content, name)
+	}
+}
+
+func TestRunLeavesOutAPeerThatDoesNotStartAndFails(t *testing.T) {
+	dir := programs(t)
+	require.NoError(t, os.Remove(filepath.Join(dir, "anet-baseline-server")))
+	stdout, stderr, err := command(t, "run", "--bin", dir, "--peers", "anet,net.Conn", "--sections", "throughput",
+		"--callers", "2", "--rounds", "1", "--slice", "10ms")
+	require.Error(t, err)
+	assert.Contains(t, stderr, "anet is left out")
+	assert.Contains(t, stderr, "make build")
+	assert.Contains(t, stdout, "net.Conn", "the others were measured")
+	assert.Contains(t, stdout, "anet was not measured")
+}
+
+func TestRunRefusesWhatItDoesNotKnow(t *testing.T) {
+	for want, args := range map[string][]string{
+		"no peer":         {"run", "--peers", "x"},
+		"no section":      {"run", "--sections", "x"},
+		"no such file":    {"run", "--from", filepath.Join(t.TempDir(), "none.json")},
+		"no server":       {"serve", "anet"},
+		"unknown command": {"measure"},
+		"callers 0":       {"run", "--callers", "0"},
+	} {
+		_, stderr, err := command(t, args...)
+		require.Error(t, err, want)
+		assert.Contains(t, stderr, want)
+	}
+}
+
+func TestQuickChangesOnlyWhatWasNotGiven(t *testing.T) {
+	f := runFlags{quick: true, Options: suite.Options{Callers: []int{7}, Rounds: 9}}
+	f.quicken(func(name string) bool { return name == "callers" })
+	assert.Equal(t, []int{7}, f.Callers)
+	assert.Equal(t, 3, f.Rounds)
+	assert.Less(t, f.Slice, bench.SliceMax)
+}

@@ -1,0 +1,48 @@
+package peer
+
+import (
+	"context"
+	"net"
+
+	"github.com/lesismal/arpc"
+	"github.com/ringwire/ringwire/benchmarks/harness/bench"
+)
+
+const arpcMethod = "/echo"
+
+// ARPC is lesismal/arpc with its defaults, which batch what is sent and received.
+func ARPC() Peer {
+	target := func(addr string, pid int) (bench.Target, error) {
+		return blocking("arpc", "", pid, func(context.Context, int) (bench.Client, error) {
+			quiet()
+			client, err := arpc.NewClient(func() (net.Conn, error) { return net.DialTimeout("tcp", addr, dialTimeout) })
+			if err != nil {
+				return nil, err
+			}
+			return ready(arpcClient{client}, nil)
+		}), nil
+	}
+	return Peer{Name: "arpc", Module: "github.com/lesismal/arpc", Serve: serveARPC, Target: target}
+}
+
+type arpcClient struct{ client *arpc.Client }
+
+// Call ignores dst: arpc allocates every reply.
+func (c arpcClient) Call(_ []byte, req *[]byte) ([]byte, error) {
+	var reply []byte
+	err := c.client.Call(arpcMethod, *req, &reply, callTimeout)
+	return reply, err
+}
+
+func (c arpcClient) Close() error {
+	c.client.Stop()
+	return nil
+}
+
+func serveARPC(addr string) (*Server, error) {
+	quiet()
+	srv := arpc.NewServer()
+	srv.Handler.Handle(arpcMethod, func(ctx *arpc.Context) { _ = ctx.Write(ctx.Body()) })
+	// The end of its listener ends it; its Stop has a data race with its loop.
+	return serve(addr, func(l net.Listener) { _ = srv.Serve(l) }, func() {})
+}

@@ -1,0 +1,86 @@
+package peer
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"runtime"
+
+	"github.com/ringwire/ringwire/benchmarks/harness/bench"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/mem"
+)
+
+const grpcMethod = "/bench.Echo/Call"
+
+// GRPC is grpc-go: unary calls on one HTTP/2 connection, with a codec that
+// passes bytes through, so that no time goes into protocol buffers.
+func GRPC() Peer {
+	const note = "unary calls; a codec that passes bytes through instead of protocol buffers"
+	target := func(addr string, pid int) (bench.Target, error) {
+		return blocking("grpc-go", note, pid, func(context.Context, int) (bench.Client, error) {
+			conn, err := grpc.NewClient(addr,
+				grpc.WithTransportCredentials(insecure.NewCredentials()),
+				grpc.WithDefaultCallOptions(grpc.ForceCodecV2(grpcBytes{})))
+			if err != nil {
+				return nil, err
+			}
+			return ready(grpcClient{conn}, nil)
+		}), nil
+	}
+	return Peer{Name: "grpc-go", Module: "google.golang.org/grpc", Note: note, Serve: serveGRPC, Target: target}
+}
+
+type grpcClient struct{ conn *grpc.ClientConn }
+
+func (c grpcClient) Call(dst []byte, req *[]byte) ([]byte, error) {
+	err := c.conn.Invoke(context.Background(), grpcMethod, req, &dst)
+	return dst, err
+}
+
+func (c grpcClient) Close() error { return c.conn.Close() }
+
+func serveGRPC(addr string) (*Server, error) {
+	// Standing workers cost less processor time here than a goroutine per call.
+	srv := grpc.NewServer(grpc.ForceServerCodecV2(grpcBytes{}), grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))))
+	srv.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "bench.Echo",
+		HandlerType: (*any)(nil),
+		Methods:     []grpc.MethodDesc{{MethodName: "Call", Handler: grpcEcho}},
+	}, nil)
+	return serve(addr, func(l net.Listener) { _ = srv.Serve(l) }, srv.Stop)
+}
+
+func grpcEcho(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+	var body []byte
+	if err := decode(&body); err != nil {
+		return nil, err
+	}
+	return &body, nil
+}
+
+// grpcBytes is a codec for *[]byte.
+type grpcBytes struct{}
+
+func (grpcBytes) Name() string { return "bytes" }
+
+func (grpcBytes) Marshal(v any) (mem.BufferSlice, error) {
+	body, ok := v.(*[]byte)
+	if !ok {
+		return nil, fmt.Errorf("grpc: %T is not a *[]byte", v)
+	}
+	return mem.BufferSlice{mem.SliceBuffer(*body)}, nil
+}
+
+// Unmarshal appends to what v points to.
+func (grpcBytes) Unmarshal(data mem.BufferSlice, v any) error {
+	body, ok := v.(*[]byte)
+	if !ok {
+		return fmt.Errorf("grpc: %T is not a *[]byte", v)
+	}
+	for _, part := range data {
+		*body = append(*body, part.ReadOnlyData()...)
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package suite
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/ringwire/ringwire/benchmarks/harness/bench"
+)
+
+// WriteMarkdown prints the table of targets, what was measured in each section
+// and where it comes from.
+func (r *Report) WriteMarkdown(w io.Writer) error {
+	var b strings.Builder
+	r.markdownGoals(&b)
+	for i := range r.Sections {
+		r.Sections[i].markdown(&b)
+	}
+	r.markdownMemory(&b)
+	b.WriteString("\n")
+	for _, line := range r.provenance() {
+		if line != "" {
+			b.WriteString("- " + escapeCell(line) + "\n")
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (r *Report) markdownGoals(b *strings.Builder) {
+	if len(r.Goals) == 0 {
+		return
+	}
+	b.WriteString("| against | at | what | target | measured | spread | |\n|---|---|---|---|---|---|---|\n")
+	for i := range r.Goals {
+		g := &r.Goals[i]
+		verdict := g.verdict()
+		if verdict == "MISSED" {
+			verdict = "**missed**"
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %.0f %% | %s |\n", escapeCell(g.Against), escapeCell(g.At), g.Metric,
+			escapeCell(g.wantText()), g.text(g.Median), 100*g.Spread, verdict)
+	}
+}
+
+func (s *Section) markdown(b *strings.Builder) {
+	fmt.Fprintf(b, "\n### %s\n\n", s.Title)
+	b.WriteString("| callers | system | api | payload | conns | req/s | spread | p50 | p99 | cpu/req | ours/theirs | errors |\n" +
+		"|---:|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
+	for i := range s.Rows {
+		b.WriteString("| " + strings.ReplaceAll(escapeCell(s.line(&s.Rows[i])), "\t", " | ") + " |\n")
+	}
+	if notes := s.footnotes(); notes != "" {
+		b.WriteString("\n")
+		for line := range strings.Lines(notes) {
+			b.WriteString("- " + escapeCell(strings.TrimSpace(line)) + "\n")
+		}
+	}
+}
+
+func (r *Report) markdownMemory(b *strings.Builder) {
+	if len(r.Memory) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n### %s\n\n| system | connections | bytes per connection |\n|---|---:|---:|\n", memoryTitle)
+	for _, m := range r.Memory {
+		if len(m.BytesPerConn) > 0 {
+			fmt.Fprintf(b, "| %s | %d | %.0f |\n", m.System, m.Conns, bench.Median(m.BytesPerConn))
+		}
+	}
+}
+
+// escapeCell keeps text from ending its cell.
+func escapeCell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }

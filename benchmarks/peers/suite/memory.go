@@ -1,0 +1,140 @@
+package suite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/ringwire/ringwire/benchmarks/harness/bench"
+	"github.com/ringwire/ringwire/benchmarks/harness/proc"
+	"github.com/ringwire/ringwire/benchmarks/peers/peer"
+	"github.com/ringwire/ringwire/framing"
+)
+
+const (
+	memoryTitle = "Memory of the server for connections that were used once and are idle"
+	memoryConns = 8000
+	// memoryWarmUp connections come first, so that what a server needs once is
+	// not divided among the others.
+	memoryWarmUp = 200
+	memoryRounds = 3
+	// memorySettle is how long the server may take to give back what it no longer
+	// needs before its memory is read.
+	memorySettle = 500 * time.Millisecond
+	dialTimeout  = 5 * time.Second
+)
+
+// Memory is what idle connections cost a server's process.
+type Memory struct {
+	System string `json:"system"`
+	Conns  int    `json:"conns"`
+	// BytesPerConn is the growth of the process's anonymous memory divided by the
+	// connections, one figure a round; every round has a new server.
+	BytesPerConn []float64 `json:"bytes_per_conn_rounds"`
+}
+
+// memoryPeers are those that are compared: event loops, anet, and a goroutine
+// with a buffer for each connection.
+var memoryPeers = []string{bench.Ringwire, bench.Anet, "net.Conn"}
+
+// measureMemory runs all rounds, interleaved.
+func (b *builder) measureMemory(ctx context.Context, rounds int, progress func(string)) ([]Memory, error) {
+	results := make([]Memory, 0, len(memoryPeers))
+	for _, name := range memoryPeers {
+		if b.options.wants(name) {
+			results = append(results, Memory{System: name, Conns: memoryConns})
+		}
+	}
+	for round := range min(rounds, memoryRounds) {
+		for i := range results {
+			progress(fmt.Sprintf("round %d: %s, %d idle connections", round+1, results[i].System, memoryConns))
+			bytes, err := b.idleBytes(ctx, results[i].System)
+			if err != nil {
+				return results, fmt.Errorf("memory: %s: %w", results[i].System, err)
+			}
+			results[i].BytesPerConn = append(results[i].BytesPerConn, bytes)
+		}
+	}
+	return results, nil
+}
+
+// idleBytes starts a server, connects, and reads how much the server's memory
+// has grown per connection.
+func (b *builder) idleBytes(ctx context.Context, name string) (float64, error) {
+	p, _ := peer.Find(name)
+	server, err := b.fleet.start(ctx, p)
+	if err != nil {
+		return 0, err
+	}
+	defer server.Stop()
+	message := make([]byte, payload)
+	if p.Program != nil { // the servers that are programs of their own speak our frame
+		if message, err = framing.Append(nil, 1, message); err != nil {
+			return 0, err
+		}
+	}
+	var open idleConns
+	defer open.close()
+	if err := open.add(ctx, server.Addr, memoryWarmUp, message); err != nil {
+		return 0, err
+	}
+	before, err := settled(ctx, server.PID())
+	if err != nil {
+		return 0, err
+	}
+	if err := open.add(ctx, server.Addr, memoryConns, message); err != nil {
+		return 0, err
+	}
+	after, err := settled(ctx, server.PID())
+	return float64(after-before) / memoryConns, err
+}
+
+// settled is the process's memory after a pause.
+func settled(ctx context.Context, pid int) (int64, error) {
+	timer := time.NewTimer(memorySettle)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	return proc.RSS(pid)
+}
+
+// idleConns are connections that are held open.
+type idleConns []net.Conn
+
+// add opens n connections, each of which carries one message and its reply.
+func (c *idleConns) add(ctx context.Context, addr string, n int, message []byte) error {
+	reply := make([]byte, len(message))
+	for range n {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		conn, err := net.DialTimeout("tcp", addr, dialTimeout)
+		if err != nil {
+			return err
+		}
+		*c = append(*c, conn)
+		_ = conn.SetDeadline(time.Now().Add(dialTimeout))
+		if _, err := conn.Write(message); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(conn, reply); err != nil {
+			return err
+		}
+		if string(reply) != string(message) {
+			return errors.New("wrong reply: it is not the request's echo")
+		}
+	}
+	return nil
+}
+
+func (c *idleConns) close() {
+	for _, conn := range *c {
+		_ = conn.Close()
+	}
+}

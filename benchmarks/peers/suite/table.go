@@ -1,0 +1,196 @@
+package suite
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/ringwire/ringwire/benchmarks/harness/bench"
+)
+
+// WriteTables prints every section for a person, and the goals after them.
+func (r *Report) WriteTables(w io.Writer) error {
+	for i := range r.Sections {
+		if err := r.Sections[i].write(w); err != nil {
+			return err
+		}
+	}
+	if err := r.writeMemory(w); err != nil {
+		return err
+	}
+	if err := r.writeGoals(w); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w, strings.Join(r.provenance(), "\n"))
+	return err
+}
+
+// aligned writes lines of tab-separated cells in columns, names to the left.
+func aligned(w io.Writer, lines []string) error {
+	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(columns, line); err != nil {
+			return err
+		}
+	}
+	return columns.Flush()
+}
+
+func (s *Section) write(w io.Writer) error {
+	lines := []string{"\n" + s.Title, "", "callers\tsystem\tapi\tpayload\tconns\treq/s\tspread\tp50\tp99\tcpu/req\tours/theirs\terrors"}
+	last := -1
+	for i := range s.Rows {
+		row := &s.Rows[i]
+		if last >= 0 && row.Callers != last {
+			lines = append(lines, "")
+		}
+		last = row.Callers
+		lines = append(lines, s.line(row))
+	}
+	if err := aligned(w, lines); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, s.footnotes())
+	return err
+}
+
+func (s *Section) line(row *bench.Row) string {
+	api := string(row.API)
+	if row.Rate > 0 {
+		api += " at " + bench.RateText(row.Rate) + "/s"
+	}
+	if row.Rounds == 0 {
+		return fmt.Sprintf("%d\t%s\t%s\t%s\t%d\tfailed: %s", row.Callers, row.System, api, bytesText(row.PayloadBytes),
+			row.Conns, firstLine(row.Failure))
+	}
+	p50, p99Text, cpu, ratio := "-", "-", "-", "-"
+	if row.LatencySamples > 0 {
+		p50, p99Text = bench.LatencyText(row.P50), bench.LatencyText(row.P99)
+	}
+	if row.CPUPerReq != nil {
+		cpu = bench.LatencyText(int64(*row.CPUPerReq))
+	}
+	if ratios := s.ratios(row, throughput); len(ratios) > 0 {
+		ratio = fmt.Sprintf("%.2fx", bench.Median(ratios))
+	}
+	return fmt.Sprintf("%d\t%s\t%s\t%s\t%d\t%s\t%.0f%%\t%s\t%s\t%s\t%s\t%d", row.Callers, row.System, api,
+		bytesText(row.PayloadBytes), row.Conns, bench.RateText(row.ReqPerSec), 100*bench.Spread(row.ReqPerSecRounds),
+		p50, p99Text, cpu, ratio, row.Errors)
+}
+
+// ratios of ringwire's row under the same load to the row; nil for ringwire
+// itself and where there is none.
+func (s *Section) ratios(row *bench.Row, metric string) []float64 {
+	if strings.HasPrefix(row.System, bench.Ringwire) {
+		return nil
+	}
+	ours := s.row(func(r *bench.Row) bool {
+		return r.System == bench.Ringwire && r.Callers == row.Callers && r.PayloadBytes == row.PayloadBytes &&
+			r.Conns == row.Conns && r.Rate == row.Rate && (r.API == row.API || row.API == bench.Native)
+	})
+	return bench.Ratios(metricRounds(ours, metric), metricRounds(row, metric))
+}
+
+// footnotes are the notes of the systems and the failures.
+func (s *Section) footnotes() string {
+	var b strings.Builder
+	var told []string
+	for i := range s.Rows {
+		row := &s.Rows[i]
+		if row.Note != "" && !slices.Contains(told, row.System) {
+			told = append(told, row.System)
+			fmt.Fprintf(&b, "%s: %s.\n", row.System, row.Note)
+		}
+		if row.Failure != "" {
+			fmt.Fprintf(&b, "FAILED %s with %d callers after %d rounds: %s\n", row.System, row.Callers, row.Rounds, row.Failure)
+		}
+	}
+	return b.String()
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+func (r *Report) writeMemory(w io.Writer) error {
+	if len(r.Memory) == 0 {
+		return nil
+	}
+	lines := []string{"\n" + memoryTitle, "", "system\tconnections\tbytes per connection\tby round"}
+	for _, m := range r.Memory {
+		if len(m.BytesPerConn) > 0 {
+			lines = append(lines, fmt.Sprintf("%s\t%d\t%.0f\t%.0f", m.System, m.Conns, bench.Median(m.BytesPerConn), m.BytesPerConn))
+		}
+	}
+	return aligned(w, lines)
+}
+
+func (r *Report) writeGoals(w io.Writer) error {
+	if len(r.Goals) == 0 {
+		return nil
+	}
+	lines := []string{"\nTargets", "", "against\tat\tmetric\twanted\tmeasured\tspread\t"}
+	for i := range r.Goals {
+		g := &r.Goals[i]
+		lines = append(lines, strings.Join([]string{g.Against, g.At, g.Metric, g.wantText(), g.text(g.Median),
+			fmt.Sprintf("%.0f%%", 100*g.Spread), g.verdict()}, "\t"))
+	}
+	return aligned(w, lines)
+}
+
+func (g *Goal) verdict() string {
+	switch {
+	case g.Want == 0:
+		return ""
+	case g.Met:
+		return "met"
+	}
+	return "MISSED"
+}
+
+func (g *Goal) wantText() string {
+	if g.Want == 0 {
+		return "-"
+	}
+	return g.Op + " " + g.text(g.Want)
+}
+
+func (g *Goal) text(v float64) string {
+	if g.Unit == "B" {
+		return fmt.Sprintf("%.0f B", v)
+	}
+	return fmt.Sprintf("%.3gx", v)
+}
+
+// provenance says where the figures come from.
+func (r *Report) provenance() []string {
+	m := &r.Metadata
+	lines := []string{"",
+		fmt.Sprintf("%d rounds of %s slices, all rows of a section interleaved; medians over rounds, ratios taken within a round.", m.Rounds, m.Slice),
+		"Client and server in separate processes on this machine, loopback TCP; replies are checked unless a note says otherwise.",
+		m.Machine(), m.Time.Format("2006-01-02 15:04 MST") + "; $ " + strings.Join(m.Command, " ")}
+	if busy := m.BusyNote(); busy != "" {
+		lines = append(lines, busy)
+	}
+	lines = append(lines, "Versions: "+strings.Join(r.versions(), ", ")+".")
+	for _, s := range r.Systems {
+		if s.Missing != "" {
+			lines = append(lines, s.Name+" was not measured: "+s.Missing+".")
+		}
+	}
+	return lines
+}
+
+// versions of the peers' modules, and of the other half of some.
+func (r *Report) versions() []string {
+	var all []string
+	for _, s := range r.Systems {
+		if s.Version != "" {
+			all = append(all, s.Name+" "+s.Version)
+		}
+	}
+	return all
+}
