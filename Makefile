@@ -50,6 +50,10 @@ gate: ## Counts per request against their budgets: allocations, system calls, fr
 microbench: ## Benchmarks for benchstat, MICROCOUNT (10) times, those like MICROBENCH (all), into MICROOUT
 	.ci/microbench $(MICROOUT) $(MICROCOUNT) '$(MICROBENCH)'
 
+.PHONY: profile
+profile: build ## Profile both processes under every load (a minute and a half): make profile PROFILEFLAGS='--suite one'
+	$(BIN)/ringwire profile $(PROFILEFLAGS)
+
 .PHONY: peers
 peers: build ## Compare with every peer (some 15 minutes): make peers, make peers QUICK=1
 	@benchmarks/peers/install-redis
@@ -57,8 +61,9 @@ peers: build ## Compare with every peer (some 15 minutes): make peers, make peer
 	@mkdir -p $(PEERSOUT)
 	$(BIN)/peers run $(if $(QUICK),--quick) --json $(PEERSOUT)/peers.json --markdown $(PEERSOUT)/peers.md \
 		--svg-dir $(PEERSOUT) $(PEERSFLAGS)
-# Where it writes; set it to keep a run: make peers PEERSOUT=docs/peers
-PEERSOUT ?= $(BIN)/peers-results
+# Where it writes, from here; set it to keep a run: make peers PEERSOUT=docs/peers.
+# The charts quote the command, so it names no path of this machine.
+PEERSOUT ?= bin/peers-results
 
 chaos: ## The full fault-injection run: 10 million requests, 10,000 resets (some ten minutes)
 	go test -tags invariant -v -timeout 60m -count=1 ./internal/e2e -run 'Chaos|Cancel|Close' -chaos.full

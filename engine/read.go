@@ -13,6 +13,8 @@ const (
 	// crowd is how many woken callers are worth waiting for: they have their turn
 	// before the reader goes on, and their requests leave in its write.
 	crowd = 32
+	// breath is how many of a large crowd are woken before they have their turn.
+	breath = 128
 	// readBytes is the size of the read buffer: about a thousand small replies.
 	readBytes = 64 << 10
 	// strangeMax is how many replies that nobody waits for, in strangeTicks of the
@@ -88,10 +90,13 @@ func (c *conn) dispatch(b []byte) (used int, err error) {
 		replies++
 		if s.V.fn != nil || s.V.batch != nil {
 			c.callbacks = true
-		} else {
-			callers++
+			c.complete(s, f.Payload, nil)
+			continue
 		}
 		c.complete(s, f.Payload, nil)
+		if callers++; callers%breath == 0 && c.holding {
+			c.breathe()
+		}
 	}
 	c.framesIn.Add(frames)
 	c.replies.Add(replies)
@@ -107,11 +112,20 @@ func (c *conn) gather() {
 		return
 	}
 	c.gathering.Store(true)
-	if c.callbacks && c.token.CompareAndSwap(idle, busy) {
+	if c.token.CompareAndSwap(idle, busy) {
 		c.hold()
 		c.holding = true
 	}
 	c.callbacks = false
+}
+
+// breathe lets the callers just woken take their replies and submit their next
+// requests, and frames those, while all they touch is still in the cache.
+func (c *conn) breathe() {
+	runtime.Gosched()
+	if c.drain() && c.raw != nil {
+		c.tryWrite()
+	}
 }
 
 // disperse ends what gather began: all that was submitted leaves in one write.
