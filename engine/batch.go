@@ -70,15 +70,22 @@ func (b *Broker) SendBatch(ctx context.Context, reqs [][]byte, fn func(i int, re
 	return err
 }
 
-// sendAll queues every request and sees to it that they leave together.
+// batchRun is how many requests of a batch go to one connection, at least, before
+// the next has its turn.
+const batchRun = 64
+
+// sendAll queues every request and sees to it that those of one connection leave
+// together.
 func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte, watched bool) {
 	deadline := b.clock.after(b.requestTicks)
-	var held *conn // the connection under whose token we submit
+	run := max(batchRun, (len(reqs)+len(b.links)-1)/len(b.links))
+	var at *conn // where the present run goes
+	held := false
 	letGo := func() {
-		if held != nil {
-			held.unhold()
-			held.flushNow()
-			held = nil
+		if held {
+			held = false
+			at.unhold()
+			at.flushNow()
 		}
 	}
 	for i, req := range reqs {
@@ -86,8 +93,13 @@ func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte, watched 
 			bt.finish(i, nil, &OpError{Op: "submit", Err: contextError(ctx)})
 			continue
 		}
+		if i%run == 0 {
+			letGo()
+			at = b.route()
+			held = at != nil && at.seize()
+		}
 		var id taskid.ID
-		c, err := b.placeWaiting(ctx, req, deadline, letGo, func(s *slot) {
+		c, err := b.placeWaiting(ctx, req, deadline, at, letGo, func(s *slot) {
 			s.V.batch, s.V.index = bt, i
 			id = s.ID()
 		})
@@ -98,29 +110,28 @@ func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte, watched 
 		if watched {
 			bt.sent = append(bt.sent, placed{c, id})
 		}
-		if c == held {
-			continue
+		if c != at {
+			letGo()
+			at = c
 		}
-		letGo()
-		if c.token.Load() == idle && c.token.CompareAndSwap(idle, busy) {
-			held = c
-			c.hold()
-		}
+		// Asked again after the request was queued: if the token is taken now, who
+		// has it will find the request.
+		held = held || at.seize()
 	}
 	letGo()
 }
 
 // placeWaiting is place that waits for room. Before it waits it calls letGo, since
 // what it waits for may be its own requests.
-func (b *Broker) placeWaiting(ctx context.Context, req []byte, deadline taskid.Tick, letGo func(), prepare func(*slot)) (*conn, error) {
+func (b *Broker) placeWaiting(ctx context.Context, req []byte, deadline taskid.Tick, at *conn, letGo func(), prepare func(*slot)) (*conn, error) {
 	for {
-		c, _, err := b.place(req, deadline, prepare)
+		c, _, err := b.place(req, deadline, at, prepare)
 		if err == nil || !errors.Is(err, ErrQueueFull) {
 			return c, err
 		}
 		letGo()
 		runtime.Gosched()
-		if c, _, err = b.place(req, deadline, prepare); err == nil || !errors.Is(err, ErrQueueFull) {
+		if c, _, err = b.place(req, deadline, nil, prepare); err == nil || !errors.Is(err, ErrQueueFull) {
 			return c, err
 		}
 		if err := b.waitRoom(ctx); err != nil {

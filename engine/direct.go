@@ -11,8 +11,14 @@ import (
 // table's list. Requests that callbacks make through Go come to us by way of the
 // user's code, so they are known by their goroutine.
 
-// hold makes the running goroutine, which has the token, submit under it.
-func (c *conn) hold() { c.holder.Store(uintptr(goroutine.Self())) }
+// seize takes the token, if it is free, for the running goroutine to submit under.
+func (c *conn) seize() bool {
+	if c.token.Load() != idle || !c.token.CompareAndSwap(idle, busy) {
+		return false
+	}
+	c.holder.Store(uintptr(goroutine.Self()))
+	return true
+}
 
 // holds reports whether the running goroutine submits under the token.
 func (c *conn) holds() bool {
@@ -20,7 +26,7 @@ func (c *conn) holds() bool {
 	return h != 0 && h == uintptr(goroutine.Self())
 }
 
-// unhold ends hold. The token stays with the caller, who must write what there is
+// unhold ends that. The token stays with the caller, who must write what there is
 // and let it go.
 func (c *conn) unhold() {
 	c.holder.Store(0)

@@ -112,10 +112,7 @@ func (c *conn) gather() {
 		return
 	}
 	c.gathering.Store(true)
-	if c.token.CompareAndSwap(idle, busy) {
-		c.hold()
-		c.holding = true
-	}
+	c.holding = c.seize()
 	c.callbacks = false
 }
 

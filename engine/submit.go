@@ -58,7 +58,7 @@ func (b *Broker) repeatable(err error) bool {
 // submit queues a request of a blocking call.
 func (b *Broker) submit(ctx context.Context, req []byte, deadline taskid.Tick, dst []byte) (*conn, *slot, error) {
 	for {
-		c, s, err := b.place(req, deadline, func(s *slot) {
+		c, s, err := b.place(req, deadline, nil, func(s *slot) {
 			s.V.dst = dst
 			if s.V.done == nil {
 				s.V.done = make(chan struct{}, 1)
@@ -94,7 +94,7 @@ func (b *Broker) Go(ctx context.Context, req []byte, fn func(reply []byte, err e
 	if ctx.Done() != nil {
 		return b.goWatched(ctx, req, deadline, fn)
 	}
-	c, _, err := b.place(req, deadline, func(s *slot) { s.V.fn = fn })
+	c, _, err := b.place(req, deadline, nil, func(s *slot) { s.V.fn = fn })
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (b *Broker) goWatched(ctx context.Context, req []byte, deadline taskid.Tick
 			on.cancel(id, contextError(ctx))
 		}
 	})
-	c, _, err := b.place(req, deadline, func(s *slot) {
+	c, _, err := b.place(req, deadline, nil, func(s *slot) {
 		s.V.fn, s.V.unbind = fn, unbind
 		id = s.ID()
 	})
@@ -131,17 +131,20 @@ func (b *Broker) goWatched(ctx context.Context, req []byte, deadline taskid.Tick
 	return nil
 }
 
-// place finds a connection with room and queues the request there: it acquires
-// a slot, frames the request, lets prepare say how the outcome is delivered, and
+// place finds a connection with room, at if that is not nil and can, and queues the
+// request there: it acquires a slot, frames the request, lets prepare say how the outcome is delivered, and
 // arms it. Once place has returned a connection, the slot may be complete already;
 // only a blocking caller may go on using it. On error nothing was queued.
-func (b *Broker) place(req []byte, deadline taskid.Tick, prepare func(*slot)) (*conn, *slot, error) {
+func (b *Broker) place(req []byte, deadline taskid.Tick, at *conn, prepare func(*slot)) (*conn, *slot, error) {
 	if err := b.stateError(); err != nil {
 		return nil, nil, err
 	}
 	var err error
 	for range len(b.links) + 1 { // one more: a connection may end just as we meet it
-		c := b.route()
+		c := at
+		if at = nil; c == nil {
+			c = b.route()
+		}
 		if c == nil {
 			return nil, nil, b.downError()
 		}

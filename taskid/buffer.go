@@ -9,6 +9,9 @@ import (
 )
 
 const (
+	// firstBytes is what a slot's buffer has room for from the start, in one piece
+	// of memory with its neighbours': a small frame never allocates.
+	firstBytes = 128
 	// keepBytes is the largest buffer a slot keeps between requests. Larger ones
 	// are borrowed from a pool, so that a burst of large requests does not pin
 	// its size times the number of slots.

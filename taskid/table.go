@@ -381,7 +381,9 @@ func (t *Table[T]) grow() bool {
 	}
 	n := min(chunkSlots, t.limit-size)
 	chunk := new([chunkSlots]Slot[T])
+	memory := make([]byte, n*firstBytes)
 	for i := range n {
+		chunk[i].Buf.B = memory[i*firstBytes : i*firstBytes : (i+1)*firstBytes]
 		chunk[i].index = uint32(size + i)
 		chunk[i].id = ID(t.firstGen-1)<<t.slotBits | ID(size+i)
 	}
