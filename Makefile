@@ -2,12 +2,12 @@
 # Tools are pinned in .ci/tools/go.mod and built on demand.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test bench gate microbench chaos race fuzz stress fmt lint cover tidy-check clean \
+.PHONY: help build test bench gate microbench chaos race procs fuzz stress fmt lint cover tidy-check clean \
 	fmt-check vet staticcheck layers unit alloc bench-once smoke nested cross
 
 BIN         := $(CURDIR)/bin
 TOOL        := go tool -modfile=$(CURDIR)/.ci/tools/go.mod
-COMMIT      := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+COMMIT      := $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null)
 FUZZTIME    ?= 3s
 STRESSCOUNT ?= 20
 MICROOUT    ?= bin/microbench.txt
@@ -33,6 +33,7 @@ test: ## Everything CI runs, stage by stage, in at most 15 minutes on two cores
 	@.ci/stage "staticcheck"                        $(MAKE) --no-print-directory staticcheck
 	@.ci/stage "layers, lengths, documents"         $(MAKE) --no-print-directory layers
 	@.ci/stage "unit and example tests, race"       $(MAKE) --no-print-directory unit
+	@.ci/stage "correctness on 1, 2, 4, 8 processors" $(MAKE) --no-print-directory procs
 	@.ci/stage "allocation budgets, no race"        $(MAKE) --no-print-directory alloc
 	@.ci/stage "regression gate, counts"            $(MAKE) --no-print-directory gate
 	@.ci/stage "each benchmark once"                $(MAKE) --no-print-directory bench-once
@@ -72,6 +73,12 @@ chaos: ## The full fault-injection run: 10 million requests, 10,000 resets (some
 race: ## Unit and example tests with the race detector and the assertions
 	@[ -n "$(RACE)" ] || { echo "no C compiler ($$(go env CC)): testing WITHOUT the race detector"; [ -z "$$CI" ]; }
 	go test $(TESTFLAGS) ./...
+
+procs: ## The core packages' tests with GOMAXPROCS 1, 2, 4 and 8
+	for n in 1 2 4 8; do \
+		GOMAXPROCS=$$n go test -count=1 -short $(HOT) || exit 1; \
+		GOMAXPROCS=$$n go test -count=1 -short -run 'Chaos|Cancel' ./internal/e2e || exit 1; \
+	done
 
 fuzz: ## Fuzz every target for FUZZTIME (3s) each
 	.ci/fuzz $(FUZZTIME)
@@ -126,8 +133,9 @@ smoke: build
 	.ci/smoke
 
 nested:
-	.ci/each nested go test $(TESTFLAGS) ./...
+	RACELESS=./benchmarks/peers .ci/each nested go test $(TESTFLAGS) ./...
 	cd internal/interop && go test -count=1 ./... # anet's default, which is no good under -race
+	cd benchmarks/peers && go test -count=1 ./... # other people's clients, of which some have races
 
 cross:
 	.ci/cross

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"time"
 
@@ -16,7 +17,6 @@ import (
 
 // The defaults of Config.
 const (
-	DefaultConnsPerAddr    = 1
 	DefaultQueueSize       = 1000
 	DefaultMaxInFlight     = 8192
 	DefaultMaxRetries      = 3
@@ -51,9 +51,11 @@ type Config struct {
 	// At least one. Requests go to them in turn.
 	Addrs []string
 
-	// ConnsPerAddr is the number of connections to each address. Default 1: every
-	// connection carries any number of requests at once, and fewer connections
-	// make larger batches. More pay when one connection's core is saturated.
+	// ConnsPerAddr is the number of connections to each address. Default: a quarter of
+	// GOMAXPROCS when New is called, at least 1, as many as a server on such a machine
+	// has event loops. Every connection carries any number of requests at once, and
+	// fewer connections make larger batches: on two processors a second one costs
+	// a tenth. More pay when a connection's reader saturates a processor.
 	ConnsPerAddr int
 
 	// QueueSize bounds the requests that wait, per connection, while it takes no
@@ -132,7 +134,7 @@ type Config struct {
 // withDefaults returns a copy with every zero value replaced.
 func (c Config) withDefaults() Config {
 	c.Addrs = append([]string(nil), c.Addrs...)
-	setDefault(&c.ConnsPerAddr, DefaultConnsPerAddr)
+	setDefault(&c.ConnsPerAddr, max(1, runtime.GOMAXPROCS(0)/4))
 	setDefault(&c.QueueSize, DefaultQueueSize)
 	setDefault(&c.MaxInFlight, DefaultMaxInFlight)
 	setDefault(&c.MaxRetries, DefaultMaxRetries)

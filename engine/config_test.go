@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 	"unsafe"
@@ -18,7 +19,7 @@ import (
 func TestZeroConfigMeansTheDocumentedDefaults(t *testing.T) {
 	c := Config{Addrs: []string{"a:1"}}.withDefaults()
 	require.NoError(t, c.validate())
-	assert.Equal(t, 1, c.ConnsPerAddr)
+	assert.Equal(t, max(1, runtime.GOMAXPROCS(0)/4), c.ConnsPerAddr)
 	assert.Equal(t, 1000, c.QueueSize)
 	assert.Equal(t, 8192, c.MaxInFlight)
 	assert.Equal(t, 3, c.MaxRetries)

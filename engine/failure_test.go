@@ -51,7 +51,7 @@ func bubbleBroker(t *testing.T, cfg Config) *Broker {
 	if cfg.Addrs == nil {
 		cfg.Addrs = []string{"pipe:1"}
 	}
-	b, err := New(cfg)
+	b, err := New(oneConn(cfg))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	return b

@@ -118,12 +118,20 @@ func (p *peer) close() {
 	p.wg.Wait()
 }
 
+// oneConn makes a test that counts connections independent of the processors.
+func oneConn(cfg Config) Config {
+	if cfg.ConnsPerAddr == 0 {
+		cfg.ConnsPerAddr = 1
+	}
+	return cfg
+}
+
 // newBroker returns a broker that is closed, and must have left nothing behind,
 // at the end of the test.
 func newBroker(t *testing.T, cfg Config) *Broker {
 	t.Helper()
 	leaks := goleak.IgnoreCurrent()
-	b, err := New(cfg)
+	b, err := New(oneConn(cfg))
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, b.Close())

@@ -1,9 +1,11 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"runtime/pprof"
 	"sync"
 
 	"github.com/panjf2000/gnet/v2"
@@ -42,7 +44,9 @@ func startFront(s *Server) (*front, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: event loops: %w", err)
 	}
-	if err := client.Start(); err != nil {
+	// The loops' goroutines inherit the label: a profile tells them by ringwire=loop.
+	pprof.Do(context.Background(), pprof.Labels("ringwire", "loop"), func(context.Context) { err = client.Start() })
+	if err != nil {
 		return nil, fmt.Errorf("server: event loops: %w", err)
 	}
 	f.client = client

@@ -3,6 +3,7 @@ module github.com/ringwire/ringwire/cmd/ringwire
 go 1.25.0
 
 require (
+	github.com/google/pprof v0.0.0-20260115054156-294ebfa9ad83
 	github.com/ringwire/ringwire v0.0.0
 	github.com/ringwire/ringwire/benchmarks/harness v0.0.0
 	github.com/spf13/cobra v1.10.2

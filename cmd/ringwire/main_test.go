@@ -95,7 +95,8 @@ func startServe(t *testing.T, args ...string) (addr string, interrupt func() str
 }
 
 func TestHelpShowsExamplesForEveryCommand(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"help", "bench"}, {"serve", "--help"}, {"call", "-h"}, {"bench", "--help"}, {"version", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"help", "bench"}, {"serve", "--help"}, {"call", "-h"}, {"bench", "--help"}, {"version", "--help"},
+		{"profile", "--help"}, {"profile", "diff", "--help"}, {"profile", "keep", "--help"}} {
 		got := execute(t, "", binary, args...)
 		assert.Equal(t, exitOK, got.code, args)
 		assert.Contains(t, got.stdout, "Examples:", args)

@@ -16,6 +16,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1 // the work could not be done, or gave a wrong result
 	exitUsage       = 2
+	exitRegression  = 98 // profile diff --fail found one
 	exitThreshold   = 99 // as k6
 	exitInterrupted = 130
 )
@@ -60,12 +61,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ringwire",
-		Short: "Serve, call and measure request/response servers",
-		Long: `ringwire serves, calls and measures request/response servers that speak
-[uint16 length][uint32 task ID][payload], the frame of ringwire and of anet.
+		Short: "Serve, call, measure and profile request/response servers",
+		Long: `ringwire serves, calls, measures and profiles request/response servers that
+speak [uint16 length][uint32 task ID][payload], the frame of ringwire and of anet.
 
-Exit codes: 0 success, 1 failure, 2 usage error, 99 threshold not met,
-130 interrupted.`,
+Exit codes: 0 success, 1 failure, 2 usage error, 98 regression found by
+profile diff --fail, 99 threshold not met, 130 interrupted.`,
 		Example: `  ringwire serve --addr 127.0.0.1:9000
   ringwire call --addr 127.0.0.1:9000 --data hello
   ringwire bench --quick`,
@@ -81,7 +82,7 @@ Exit codes: 0 success, 1 failure, 2 usage error, 99 threshold not met,
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(newServe(), newCall(), newBench(), newVersion())
+	root.AddCommand(newServe(), newCall(), newBench(), newProfile(), newVersion())
 	return root
 }
 

@@ -34,6 +34,8 @@ type serveFlags struct {
 	frameLength int
 	stdin       bool
 	json        string
+	pprof       string
+	pprofRemote bool
 }
 
 func newServe() *cobra.Command {
@@ -44,10 +46,17 @@ func newServe() *cobra.Command {
 		Long: `serve runs a server that answers each request with its own bytes, if wanted
 late or in another size. It prints "listening on HOST:PORT" when it accepts
 connections, and a summary when it ends: on Ctrl-C, on SIGTERM, or, with
---stdin, when its standard input closes. Requests received by then are answered.`,
+--stdin, when its standard input closes. Requests received by then are answered.
+
+--pprof serves the profiles of net/http/pprof, and what "ringwire profile" needs,
+and prints "pprof on URL" after the first line. Whoever can reach the address reads
+the command line and names in memory, and can slow the server down as often as he
+likes. So it must be a loopback address or a unix socket; --pprof-remote lifts that,
+for networks where nobody else is.`,
 		Example: `  ringwire serve
   ringwire serve --addr 127.0.0.1:0 --latency 5ms --jitter 2ms
-  ringwire serve --addr :1500 --reply-size 8 --max-conns 1000 --json stats.json`,
+  ringwire serve --addr :1500 --reply-size 8 --max-conns 1000 --json stats.json
+  ringwire serve --pprof 127.0.0.1:6060`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd, f) },
 	}
@@ -62,6 +71,8 @@ connections, and a summary when it ends: on Ctrl-C, on SIGTERM, or, with
 	flags.IntVar(&f.frameLength, "frame-length", 2, "bytes of the frame's length field, 2 or 4")
 	flags.BoolVar(&f.stdin, "stdin", false, "end when standard input closes")
 	flags.StringVar(&f.json, "json", "", "write the statistics to this file when the server ends")
+	flags.StringVar(&f.pprof, "pprof", "", "serve profiles here, HOST:PORT on this machine or unix:PATH; port 0 takes a free one (default: do not)")
+	flags.BoolVar(&f.pprofRemote, "pprof-remote", false, "let --pprof be an address that others can reach")
 	return cmd
 }
 
@@ -73,6 +84,11 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	if err := f.echo.Validate(format.MaxPayload()); err != nil {
 		return &exitError{exitUsage, err}
 	}
+	profiles, err := servePprof(f)
+	if err != nil {
+		return err
+	}
+	defer profiles.close()
 	if f.echo.Waits() && f.workers == 0 {
 		f.workers = latencyWorkers
 		_, _ = fmt.Fprintf(cmd.ErrOrStderr(),
@@ -97,6 +113,9 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 		return err
 	}
 	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "listening on %s\n", srv.Addr()); err != nil {
+		return errors.Join(err, srv.Close())
+	}
+	if err := profiles.announce(cmd.OutOrStdout()); err != nil {
 		return errors.Join(err, srv.Close())
 	}
 	<-ctx.Done()
