@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -30,6 +31,7 @@ type benchFlags struct {
 	rounds     int
 	slice      time.Duration
 	conns      int
+	loops      int
 	quick      bool
 	baseline   string
 	thresholds []string
@@ -68,6 +70,7 @@ lost or doubled, and when a row has no successful request.`,
 	flags.IntVar(&f.rounds, "rounds", 10, "how often every row runs (quick: 3)")
 	flags.DurationVar(&f.slice, "slice", 600*time.Millisecond, "measured time per row and round (quick: 300ms)")
 	flags.IntVar(&f.conns, "conns", 1, "connections per client")
+	flags.IntVar(&f.loops, "loops", 0, "event loops of ringwire's server; 0 is its default")
 	flags.BoolVar(&f.quick, "quick", false, "fewer callers, three shorter rounds")
 	flags.StringVar(&f.baseline, "baseline", "anet", "system to compare with: anet or none")
 	flags.StringArrayVar(&f.thresholds, "threshold", nil,
@@ -99,6 +102,9 @@ func (f *benchFlags) config(cmd *cobra.Command) (bench.Config, []bench.Threshold
 	}
 	if err := cfg.Validate(); err != nil {
 		return cfg, nil, &exitError{exitUsage, err}
+	}
+	if f.loops < 0 {
+		return cfg, nil, usageError("--loops %d: must be 0, for the server's default, or more", f.loops)
 	}
 	if f.baseline != bench.Anet && f.baseline != "none" {
 		return cfg, nil, usageError("--baseline %q: must be anet or none", f.baseline)
@@ -134,7 +140,7 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 	context.AfterFunc(ctx, stop)
 
 	metadata := bench.Describe(cfg, commit, commandLine())
-	targets, servers, err := startServers(ctx, cfg, f.baseline)
+	targets, servers, err := startServers(ctx, cfg, f)
 	defer stopServers(servers)
 	if err != nil {
 		return interruptedOr(ctx, err)
@@ -186,7 +192,7 @@ func checkThresholds(cmd *cobra.Command, thresholds []bench.Threshold, result *b
 
 // startServers starts a server process per system. What was started is returned
 // even with an error; the caller stops it.
-func startServers(ctx context.Context, cfg bench.Config, baseline string) ([]bench.Target, []*proc.Child, error) {
+func startServers(ctx context.Context, cfg bench.Config, f benchFlags) ([]bench.Target, []*proc.Child, error) {
 	var targets []bench.Target
 	var servers []*proc.Child
 	self, err := os.Executable()
@@ -194,12 +200,13 @@ func startServers(ctx context.Context, cfg bench.Config, baseline string) ([]ben
 		return nil, nil, fmt.Errorf("find this program, which is also the server: %w", err)
 	}
 	anetPath := ""
-	if baseline == bench.Anet {
+	if f.baseline == bench.Anet {
 		if anetPath, err = findBaseline(self); err != nil {
 			return nil, nil, err
 		}
 	}
-	child, err := proc.Start(ctx, self, "serve", "--addr", "127.0.0.1:0", "--stdin")
+	child, err := proc.Start(ctx, self, "serve", "--addr", "127.0.0.1:0", "--stdin",
+		"--loops", strconv.Itoa(f.loops))
 	if err != nil {
 		return nil, nil, err
 	}
