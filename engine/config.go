@@ -54,8 +54,8 @@ type Config struct {
 	// ConnsPerAddr is the number of connections to each address. Default: a quarter of
 	// GOMAXPROCS when New is called, at least 1, as many as a server on such a machine
 	// has event loops. Every connection carries any number of requests at once, and
-	// fewer connections make larger batches: on two processors a second one costs
-	// a tenth. More pay when a connection's reader saturates a processor.
+	// fewer connections make larger batches: on two processors a second one gains
+	// nothing, and more lose. More pay when a connection's reader saturates a processor.
 	ConnsPerAddr int
 
 	// QueueSize bounds the requests that wait, per connection, while it takes no

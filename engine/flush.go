@@ -242,7 +242,8 @@ func (c *conn) emptied() {
 
 // retireQueue waits for the token of a connection that has ended, empties the
 // queue and leaves the token to whoever still pushes: from now on handOver
-// discards. Nobody holds the token across a wait, so it is soon free or ours.
+// discards. It polls because a reader that runs callbacks holds the token for as
+// long as they take.
 func (c *conn) retireQueue() {
 	for !c.token.CompareAndSwap(idle, busy) {
 		select {

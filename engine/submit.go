@@ -132,8 +132,8 @@ func (b *Broker) goWatched(ctx context.Context, req []byte, deadline taskid.Tick
 }
 
 // place finds a connection with room, at if that is not nil and can, and queues the
-// request there: it acquires a slot, frames the request, lets prepare say how the outcome is delivered, and
-// arms it. Once place has returned a connection, the slot may be complete already;
+// request there: it acquires a slot, frames the request, lets prepare say how the
+// outcome is delivered, and arms it. Once place has returned a connection, the slot may be complete already;
 // only a blocking caller may go on using it. On error nothing was queued.
 func (b *Broker) place(req []byte, deadline taskid.Tick, at *conn, prepare func(*slot)) (*conn, *slot, error) {
 	if err := b.stateError(); err != nil {
