@@ -100,13 +100,14 @@ func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte, watched 
 		}
 		var id taskid.ID
 		c, err := b.placeWaiting(ctx, req, deadline, at, letGo, func(s *slot) {
-			s.V.batch, s.V.index = bt, i
+			s.V.batch, s.V.index = bt, int32(i)
 			id = s.ID()
 		})
 		if err != nil {
 			bt.finish(i, nil, err)
 			continue
 		}
+		c.summon()
 		if watched {
 			bt.sent = append(bt.sent, placed{c, id})
 		}

@@ -21,7 +21,8 @@ type call struct {
 	done   chan struct{} // blocking: receives one token; capacity 1
 	fn     func(reply []byte, err error)
 	batch  *batch
-	index  int         // of the request in its batch
+	index  int32       // of the request in its batch
+	leads  bool        // blocking: the caller may read its own reply
 	unbind func() bool // ends the watch on the context of a Go call
 }
 
@@ -45,13 +46,16 @@ func (c *conn) complete(s *slot, reply []byte, err error) {
 		batch, index := v.batch, v.index
 		v.batch = nil
 		c.release(s)
-		batch.finish(index, reply, err)
+		batch.finish(int(index), reply, err)
 	default:
 		v.err = err
 		if err == nil {
 			c.store(s, reply)
 		}
 		v.done <- struct{}{} // the slot is now the caller's
+		if err != nil && c.reading.Load() == led {
+			c.interrupt()
+		}
 	}
 }
 
@@ -72,19 +76,8 @@ func (c *conn) store(s *slot, reply []byte) {
 // returns the caller's slice, grown by the reply.
 func (c *conn) await(ctx context.Context, s *slot) ([]byte, error) {
 	v := &s.V
-	if ended := ctx.Done(); ended == nil {
-		<-v.done
-	} else {
-		select {
-		case <-v.done:
-		case <-ended:
-			if _, won, sent := c.table.Cancel(s.ID()); won {
-				c.cancelled.Add(1)
-				v.err = &OpError{Op: "wait", Addr: c.link.addr, Written: sent, Err: contextError(ctx)}
-			} else {
-				<-v.done // the outcome is being delivered this moment
-			}
-		}
+	if c.reading.Load() == standing || !c.lead(s) {
+		c.wait(ctx, s)
 	}
 	dst, err := v.dst, v.err
 	if err == nil {
@@ -96,6 +89,27 @@ func (c *conn) await(ctx context.Context, s *slot) ([]byte, error) {
 	}
 	c.release(s)
 	return dst, err
+}
+
+// wait blocks until another goroutine has completed the request, or gives it up
+// when ctx ends.
+func (c *conn) wait(ctx context.Context, s *slot) {
+	v := &s.V
+	ended := ctx.Done()
+	if ended == nil {
+		<-v.done
+		return
+	}
+	select {
+	case <-v.done:
+	case <-ended:
+		if _, won, sent := c.table.Cancel(s.ID()); won {
+			c.cancelled.Add(1)
+			v.err = &OpError{Op: "wait", Addr: c.link.addr, Written: sent, Err: contextError(ctx)}
+		} else {
+			<-v.done // the outcome is being delivered this moment
+		}
+	}
 }
 
 // release gives the slot back and tells a submitter that waits for room.

@@ -29,11 +29,13 @@ const drainAtLeast = time.Second
 // conn is one multiplexed connection, from before it is dialled to its end.
 //
 // Invariants:
-//   - one goroutine reads from the socket;
+//   - only who has the right to read touches the read buffer and reads from the
+//     socket (lead.go); only the reader lends it;
 //   - only the holder of the token pops the queue, touches the fields of writer
 //     and writes to the socket;
 //   - who pushes looks at the token afterwards, who lets go of the token looks at
-//     the queue afterwards: no request stays behind;
+//     the queue afterwards: no request stays behind, and likewise with the right to
+//     read: no reply stays unread;
 //   - each request is completed once, by who takes it from the table;
 //   - the reader never waits for the token, the queue or a slot;
 //   - a connection that ended never becomes usable again.
@@ -55,6 +57,10 @@ type conn struct {
 	op    string     // what failed; set before dead is closed, constant afterwards
 	cause error
 
+	readWake  chan struct{} // gives the right to read to the reader; capacity 1
+	leadable  bool          // reads can be interrupted, so a caller may read
+	leadsSeen uint32        // at the last sweep; the sweeper's
+
 	retiring sync.Once
 	errFull  *OpError
 
@@ -63,7 +69,8 @@ type conn struct {
 	finished atomic.Bool  // table closed, reader and flusher gone
 	drainBy  atomic.Int64 // retired: ticks left until it is closed; counted by the sweeper
 	waiters  atomic.Int32
-	parts    atomic.Int32 // reader, flusher and link that still use the connection
+	parts    atomic.Int32  // reader, flusher and link that still use the connection
+	reading  atomic.Uint32 // who has the right to read: standing, free or led
 
 	timeouts  atomic.Uint64
 	cancelled atomic.Uint64
@@ -106,8 +113,17 @@ type writer struct {
 	bytesOut, writes, framesOut, acceptedHeld atomic.Uint64 // stored by the holder, read by Stats
 }
 
-// reader is the state that belongs to the reading goroutine.
+// reader is the state that belongs to who has the right to read.
 type reader struct {
+	buf     []byte // buf[:end] was read and is not used yet
+	end     int
+	readErr error // what ended reading
+
+	alone      int // replies in a row, to the one request of the connection
+	forgiven   uint32
+	interrupts atomic.Uint32 // stored by who interrupts
+	leads      atomic.Uint32 // replies that callers set out to read
+
 	callbacks bool // the last read completed requests of Go or SendBatch
 	crowded   bool // the last read woke a crowd of callers
 	holding   bool // the reader submits under the token
@@ -123,15 +139,16 @@ type reader struct {
 func newConn(l *link) *conn {
 	cfg := &l.b.cfg
 	c := &conn{
-		b:       l.b,
-		link:    l,
-		table:   taskid.NewTable[call](cfg.MaxInFlight),
-		queue:   ring.NewMPSC[taskid.ID](cfg.MaxInFlight),
-		wake:    make(chan struct{}, 1),
-		dead:    make(chan struct{}),
-		retire:  make(chan struct{}),
-		room:    make(chan struct{}, 1),
-		errFull: &OpError{Op: "submit", Addr: l.addr, Err: ErrQueueFull},
+		b:        l.b,
+		link:     l,
+		table:    taskid.NewTable[call](cfg.MaxInFlight),
+		queue:    ring.NewMPSC[taskid.ID](cfg.MaxInFlight),
+		wake:     make(chan struct{}, 1),
+		dead:     make(chan struct{}),
+		readWake: make(chan struct{}, 1),
+		retire:   make(chan struct{}),
+		room:     make(chan struct{}, 1),
+		errFull:  &OpError{Op: "submit", Addr: l.addr, Err: ErrQueueFull},
 	}
 	c.stash = c.table.NewStash()
 	if cfg.startGeneration != 0 {
@@ -157,6 +174,8 @@ func (c *conn) start(nc net.Conn) bool {
 		return false
 	}
 	c.raw = rawConn(nc)
+	c.leadable = nc.SetReadDeadline(time.Time{}) == nil
+	c.buf = make([]byte, readBytes)
 	c.parts.Add(2)
 	c.b.wg.Add(2)
 	go c.read()

@@ -145,9 +145,10 @@ func (b *Broker) doze() bool {
 	}
 }
 
-// busyNow reports whether the connection needs sweeping.
+// busyNow reports whether the connection needs sweeping. The right to read is lent
+// while a request is open, so it is looked at after the requests.
 func (c *conn) busyNow() bool {
-	return c.open() > 0 || c.writing.Load() != 0 || c.drainBy.Load() > 0
+	return c.open() > 0 || c.reading.Load() != standing || c.writing.Load() != 0 || c.drainBy.Load() > 0
 }
 
 // sweep looks after one connection and reports whether it must be swept again.
@@ -156,6 +157,7 @@ func (c *conn) sweep(now taskid.Tick) bool {
 		return false
 	}
 	c.table.Expire(now, c.expire)
+	c.reclaim()
 	if began := taskid.Tick(c.writing.Load()); began != 0 && c.b.writeTicks != 0 && now.Since(began) > c.b.writeTicks+stepMax {
 		c.fail("write", lost(ErrTimeout))
 	}

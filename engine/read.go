@@ -23,53 +23,67 @@ const (
 	strangeTicks = 20
 )
 
+var errPeerClosed = errors.New("closed by the peer")
+
 // errStrangeReplies: the peer sends replies to requests that were never made.
 var errStrangeReplies = errors.New("peer sends replies nobody asked for; is it a ringwire or anet server?")
 
 // read is the reader: it turns bytes into completed calls until the connection
-// ends.
+// ends, except while a lone caller reads (lead.go).
 func (c *conn) read() {
 	defer c.b.wg.Done()
 	setRole("reader")
-	err := c.readFrames()
-	if errors.Is(err, io.EOF) {
-		err = errors.New("closed by the peer")
+	if err := c.readFrames(); err != nil {
+		c.fail("read", lost(err))
 	}
-	c.fail("read", lost(err))
 	c.leave()
 }
 
+// readFrames returns nil when the connection ended while somebody else read.
 func (c *conn) readFrames() error {
-	buf := make([]byte, readBytes)
-	end := 0 // buf[:end] holds the beginning of a frame
 	for {
-		n, err := c.net.Read(buf[end:])
-		if n > 0 {
-			end += n
-			c.reads.Add(1)
-			c.bytesIn.Add(uint64(n))
-			used, bad := c.dispatch(buf[:end])
-			if bad != nil {
-				return bad
-			}
-			end = copy(buf, buf[used:end])
-			if end == len(buf) {
-				buf = append(buf, make([]byte, len(buf))...) // Parse bounds the frame
-			}
-		}
-		if err != nil {
-			if end > 0 && errors.Is(err, io.EOF) {
-				return fmt.Errorf("%w in the middle of a reply", io.ErrUnexpectedEOF)
-			}
+		lent, err := c.digest()
+		switch {
+		case err != nil:
 			return err
+		case lent:
+			if !c.standBy() {
+				return nil
+			}
+		case c.readErr == nil:
+			c.fill()
+		case !errors.Is(c.readErr, io.EOF):
+			return c.readErr
+		case c.end > 0:
+			return fmt.Errorf("%w in the middle of a reply", io.ErrUnexpectedEOF)
+		default:
+			return errPeerClosed
 		}
 	}
 }
 
+// digest completes what the buffer holds whole replies for and makes room for
+// more. It reports whether the right to read is lent.
+func (c *conn) digest() (lent bool, err error) {
+	used, lent, err := c.dispatch(c.buf[:c.end])
+	if lent || err != nil {
+		return lent, err
+	}
+	c.end = copy(c.buf, c.buf[used:c.end])
+	if c.end == len(c.buf) {
+		c.buf = append(c.buf, make([]byte, len(c.buf))...) // Parse bounds the frame
+	}
+	return false, nil
+}
+
 // dispatch completes the requests that the whole frames in b answer and returns
-// how many bytes it used. While callbacks run, submitters leave the writing to us,
-// so that the requests that callbacks make leave in one write.
-func (c *conn) dispatch(b []byte) (used int, err error) {
+// how many bytes it used, and whether it lent the right to read, and with it the
+// buffer. While callbacks run, submitters leave the writing to us, so that the
+// requests that callbacks make leave in one write.
+func (c *conn) dispatch(b []byte) (used int, lent bool, err error) {
+	if len(b) == 0 {
+		return 0, false, nil
+	}
 	c.gather()
 	var frames, replies, callers uint64
 	for used < len(b) {
@@ -89,9 +103,15 @@ func (c *conn) dispatch(b []byte) (used int, err error) {
 		}
 		replies++
 		if s.V.fn != nil || s.V.batch != nil {
-			c.callbacks = true
+			c.callbacks, c.alone = true, 0
 			c.complete(s, f.Payload, nil)
 			continue
+		}
+		if frames == 1 && used == len(b) {
+			if lent = c.lone(s); lent {
+				c.lend(s, f.Payload)
+				break
+			}
 		}
 		c.complete(s, f.Payload, nil)
 		if callers++; callers%breath == 0 && c.holding {
@@ -101,7 +121,7 @@ func (c *conn) dispatch(b []byte) (used int, err error) {
 	c.framesIn.Add(frames)
 	c.replies.Add(replies)
 	c.disperse(callers >= crowd)
-	return used, err
+	return used, lent, err
 }
 
 // gather begins a batch of completions. If the last one ran callbacks or woke a

@@ -59,7 +59,7 @@ func (b *Broker) repeatable(err error) bool {
 func (b *Broker) submit(ctx context.Context, req []byte, deadline taskid.Tick, dst []byte) (*conn, *slot, error) {
 	for {
 		c, s, err := b.place(req, deadline, nil, func(s *slot) {
-			s.V.dst = dst
+			s.V.dst, s.V.leads = dst, ctx.Done() == nil
 			if s.V.done == nil {
 				s.V.done = make(chan struct{}, 1)
 			}
@@ -99,6 +99,7 @@ func (b *Broker) Go(ctx context.Context, req []byte, fn func(reply []byte, err e
 		return err
 	}
 	c.kick()
+	c.summon()
 	return nil
 }
 
@@ -128,6 +129,7 @@ func (b *Broker) goWatched(ctx context.Context, req []byte, deadline taskid.Tick
 		return err
 	}
 	c.kick()
+	c.summon()
 	return nil
 }
 

@@ -106,8 +106,10 @@ func (f *freeList) pop() (i uint32, ok bool) {
 	return 0, false
 }
 
-// len returns the number of indices in the list, as of some recent moment.
+// len returns the number of indices in the list. While others push and pop it may be
+// too small, even below 0, but not too large: the broker relies on seeing every slot
+// that has been in use since before the call.
 func (f *freeList) len() int {
-	head := f.head.Load()
-	return int(f.tail.Load() - head)
+	tail := f.tail.Load()
+	return int(int32(tail - f.head.Load()))
 }

@@ -198,6 +198,10 @@ func (t *Table[T]) Unqueue(s *Slot[T]) {
 	}
 }
 
+// Open reports whether the outcome of the slot's request is open. Only who acquired
+// the slot may call it, before it releases it.
+func (t *Table[T]) Open(s *Slot[T]) bool { return s.word.Load()&live != 0 }
+
 // Match is what Answer found.
 type Match uint8
 
