@@ -1,0 +1,70 @@
+package pool
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+
+	"github.com/ringwire/ringwire/internal/liveness"
+)
+
+// Pool is a pool of connections to one address, made by New.
+type Pool = Of[net.Conn]
+
+// New makes a pool of connections to cfg.Addr. It is usable at once: New does not
+// wait for a connection. Close it.
+func New(cfg Config) (*Pool, error) {
+	if cfg.Addr == "" {
+		return nil, errors.New("pool: Config.Addr is empty; name the server, as host:port for tcp")
+	}
+	cfg = cfg.withDefaults()
+	c := connector{cfg}
+	if c.Dial == nil {
+		// KeepAlive is set afterwards, as on what a Dial of the user's returns.
+		d := &net.Dialer{KeepAlive: -1}
+		c.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			return d.DialContext(ctx, cfg.Network, addr)
+		}
+	}
+	if c.TLS != nil {
+		c.TLS = c.TLS.Clone()
+		if c.TLS.ServerName == "" {
+			c.TLS.ServerName = hostOf(c.Addr)
+		}
+	}
+	return newOf(Source[net.Conn]{Open: c.open, Ping: cfg.Ping}, cfg)
+}
+
+// connector is the source of New: it connects as its Config says.
+type connector struct{ Config }
+
+func (c *connector) open(ctx context.Context) (net.Conn, error) {
+	nc, err := c.Dial(ctx, c.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if nc == nil {
+		return nil, errors.New("Config.Dial returned neither a connection nor an error")
+	}
+	if err := liveness.KeepAlive(nc, c.KeepAlive); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	if c.TLS == nil {
+		return nc, nil
+	}
+	tc := tls.Client(nc, c.TLS)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return tc, nil
+}
+
+func hostOf(addr string) string {
+	if host, _, err := net.SplitHostPort(addr); err == nil {
+		return host
+	}
+	return addr
+}

@@ -1,0 +1,79 @@
+package pool
+
+// waiter is a Get that waits. Whoever takes it out of the queue owes it exactly one
+// wake, after the lock is free again.
+type waiter[T Item] struct {
+	ready chan struct{} // capacity 1
+	e     *entry[T]     // what it got, already lent to it
+	err   error         // or why it gets nothing
+
+	queued     bool
+	next, prev *waiter[T]
+}
+
+func newWaiter[T Item]() *waiter[T] {
+	return &waiter[T]{ready: make(chan struct{}, 1)}
+}
+
+// wake tells the waiter that e or err is set. It does not block.
+func (w *waiter[T]) wake() {
+	if w != nil {
+		w.ready <- struct{}{}
+	}
+}
+
+// waitQueue holds the waiters, the longest first.
+type waitQueue[T Item] struct {
+	head, tail *waiter[T]
+	n          int
+}
+
+func (q *waitQueue[T]) push(w *waiter[T]) {
+	w.queued, w.next, w.prev = true, nil, q.tail
+	if q.tail != nil {
+		q.tail.next = w
+	} else {
+		q.head = w
+	}
+	q.tail = w
+	q.n++
+}
+
+// pop takes the waiter that has waited longest, or returns nil.
+func (q *waitQueue[T]) pop() *waiter[T] {
+	w := q.head
+	if w != nil {
+		q.remove(w)
+	}
+	return w
+}
+
+func (q *waitQueue[T]) remove(w *waiter[T]) {
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		q.head = w.next
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	} else {
+		q.tail = w.prev
+	}
+	w.queued, w.next, w.prev = false, nil, nil
+	q.n--
+}
+
+// failAll takes every waiter out, and returns them with err, to be woken.
+func (q *waitQueue[T]) failAll(err error) (failed []*waiter[T]) {
+	for w := q.pop(); w != nil; w = q.pop() {
+		w.err = err
+		failed = append(failed, w)
+	}
+	return failed
+}
+
+func wakeAll[T Item](ws []*waiter[T]) {
+	for _, w := range ws {
+		w.wake()
+	}
+}
