@@ -2,13 +2,15 @@ package engine
 
 import (
 	"context"
-	"crypto/tls"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/ringwire/ringwire/engine/pool"
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/backoff"
 	"github.com/ringwire/ringwire/internal/cacheline"
 	"github.com/ringwire/ringwire/ring"
 )
@@ -26,7 +28,9 @@ type Broker struct {
 	cfg    Config
 	format framing.Format
 	pooled bool
+	pools  []*pool.Pool // one for each address; they make the connections
 	links  []*link
+	relax  backoff.Policy // the pause after a connection was lost
 	clock  *clock
 
 	requestTicks uint32 // RequestTimeout in ticks; 0: none
@@ -73,9 +77,16 @@ func New(cfg Config) (*Broker, error) {
 	b.readTicks = b.clock.ticks(cfg.ReadTimeout)
 	b.writeTicks = b.clock.ticks(cfg.WriteTimeout)
 
+	b.relax = backoff.Policy{Min: cfg.BackoffBase, Max: cfg.BackoffMax}
 	for _, addr := range cfg.Addrs {
+		conns, err := newPool(&b.cfg, addr)
+		if err != nil {
+			b.closePools()
+			return nil, fmt.Errorf("engine: %s: %w", addr, err)
+		}
+		b.pools = append(b.pools, conns)
 		for range cfg.ConnsPerAddr {
-			b.links = append(b.links, newLink(b, addr))
+			b.links = append(b.links, newLink(b, addr, conns))
 		}
 	}
 	b.wg.Add(1 + len(b.links))
@@ -162,15 +173,6 @@ func (b *Broker) stateError() error {
 	default:
 		return &OpError{Op: "submit", Err: ErrQuit}
 	}
-}
-
-// tlsConfig returns the configuration for one address.
-func (b *Broker) tlsConfig(host string) *tls.Config {
-	cfg := b.cfg.TLS.Clone()
-	if cfg.ServerName == "" {
-		cfg.ServerName = host
-	}
-	return cfg
 }
 
 // withTimeout is context.WithTimeout for a duration that may mean none.

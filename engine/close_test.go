@@ -178,9 +178,10 @@ func TestCloseReportsACallbackThatBlocks(t *testing.T) {
 }
 
 func TestDialThatIgnoresItsContextDoesNotHoldUpClose(t *testing.T) {
-	leave := make(chan struct{})
+	dialling, leave := make(chan struct{}), make(chan struct{})
 	closed := make(chan struct{})
 	b, err := New(Config{Addrs: []string{"server:1"}, ConnsPerAddr: 1, DialContext: func(context.Context, string, string) (net.Conn, error) {
+		close(dialling)
 		<-leave
 		client, server := net.Pipe()
 		go func() {
@@ -190,6 +191,7 @@ func TestDialThatIgnoresItsContextDoesNotHoldUpClose(t *testing.T) {
 		return client, nil
 	}})
 	require.NoError(t, err)
+	<-dialling
 	require.NoError(t, b.Close())
 	close(leave)
 	<-closed // what it returned in the end was closed

@@ -98,13 +98,14 @@ type Config struct {
 	// negative: never.
 	MaxRetries int
 
-	// BackoffBase and BackoffMax bound the pause between attempts to dial: the
-	// n-th pause is uniform in (0, min(BackoffMax, BackoffBase·2ⁿ)] (full
-	// jitter). Defaults 50 ms and 10 s.
+	// BackoffBase and BackoffMax bound the pause after the n-th failed dial in a row,
+	// all connections to one address counted together: it is uniform in
+	// [0, min(BackoffMax, BackoffBase·2ⁿ⁻¹)] (full jitter). Defaults 50 ms and 10 s.
 	BackoffBase, BackoffMax time.Duration
 
 	// KeepAlive is the idle time before TCP probes a connection, and between
-	// probes. Default 30 s, negative: off. DialContext replaces it.
+	// probes, also on what DialContext returns and below TLS. Default 30 s, negative:
+	// off.
 	KeepAlive time.Duration
 
 	// OptimizeMemory reuses the memory of requests and replies from call to call.
@@ -150,7 +151,7 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.DialContext == nil {
-		d := &net.Dialer{KeepAlive: c.KeepAlive, Control: controlSocket}
+		d := &net.Dialer{KeepAlive: -1, Control: controlSocket} // the pool sets it
 		c.DialContext = d.DialContext
 	}
 	return c

@@ -106,21 +106,6 @@ func TestSafeToRetryOnlyIfNoByteWasWritten(t *testing.T) {
 	}
 }
 
-func TestJitterStaysInItsRange(t *testing.T) {
-	base, most := 10*time.Millisecond, time.Second
-	for n := range 80 {
-		limit := most
-		if n < 6 {
-			limit = base << n
-		}
-		for range 50 {
-			d := jitter(base, most, n)
-			require.Positive(t, d)
-			require.LessOrEqual(t, d, min(limit, most)+1)
-		}
-	}
-}
-
 func TestFieldsWrittenByDifferentGoroutinesShareNoCacheLine(t *testing.T) {
 	var c conn
 	assert.GreaterOrEqual(t, unsafe.Offsetof(c.token)-unsafe.Offsetof(c.cancelled), uintptr(cacheline.Size))

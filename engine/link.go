@@ -2,37 +2,76 @@ package engine
 
 import (
 	"context"
-	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"sync/atomic"
 	"time"
+
+	"github.com/ringwire/ringwire/engine/pool"
 )
 
-// link keeps one connection to one address: it dials, waits for the
-// connection's end, and dials again. Links share nothing, so one that hangs or
-// backs off does not hold up another.
-type link struct {
-	b       *Broker
-	addr    string // as configured, for errors and logs
-	network string
-	target  string
+const (
+	// connsPerLink is how many connections a link may have at once: the current one
+	// and some that are being replaced.
+	connsPerLink = 4
+	// dialGrace bounds how long Close waits for a dial that ignores its context.
+	dialGrace = 100 * time.Millisecond
+)
 
-	// current takes requests: up, being dialled, or nil while the link backs off.
+// link keeps one connection to one address: it gets one from the address's pool,
+// which dials and backs off, waits for its end, and gets the next. Addresses share
+// nothing, so one that hangs or backs off does not hold up another.
+type link struct {
+	b    *Broker
+	addr string // as configured, for errors and logs
+	pool *pool.Pool
+
+	// current takes requests: up, being dialled, or nil after a dial that failed until
+	// one succeeds.
 	current atomic.Pointer[conn]
-	// lastErr is why the link backs off.
+	// lastErr is that of the last dial that failed.
 	lastErr atomic.Pointer[OpError]
 
-	dials, dialErrors, connsLost atomic.Uint64
+	connsLost atomic.Uint64
 }
 
-func newLink(b *Broker, addr string) *link {
-	l := &link{b: b, addr: addr}
-	l.network, l.target, _ = splitAddr(addr) // validated by New
-	l.install()                              // so that requests can be made as soon as New returns
+func newLink(b *Broker, addr string, conns *pool.Pool) *link {
+	l := &link{b: b, addr: addr, pool: conns}
+	l.install() // so that requests can be made as soon as New returns
 	return l
+}
+
+// newPool returns the pool of connections to one address. It only makes them: they
+// are never idle, and their life ends with what the broker meets on them.
+func newPool(cfg *Config, addr string) (*pool.Pool, error) {
+	network, target, err := splitAddr(addr)
+	if err != nil {
+		return nil, err
+	}
+	return pool.New(pool.Config{
+		Network: network,
+		Addr:    target,
+		// Those that are being replaced go on for the sake of their last requests.
+		MaxConns:    cfg.ConnsPerAddr * connsPerLink,
+		MaxDials:    cfg.ConnsPerAddr,
+		DialTimeout: cfg.DialTimeout,
+		BackoffBase: cfg.BackoffBase,
+		BackoffMax:  cfg.BackoffMax,
+		KeepAlive:   cfg.KeepAlive,
+		TLS:         cfg.TLS,
+		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
+			return cfg.DialContext(ctx, network, addr)
+		},
+		Validation:         pool.ValidateNone,
+		ValidationInterval: -1,
+		IdleTimeout:        -1,
+		MaxLifetime:        -1,
+		MinInterval:        MaxTimeout, // there is nothing to manage
+		MaxInterval:        MaxTimeout,
+		CloseTimeout:       dialGrace,
+	})
 }
 
 // install makes a new connection the link's current one.
@@ -47,19 +86,23 @@ func (l *link) install() *conn {
 func (l *link) run() {
 	defer l.b.wg.Done()
 	setRole("link")
-	c, failures := l.current.Load(), 0
-	for {
-		nc, err := l.dial(c)
-		if err != nil {
-			failures++
-			l.down(c, err)
-			if !l.pause(jitter(l.b.cfg.BackoffBase, l.b.cfg.BackoffMax, failures)) {
-				return
+	for c := l.current.Load(); ; {
+		nc, err := l.pool.Get(l.b.ctx)
+		if l.b.ctx.Err() != nil {
+			if err == nil {
+				_ = l.pool.Release(nc)
 			}
-			c = l.install()
-			continue
+			l.end(c)
+			return
 		}
-		failures = 0
+		if err != nil {
+			l.down(c, err)
+			c = nil
+			continue // the pool pauses before it dials again
+		}
+		if c == nil {
+			c = l.install()
+		}
 		if c.start(nc) {
 			l.b.notify()
 			l.b.cfg.Logger.Info("connected", slog.String("addr", l.addr))
@@ -72,52 +115,68 @@ func (l *link) run() {
 		}
 		if l.b.ctx.Err() != nil {
 			l.end(old)
+			_ = l.pool.Release(nc)
 			return
 		}
 		c = l.install() // first, so that a request refused by the old one finds the new one
-		l.lay(old)
+		l.lay(old, nc)
 		// Requests made during this pause wait in the new connection's queue.
-		if !l.pause(jitter(l.b.cfg.BackoffBase, l.b.cfg.BackoffMax, 0)) {
+		if !l.pause(l.b.relax.Delay(1)) {
 			l.end(c)
 			return
 		}
 	}
 }
 
-// end completes the last connection when the broker closes.
+// end completes the last connection, if there is one, when the broker closes.
 func (l *link) end(c *conn) {
+	if c == nil {
+		return
+	}
 	c.fail("close", ErrClosingBroker)
 	l.abandon(c)
 	c.finish()
 	l.current.Store(nil)
 }
 
-// lay gives a connection that was lost or is being replaced its end.
-func (l *link) lay(c *conn) {
+// lay gives a connection that was lost or is being replaced its end, and its socket
+// back to the pool.
+func (l *link) lay(c *conn, nc net.Conn) {
 	select {
 	case <-c.dead:
 		l.abandon(c)
 		l.connsLost.Add(1)
 		l.b.cfg.Logger.Warn("connection lost", slog.String("addr", l.addr), slog.Any("cause", c.cause))
 		c.finish()
+		_ = l.pool.Release(nc)
 	default: // retired: its last requests may still be answered
 		l.b.wg.Add(1)
 		go func() {
 			defer l.b.wg.Done()
 			<-c.dead
 			c.finish()
+			_ = l.pool.Release(nc)
 		}()
 	}
 }
 
-// down fails the requests that waited for a dial that failed.
+// down fails the requests that waited for a dial that failed. c is nil if the dial
+// before failed too: then there are none.
 func (l *link) down(c *conn, err error) {
-	op := &OpError{Op: "dial", Addr: l.addr, Err: err}
-	l.lastErr.Store(op)
-	l.current.Store(nil)
-	c.fail("dial", err)
-	l.abandon(c)
-	c.finish()
+	var at *pool.Error
+	if errors.As(err, &at) {
+		err = at.Err
+	}
+	if errors.Is(err, pool.ErrDialTimeout) {
+		err = fmt.Errorf("%w: no connection within %v", ErrTimeout, l.b.cfg.DialTimeout)
+	}
+	l.lastErr.Store(&OpError{Op: "dial", Addr: l.addr, Err: err})
+	if c != nil {
+		l.current.Store(nil)
+		c.fail("dial", err)
+		l.abandon(c)
+		c.finish()
+	}
 	l.b.notify()
 }
 
@@ -140,71 +199,4 @@ func (l *link) pause(d time.Duration) bool {
 	case <-l.b.ctx.Done():
 		return false
 	}
-}
-
-// jitter returns a uniform pause in (0, min(most, base·2ⁿ)]: full jitter spreads
-// clients that lost the same server (AWS Architecture Blog, 2015).
-func jitter(base, most time.Duration, n int) time.Duration {
-	span := most
-	if n < 30 && base<<n > 0 && base<<n < most {
-		span = base << n
-	}
-	return 1 + rand.N(span)
-}
-
-// dial connects c's socket. It returns when the broker closes even if the dial
-// function does not; a connection that comes later is closed.
-func (l *link) dial(c *conn) (net.Conn, error) {
-	l.dials.Add(1)
-	ctx, cancel := withTimeout(l.b.ctx, l.b.cfg.DialTimeout)
-	defer cancel()
-	type result struct {
-		nc  net.Conn
-		err error
-	}
-	done := make(chan result, 1)
-	go func() { // not in b.wg: a dial function that ignores its context cannot be ended
-		nc, err := l.connect(ctx)
-		done <- result{nc, err}
-	}()
-	var r result
-	select {
-	case r = <-done:
-	case <-ctx.Done():
-		go func() {
-			if late := <-done; late.err == nil {
-				late.nc.Close()
-			}
-		}()
-		r.err = ctx.Err()
-	}
-	if r.err == nil {
-		return r.nc, nil
-	}
-	l.dialErrors.Add(1)
-	switch {
-	case l.b.ctx.Err() != nil:
-		return nil, ErrClosingBroker
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("%w: no connection within %v", ErrTimeout, l.b.cfg.DialTimeout)
-	}
-	return nil, r.err
-}
-
-// connect dials and, if asked for, does the TLS handshake.
-func (l *link) connect(ctx context.Context) (net.Conn, error) {
-	nc, err := l.b.cfg.DialContext(ctx, l.network, l.target)
-	if err != nil || l.b.cfg.TLS == nil {
-		return nc, err
-	}
-	host, _, err := net.SplitHostPort(l.target)
-	if err != nil {
-		host = l.target
-	}
-	tc := tls.Client(nc, l.b.tlsConfig(host))
-	if err := tc.HandshakeContext(ctx); err != nil {
-		nc.Close()
-		return nil, err
-	}
-	return tc, nil
 }

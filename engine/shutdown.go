@@ -45,6 +45,9 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 func (b *Broker) Close() error {
 	b.state.Store(closed)
 	b.stop()
+	for _, p := range b.pools {
+		p.Retire() // ends its dials
+	}
 	for _, c := range b.conns() {
 		c.fail("close", ErrClosingBroker)
 	}
@@ -52,6 +55,7 @@ func (b *Broker) Close() error {
 	ended := make(chan struct{})
 	go func() {
 		b.wg.Wait()
+		b.closePools()
 		close(ended)
 	}()
 	ctx, cancel := withTimeout(context.Background(), b.cfg.ShutdownTimeout)
@@ -61,5 +65,12 @@ func (b *Broker) Close() error {
 		return nil
 	case <-ctx.Done():
 		return &OpError{Op: "close", Err: fmt.Errorf("%w: a callback still runs after %v", ErrTimeout, b.cfg.ShutdownTimeout)}
+	}
+}
+
+// closePools waits for the pools' goroutines, except for dials that do not end.
+func (b *Broker) closePools() {
+	for _, p := range b.pools {
+		_ = p.Close() // its only error: such a dial goes on
 	}
 }

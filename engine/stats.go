@@ -38,7 +38,7 @@ type totals struct {
 // add adds one connection's counters. The connection must be finished.
 func (t *totals) add(c *conn) { c.addTo(&t.s) }
 
-// Stats returns a snapshot. It takes a lock that no request takes.
+// Stats returns a snapshot. It takes locks that no request takes.
 func (b *Broker) Stats() Stats {
 	b.mu.Lock()
 	s, live := b.past.s, b.live
@@ -48,9 +48,12 @@ func (b *Broker) Stats() Stats {
 	b.mu.Unlock()
 	s.Retries = b.retries.Load()
 	s.QueueFull = b.queueFull.Load()
+	for _, p := range b.pools {
+		dialled := p.Stats()
+		s.Dials += dialled.Dials
+		s.DialErrors += dialled.DialErrors
+	}
 	for _, l := range b.links {
-		s.Dials += l.dials.Load()
-		s.DialErrors += l.dialErrors.Load()
 		s.ConnsLost += l.connsLost.Load()
 	}
 	return s
