@@ -13,7 +13,7 @@ STRESSCOUNT ?= 20
 MICROOUT    ?= bin/microbench.txt
 MICROCOUNT  ?= 10
 MICROBENCH  ?= .
-HOT         := ./taskid ./ring ./framing ./engine ./server
+HOT         := ./taskid ./ring ./framing ./engine ./engine/pool ./server
 # The race detector needs a C compiler. Without one the tests still run, and say
 # so; under CI its absence is a failure.
 RACE        := $(if $(shell command -v $$(go env CC) 2>/dev/null),-race)
@@ -67,7 +67,10 @@ peers: build ## Compare with every peer (some 15 minutes): make peers, make peer
 # The charts quote the command, so it names no path of this machine.
 PEERSOUT ?= bin/peers-results
 
-.PHONY: anet-compat
+.PHONY: pools anet-compat
+pools: ## Compare engine/pool with anet's pool, puddle and a channel (half a minute)
+	cd benchmarks/pools && go run ./compare
+
 anet-compat: ## Run anet v1.0.0's own external tests against engine/anet, with the race detector
 	.ci/anet-compat
 
@@ -81,7 +84,7 @@ race: ## Unit and example tests with the race detector and the assertions
 
 procs: ## The core packages' tests with GOMAXPROCS 1, 2, 4 and 8
 	for n in 1 2 4 8; do \
-		GOMAXPROCS=$$n go test -count=1 -short $(HOT) ./engine/pool/... || exit 1; \
+		GOMAXPROCS=$$n go test -count=1 -short $(HOT) || exit 1; \
 	done
 	for n in 1 8; do \
 		GOMAXPROCS=$$n go test -count=1 -short -run 'Chaos|Cancel' ./internal/e2e || exit 1; \

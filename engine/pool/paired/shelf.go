@@ -1,0 +1,200 @@
+package paired
+
+import (
+	"container/list"
+	"net"
+	"time"
+)
+
+// state says who has an entry. The pool's mutex guards it.
+type state uint8
+
+const (
+	taken    state = iota // its owner, or who is bringing it in
+	ready                 // on the shelf
+	checking              // on the shelf, and looked at by the manager
+	gone                  // out of the pool, closed or about to be
+)
+
+// entry is one connection of the pool. Its state, since, prev and next are guarded
+// by the pool's mutex; ahead and partial belong to whoever has taken it or is
+// checking it.
+type entry struct {
+	id         connID
+	nc         net.Conn
+	state      state
+	since      time.Time // when it was last put on the shelf
+	prev, next *entry    // towards the front (younger) and the back
+
+	ahead   readAhead
+	partial bool // part of a TLS record was seen to wait
+}
+
+// waiter is a call that waits for a connection.
+type waiter struct {
+	id    connID
+	byID  bool        // id is wanted, and no other
+	out   chan *entry // made by wait; room for one, written under the pool's mutex
+	place *list.Element
+}
+
+// shelf holds all connections of a pool, those that are ready, and who waits for
+// one. It does no I/O, and the pool's mutex guards it. Ready connections are
+// ordered by when they came: the youngest is in front and is taken first, so that
+// those nobody needs grow old at the back.
+type shelf struct {
+	open        map[connID]*entry
+	front, back *entry
+	idle        int // ready or checking
+
+	anyone *list.List            // of *waiter, in the order they came
+	byID   map[connID]*list.List // of *waiter; no list is empty
+}
+
+func newShelf() shelf {
+	return shelf{
+		open:   make(map[connID]*entry),
+		anyone: list.New(),
+		byID:   make(map[connID]*list.List),
+	}
+}
+
+// put gives a taken entry to who waits for it, else makes it ready.
+func (s *shelf) put(e *entry, now time.Time) {
+	e.since = now
+	if s.serve(e) {
+		return
+	}
+	e.state = ready
+	e.next = s.front
+	if s.front != nil {
+		s.front.prev = e
+	} else {
+		s.back = e
+	}
+	s.front = e
+	s.idle++
+}
+
+// checked ends the check of an entry that proved good.
+func (s *shelf) checked(e *entry) {
+	e.state = ready
+	if s.wanted(e) {
+		s.unlink(e)
+		s.serve(e)
+	}
+}
+
+// wanted reports whether somebody waits for e.
+func (s *shelf) wanted(e *entry) bool { return s.byID[e.id] != nil || s.anyone.Len() > 0 }
+
+// serve hands e to the waiter who is due, if there is one: who wants this very
+// connection goes before who wants any.
+func (s *shelf) serve(e *entry) bool {
+	queue := s.anyone
+	if q := s.byID[e.id]; q != nil {
+		queue = q
+	}
+	first := queue.Front()
+	if first == nil {
+		return false
+	}
+	w := first.Value.(*waiter)
+	s.leave(w)
+	e.state = taken
+	w.out <- e
+	return true
+}
+
+// takeAny takes the youngest ready entry, or returns nil.
+func (s *shelf) takeAny() *entry {
+	for e := s.front; e != nil; e = e.next { // at most one is being checked
+		if e.state == ready {
+			s.unlink(e)
+			return e
+		}
+	}
+	return nil
+}
+
+// takeID takes the entry of this ID if it is ready, or returns nil.
+func (s *shelf) takeID(id connID) *entry {
+	e := s.open[id]
+	if e == nil || e.state != ready {
+		return nil
+	}
+	s.unlink(e)
+	return e
+}
+
+// unlink takes a ready or checked entry off the shelf.
+func (s *shelf) unlink(e *entry) {
+	if e.prev != nil {
+		e.prev.next = e.next
+	} else {
+		s.front = e.next
+	}
+	if e.next != nil {
+		e.next.prev = e.prev
+	} else {
+		s.back = e.prev
+	}
+	e.prev, e.next = nil, nil
+	e.state = taken
+	s.idle--
+}
+
+// drop takes an entry out of the pool and reports whether it still was in it.
+// Who gets true closes the connection, outside the lock.
+func (s *shelf) drop(e *entry) bool {
+	switch e.state {
+	case gone:
+		return false
+	case ready, checking:
+		s.unlink(e)
+	}
+	e.state = gone
+	delete(s.open, e.id)
+	return true
+}
+
+// dropAll drops every entry for which which is true and returns them.
+func (s *shelf) dropAll(which func(*entry) bool) (dropped []*entry) {
+	for _, e := range s.open {
+		if which(e) {
+			s.drop(e)
+			dropped = append(dropped, e)
+		}
+	}
+	return dropped
+}
+
+// wait enters w in its queue.
+func (s *shelf) wait(w *waiter) {
+	w.out = make(chan *entry, 1)
+	queue := s.anyone
+	if w.byID {
+		queue = s.byID[w.id]
+		if queue == nil {
+			queue = list.New()
+			s.byID[w.id] = queue
+		}
+	}
+	w.place = queue.PushBack(w)
+}
+
+// leave removes w from its queue if it is still there.
+func (s *shelf) leave(w *waiter) {
+	if w.place == nil {
+		return
+	}
+	queue := s.anyone
+	if w.byID {
+		queue = s.byID[w.id]
+	}
+	queue.Remove(w.place)
+	w.place = nil
+	if w.byID && queue.Len() == 0 {
+		delete(s.byID, w.id)
+	}
+}
