@@ -87,7 +87,7 @@ func (l *link) run() {
 	defer l.b.wg.Done()
 	setRole("link")
 	for c := l.current.Load(); ; {
-		nc, err := l.pool.Get(l.b.ctx)
+		nc, err := l.pool.GetContext(l.b.ctx)
 		if l.b.ctx.Err() != nil {
 			if err == nil {
 				_ = l.pool.Release(nc)

@@ -48,7 +48,7 @@ func newRingwire(capacity int, open func() (Item, error)) (Peer, error) {
 }
 
 func (r ringwirePeer) Keep(use func()) error {
-	i, err := r.p.Get(background)
+	i, err := r.p.GetContext(background)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (r ringwirePeer) Keep(use func()) error {
 }
 
 func (r ringwirePeer) Drop(use func()) error {
-	i, err := r.p.Get(background)
+	i, err := r.p.GetContext(background)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func TestGetPutAllocNothing(t *testing.T) {
 	p := newPool(t, s, pool.Config{})
 	var failed error
 	assert.Zero(t, testing.AllocsPerRun(1000, func() {
-		i, err := p.Get(bg)
+		i, err := p.GetContext(bg)
 		if err == nil {
 			err = p.Put(i)
 		}
@@ -35,7 +35,7 @@ func TestConnGetPutAllocNothing(t *testing.T) {
 	defer func() { (<-peers).Close() }()
 	var failed error
 	assert.Zero(t, testing.AllocsPerRun(1000, func() {
-		nc, err := p.Get(bg)
+		nc, err := p.GetContext(bg)
 		if err == nil {
 			err = p.Put(nc)
 		}
@@ -48,13 +48,13 @@ func TestConnGetPutAllocNothing(t *testing.T) {
 
 func TestWaitingGetAllocNothing(t *testing.T) {
 	p := newPool(t, &source{}, pool.Config{MaxConns: 1})
-	held, err := p.Get(bg)
+	held, err := p.GetContext(bg)
 	require.NoError(t, err)
 	// A second goroutine takes what this one puts back, and the reverse.
 	wanted, given := make(chan struct{}), make(chan error)
 	go func() {
 		for range wanted {
-			i, err := p.Get(bg)
+			i, err := p.GetContext(bg)
 			if err == nil {
 				err = p.Put(i)
 			}
@@ -71,7 +71,7 @@ func TestWaitingGetAllocNothing(t *testing.T) {
 			failed = err
 		}
 		var err error
-		if held, err = p.Get(bg); err != nil {
+		if held, err = p.GetContext(bg); err != nil {
 			failed = err
 		}
 		if err := <-given; err != nil {

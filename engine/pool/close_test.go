@@ -33,7 +33,7 @@ func TestCloseClosesEverythingAndWakesEverybody(t *testing.T) {
 		require.NoError(t, p.Put(all[0]), "owners may still give back")
 		require.NoError(t, p.Release(all[1]))
 		require.ErrorIs(t, p.Put(all[0]), pool.ErrForeign)
-		_, err = p.Get(bg)
+		_, err = p.GetContext(bg)
 		require.ErrorIs(t, err, pool.ErrClosed)
 		require.NoError(t, p.Close(), "again")
 		require.False(t, p.Ready())
@@ -66,7 +66,7 @@ func TestRetireLeavesWhatIsLentToItsOwners(t *testing.T) {
 		synctest.Wait()
 		require.EqualValues(t, 1, all[0].closed.Load())
 		require.Zero(t, all[1].closed.Load())
-		_, err := p.Get(bg)
+		_, err := p.GetContext(bg)
 		require.ErrorIs(t, err, pool.ErrClosed)
 		put(t, p, all[1])
 		require.EqualValues(t, 1, all[1].closed.Load(), "at once")
@@ -148,7 +148,7 @@ func TestCloseDuringEverything(t *testing.T) {
 					if n == 20 {
 						begun <- struct{}{}
 					}
-					i, err := p.Get(bg)
+					i, err := p.GetContext(bg)
 					if errors.Is(err, pool.ErrClosed) {
 						return
 					}

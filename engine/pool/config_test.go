@@ -79,15 +79,15 @@ func TestNewUsesTheNetworkAndTheDialItIsGiven(t *testing.T) {
 		nc, _ := net.Pipe()
 		return nc, nil
 	}})
-	nc, err := p.Get(bg)
+	nc, err := p.GetContext(bg)
 	require.NoError(t, err)
 	require.Equal(t, "somewhere", dialled)
 	require.NoError(t, p.Put(nc))
-	again, err := p.Get(bg)
+	again, err := p.GetContext(bg)
 	require.NoError(t, err, "a pipe has nothing to peek at")
 	require.True(t, nc == again)
 
 	p = newConnPool(t, pool.Config{Addr: "a", Dial: func(context.Context, string) (net.Conn, error) { return nil, nil }})
-	_, err = p.Get(bg)
+	_, err = p.GetContext(bg)
 	require.ErrorContains(t, err, "neither")
 }

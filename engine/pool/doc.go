@@ -3,7 +3,7 @@
 // [New] makes a [Pool], of net.Conn:
 //
 //	p, err := pool.New(pool.Config{Addr: "localhost:9000", MaxConns: 8})
-//	nc, err := p.Get(ctx)
+//	nc, err := p.GetContext(ctx)
 //	// use nc alone
 //	err = p.Put(nc)     // it is in order: the next Get may have it
 //	err = p.Release(nc) // it is not: close it and free its place
@@ -21,9 +21,9 @@
 //
 // # Get
 //
-// Get takes the connection that was returned last (so that those that are not
-// needed grow old and are closed), else has one dialled if there is room, else
-// waits. Those who wait are served in their order, by whatever comes first: a
+// Get and GetContext take the connection that was returned last (so that those that
+// are not needed grow old and are closed), else have one dialled if there is room,
+// else wait. Those who wait are served in their order, by whatever comes first: a
 // connection that is put back, or one that is dialled for them. Dials run on
 // goroutines of the pool, so that a caller who stops waiting does not waste one; but
 // a Get whose context can never end, such as context.Background(), runs its own, which

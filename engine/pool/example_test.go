@@ -38,7 +38,7 @@ func echoServer() (addr string, stop func()) {
 
 // ask sends a line and returns the answer.
 func ask(ctx context.Context, p *pool.Pool, line string) (string, error) {
-	nc, err := p.Get(ctx)
+	nc, err := p.GetContext(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -156,7 +156,7 @@ func ExampleNewOf() {
 	}
 	defer p.Close()
 	for range 3 {
-		s, err := p.Get(context.Background())
+		s, err := p.GetContext(context.Background())
 		if err != nil {
 			fmt.Println(err)
 			return
@@ -184,8 +184,8 @@ func ExampleOf_Clean() {
 	}
 	defer p.Close()
 	ctx := context.Background()
-	one, _ := p.Get(ctx)
-	two, _ := p.Get(ctx)
+	one, _ := p.GetContext(ctx)
+	two, _ := p.GetContext(ctx)
 	fmt.Println(p.Put(one), p.Idle(), p.InUse(), p.Active())
 	fmt.Println("cleaned", p.Clean(), "flushed", p.Flush(), "left", p.Active())
 	fmt.Println(p.Put(two)) // it was closed under us, and still has to come back

@@ -6,13 +6,16 @@ import (
 	"github.com/ringwire/ringwire/internal/invariant"
 )
 
-// Get lends out a connection: the one that was put back last, or a new one, or,
+// Get is GetContext with a context that never ends.
+func (p *Of[T]) Get() (T, error) { return p.GetContext(context.Background()) }
+
+// GetContext lends out a connection: the one that was put back last, or a new one, or,
 // when all places are taken, the first to come back. It waits at most until ctx
 // ends. The caller owns the connection until it calls Put or Release.
 //
 // The error is an *Error around ErrClosed, what the dial returned, ErrDialTimeout,
 // or ctx's error; see the package's text on failing dials.
-func (p *Of[T]) Get(ctx context.Context) (item T, err error) {
+func (p *Of[T]) GetContext(ctx context.Context) (item T, err error) {
 	if err := ctx.Err(); err != nil {
 		return item, p.fail("get", err)
 	}

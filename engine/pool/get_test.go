@@ -91,11 +91,11 @@ func TestGetWaitsNoLongerThanItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(bg, 3*time.Second)
 		defer cancel()
 		start := time.Now()
-		_, err := p.Get(ctx)
+		_, err := p.GetContext(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Equal(t, "pool: get here: context deadline exceeded", err.Error())
 		assert.Equal(t, 3*time.Second, time.Since(start))
-		_, err = p.Get(ctx)
+		_, err = p.GetContext(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 
 		// The one who left is not served.
@@ -150,7 +150,7 @@ func TestEachConnectionHasOneOwnerAtATime(t *testing.T) {
 	for g := range 16 {
 		wg.Go(func() {
 			for n := range 500 {
-				i, err := p.Get(bg)
+				i, err := p.GetContext(bg)
 				if err != nil || !owner[i.id].TryLock() {
 					t.Errorf("%v, or it has two owners", err)
 					return

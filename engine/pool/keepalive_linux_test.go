@@ -16,7 +16,7 @@ func TestEveryConnectionHasKeepAlive(t *testing.T) {
 	addr, peers := listen(t, nil)
 	for setting, want := range map[time.Duration]int{0: 30, 7 * time.Second: 7, -1: 0} {
 		p := newConnPool(t, pool.Config{Addr: addr, KeepAlive: setting})
-		nc, err := p.Get(bg)
+		nc, err := p.GetContext(bg)
 		require.NoError(t, err)
 		rc, err := nc.(*net.TCPConn).SyscallConn()
 		require.NoError(t, err)

@@ -133,13 +133,13 @@ func TestCapacityShrinksWhileDialsFailAndRecovers(t *testing.T) {
 
 		s.dialBy(always(errRefused))
 		for want := 5; want >= 2; want-- {
-			_, err := p.Get(bg)
+			_, err := p.GetContext(bg)
 			require.ErrorIs(t, err, errRefused)
 			time.Sleep(time.Second)
 			synctest.Wait()
 			require.Equal(t, want, p.Capacity())
 		}
-		_, err := p.Get(bg)
+		_, err := p.GetContext(bg)
 		require.ErrorIs(t, err, errRefused)
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -211,7 +211,7 @@ func TestErrorsAreCountedByHandToo(t *testing.T) {
 	s := &source{dial: always(errors.New("no"))}
 	bubble(t, s, pool.Config{}, func(t *testing.T, p *pool.Of[*item]) {
 		p.AddError()
-		_, err := p.Get(bg)
+		_, err := p.GetContext(bg)
 		require.Error(t, err)
 		require.EqualValues(t, 2, p.ErrorCount())
 		p.ResetError()

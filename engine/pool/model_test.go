@@ -114,7 +114,7 @@ func (m *model) drop(list *[]*item) {
 
 func (m *model) get() {
 	if top := len(m.idle) - 1; top >= 0 {
-		if i, err := m.p.Get(bg); err != nil || i != m.idle[top] {
+		if i, err := m.p.GetContext(bg); err != nil || i != m.idle[top] {
 			m.t.Fatalf("got %v, %v instead of item %d", i, err, m.idle[top].id)
 		}
 		m.lent = append(m.lent, m.idle[top])

@@ -16,7 +16,7 @@ import (
 func TestAFailedDialIsItsGetsError(t *testing.T) {
 	s := &source{dial: always(errRefused)}
 	bubble(t, s, pool.Config{Addr: "there"}, func(t *testing.T, p *pool.Of[*item]) {
-		_, err := p.Get(bg)
+		_, err := p.GetContext(bg)
 		require.ErrorIs(t, err, errRefused)
 		require.Equal(t, "pool: dial there: refused", err.Error())
 		var e *pool.Error
@@ -33,7 +33,7 @@ func TestManyGetsMakeNoMoreDialsThanTheBackoffAllows(t *testing.T) {
 		wave := func(ctx context.Context, gets int) (refused, late int) {
 			done := make(chan error, gets)
 			for range cap(done) {
-				go func() { _, err := p.Get(ctx); done <- err }()
+				go func() { _, err := p.GetContext(ctx); done <- err }()
 			}
 			for range cap(done) {
 				err := <-done
@@ -69,7 +69,7 @@ func TestManyGetsMakeNoMoreDialsThanTheBackoffAllows(t *testing.T) {
 func TestBackoffEndsWithASuccess(t *testing.T) {
 	s := &source{dial: always(errRefused)}
 	bubble(t, s, pool.Config{BackoffBase: time.Second, BackoffMax: time.Second}, func(t *testing.T, p *pool.Of[*item]) {
-		_, err := p.Get(bg)
+		_, err := p.GetContext(bg)
 		require.ErrorIs(t, err, errRefused)
 		s.dialBy(nil)
 		waiters := []<-chan outcome{goGet(bg, p), goGet(bg, p), goGet(bg, p)}
@@ -86,13 +86,13 @@ func TestThePauseBeginsSmallAgainAfterASuccess(t *testing.T) {
 	s := &source{dial: always(errRefused)}
 	bubble(t, s, pool.Config{BackoffBase: time.Second, BackoffMax: 1000 * time.Hour}, func(t *testing.T, p *pool.Of[*item]) {
 		for range 15 {
-			_, err := p.Get(bg)
+			_, err := p.GetContext(bg)
 			require.ErrorIs(t, err, errRefused)
 		}
 		s.dialBy(nil)
 		require.NoError(t, p.Release(get(t, p)))
 		s.dialBy(always(errRefused))
-		_, err := p.Get(bg)
+		_, err := p.GetContext(bg)
 		require.ErrorIs(t, err, errRefused)
 		s.dialBy(nil)
 		start := time.Now()
@@ -106,7 +106,7 @@ func TestAGetDuringTheBackoffMayHaveWhatIsPutBack(t *testing.T) {
 	bubble(t, s, pool.Config{MaxConns: 3, BackoffBase: time.Hour, BackoffMax: time.Hour, IdleTimeout: -1}, func(t *testing.T, p *pool.Of[*item]) {
 		held := get(t, p)
 		s.dialBy(always(errRefused))
-		_, err := p.Get(bg)
+		_, err := p.GetContext(bg)
 		require.ErrorIs(t, err, errRefused)
 		waiter := goGet(bg, p)
 		require.EqualValues(t, 2, s.dials.Load())
@@ -144,7 +144,7 @@ func TestWithoutBackoffEveryGetHasADialOfItsOwn(t *testing.T) {
 		warm := s.dials.Load()
 		require.EqualValues(t, 1, warm, "warming up does not spin")
 		for range 50 {
-			_, err := p.Get(bg)
+			_, err := p.GetContext(bg)
 			require.ErrorIs(t, err, errRefused)
 		}
 		require.EqualValues(t, 50, s.dials.Load()-warm)
@@ -155,7 +155,7 @@ func TestADialEndsWithDialTimeout(t *testing.T) {
 	s := &source{dial: hang}
 	bubble(t, s, pool.Config{DialTimeout: 7 * time.Second}, func(t *testing.T, p *pool.Of[*item]) {
 		start := time.Now()
-		_, err := p.Get(bg)
+		_, err := p.GetContext(bg)
 		require.ErrorIs(t, err, pool.ErrDialTimeout)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Equal(t, 7*time.Second, time.Since(start))
@@ -175,7 +175,7 @@ func TestADialThatIgnoresItsContextKeepsNobodyWaiting(t *testing.T) {
 		// Its place stays taken: there is never more than one such dial here.
 		ctx, cancel := context.WithTimeout(bg, time.Minute)
 		defer cancel()
-		_, err = p.Get(ctx)
+		_, err = p.GetContext(ctx)
 		require.ErrorIs(t, err, pool.ErrDialTimeout)
 		require.EqualValues(t, 1, s.dials.Load())
 
@@ -193,7 +193,7 @@ func TestAGetThatCannotBeCancelledDialsItself(t *testing.T) {
 		s.dialBy(func(context.Context, int64) error { <-answer; return nil })
 		own := make(chan outcome, 1)
 		go func() {
-			i, err := p.Get(bg)
+			i, err := p.GetContext(bg)
 			own <- outcome{i, err}
 		}()
 		synctest.Wait()

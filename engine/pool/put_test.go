@@ -50,7 +50,7 @@ func TestEqualItemsAreAsGoodAsEachOther(t *testing.T) {
 	require.NoError(t, err)
 	defer p.Close()
 	for range 3 {
-		_, err := p.Get(bg)
+		_, err := p.GetContext(bg)
 		require.NoError(t, err)
 	}
 	require.Equal(t, 3, p.InUse())
@@ -60,7 +60,7 @@ func TestEqualItemsAreAsGoodAsEachOther(t *testing.T) {
 	require.ErrorIs(t, p.Put(one), pool.ErrNotLent)
 	require.Equal(t, 2, p.Idle())
 	for range 3 {
-		_, err := p.Get(bg)
+		_, err := p.GetContext(bg)
 		require.NoError(t, err)
 	}
 	require.Equal(t, 3, p.Flush())
@@ -86,15 +86,15 @@ func TestItemsThatCannotBeComparedAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	defer p.Close()
 	next = list{}
-	_, err = p.Get(bg)
+	_, err = p.GetContext(bg)
 	require.ErrorContains(t, err, "return pointers")
 	next = nil
-	_, err = p.Get(bg)
+	_, err = p.GetContext(bg)
 	require.ErrorContains(t, err, "neither")
 
 	require.Panics(t, func() { p.Put(list{}) })
 	next = &blank{}
-	got, err := p.Get(bg)
+	got, err := p.GetContext(bg)
 	require.NoError(t, err, "the pool goes on")
 	require.NoError(t, p.Put(got))
 }

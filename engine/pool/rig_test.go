@@ -140,7 +140,7 @@ func bubble(t *testing.T, s *source, cfg pool.Config, f func(t *testing.T, p *po
 
 func get(t *testing.T, p *pool.Of[*item]) *item {
 	t.Helper()
-	i, err := p.Get(bg)
+	i, err := p.GetContext(bg)
 	require.NoError(t, err)
 	require.Zero(t, i.closed.Load(), "a closed item was handed out")
 	return i
@@ -174,7 +174,7 @@ func goGet(ctx context.Context, p *pool.Of[*item]) <-chan outcome {
 	go func() {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		i, err := p.Get(ctx)
+		i, err := p.GetContext(ctx)
 		done <- outcome{i, err}
 	}()
 	synctest.Wait()

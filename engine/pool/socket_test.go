@@ -78,7 +78,7 @@ func TestAPoisonedConnectionIsNeverHandedOut(t *testing.T) {
 		t.Run(name+" while idle", func(t *testing.T) {
 			addr, peers := listen(t, nil)
 			p := newConnPool(t, pool.Config{Addr: addr})
-			nc, err := p.Get(bg)
+			nc, err := p.GetContext(bg)
 			require.NoError(t, err)
 			peer := <-peers
 			defer peer.Close()
@@ -89,7 +89,7 @@ func TestAPoisonedConnectionIsNeverHandedOut(t *testing.T) {
 			} else {
 				require.Eventually(t, func() bool { return resetSeen(nc) }, 10*time.Second, time.Millisecond)
 			}
-			again, err := p.Get(bg)
+			again, err := p.GetContext(bg)
 			require.NoError(t, err)
 			assert.False(t, nc == again)
 			assert.EqualValues(t, 1, p.Stats().ClosedBy[fault.reason])
@@ -99,7 +99,7 @@ func TestAPoisonedConnectionIsNeverHandedOut(t *testing.T) {
 		t.Run(name+" before Put", func(t *testing.T) {
 			addr, peers := listen(t, nil)
 			p := newConnPool(t, pool.Config{Addr: addr, MaxConns: 1})
-			nc, err := p.Get(bg)
+			nc, err := p.GetContext(bg)
 			require.NoError(t, err)
 			peer := <-peers
 			defer peer.Close()
@@ -112,7 +112,7 @@ func TestAPoisonedConnectionIsNeverHandedOut(t *testing.T) {
 			require.NoError(t, p.Put(nc))
 			assert.Zero(t, p.Len())
 			assert.EqualValues(t, 1, p.Stats().ClosedBy[fault.reason])
-			again, err := p.Get(bg)
+			again, err := p.GetContext(bg)
 			require.NoError(t, err, "its place is free")
 			require.NoError(t, p.Release(again))
 			(<-peers).Close()
@@ -135,7 +135,7 @@ func resetSeen(nc net.Conn) bool {
 func TestTheBackgroundPassFindsThePoisoned(t *testing.T) {
 	addr, peers := listen(t, nil)
 	p := newConnPool(t, pool.Config{Addr: addr, ValidationInterval: time.Millisecond})
-	nc, err := p.Get(bg)
+	nc, err := p.GetContext(bg)
 	require.NoError(t, err)
 	require.NoError(t, p.Put(nc))
 	require.NoError(t, (<-peers).Close())
@@ -146,7 +146,7 @@ func TestTheBackgroundPassFindsThePoisoned(t *testing.T) {
 func TestAConnectionClosedByItsOwnerIsNotKept(t *testing.T) {
 	addr, peers := listen(t, nil)
 	p := newConnPool(t, pool.Config{Addr: addr})
-	nc, err := p.Get(bg)
+	nc, err := p.GetContext(bg)
 	require.NoError(t, err)
 	require.NoError(t, nc.Close())
 	require.NoError(t, p.Put(nc))
@@ -173,12 +173,12 @@ func TestTLSConnectionsAreSecuredAndNoticedWhenTheyEnd(t *testing.T) {
 	cert, roots := certificate(t)
 	addr, peers := listen(t, &tls.Config{Certificates: []tls.Certificate{cert}})
 	p := newConnPool(t, pool.Config{Addr: addr, TLS: &tls.Config{RootCAs: roots, ClientSessionCache: tls.NewLRUClientSessionCache(1)}})
-	nc, err := p.Get(bg)
+	nc, err := p.GetContext(bg)
 	require.NoError(t, err)
 	peer := (<-peers).(*tls.Conn)
 	defer peer.Close()
 	require.NoError(t, p.Put(nc), "session tickets wait, and do no harm")
-	again, err := p.Get(bg)
+	again, err := p.GetContext(bg)
 	require.NoError(t, err)
 	require.True(t, nc == again)
 	require.NoError(t, p.Put(nc))
@@ -191,7 +191,7 @@ func TestTLSConnectionsAreSecuredAndNoticedWhenTheyEnd(t *testing.T) {
 	require.NoError(t, raw.SetLinger(0))
 	require.NoError(t, raw.Close())
 	require.Eventually(t, func() bool { return resetSeen(nc.(*tls.Conn).NetConn()) }, 10*time.Second, time.Millisecond)
-	again, err = p.Get(bg)
+	again, err = p.GetContext(bg)
 	require.NoError(t, err)
 	require.False(t, nc == again)
 	require.NoError(t, p.Release(again))
@@ -199,7 +199,7 @@ func TestTLSConnectionsAreSecuredAndNoticedWhenTheyEnd(t *testing.T) {
 
 	before := descriptors(t)
 	untrusting := newConnPool(t, pool.Config{Addr: addr, TLS: &tls.Config{}})
-	_, err = untrusting.Get(bg)
+	_, err = untrusting.GetContext(bg)
 	var verification *tls.CertificateVerificationError
 	require.ErrorAs(t, err, &verification)
 	require.Eventually(t, func() bool { return descriptors(t) <= before }, 10*time.Second, time.Millisecond)
@@ -208,7 +208,7 @@ func TestTLSConnectionsAreSecuredAndNoticedWhenTheyEnd(t *testing.T) {
 func TestAServerThatNeverEndsTheHandshakeIsGivenUp(t *testing.T) {
 	addr, peers := listen(t, nil) // it accepts, and says nothing
 	p := newConnPool(t, pool.Config{Addr: addr, TLS: &tls.Config{InsecureSkipVerify: true}, DialTimeout: 20 * time.Millisecond})
-	_, err := p.Get(bg)
+	_, err := p.GetContext(bg)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	(<-peers).Close()
 }
@@ -221,7 +221,7 @@ func TestNothingIsLeftOpen(t *testing.T) {
 		require.NoError(t, err)
 		var lent []net.Conn
 		for range 5 {
-			nc, err := p.Get(bg)
+			nc, err := p.GetContext(bg)
 			require.NoError(t, err)
 			lent = append(lent, nc)
 		}
@@ -252,7 +252,7 @@ func TestADeadAddressIsRefusedWithItsName(t *testing.T) {
 	addr := ln.Addr().String()
 	ln.Close()
 	p := newConnPool(t, pool.Config{Addr: addr})
-	_, err = p.Get(bg)
+	_, err = p.GetContext(bg)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	require.ErrorContains(t, err, addr)
 }

@@ -95,7 +95,7 @@ func TestAWaiterMayHaveWhatPassesItsPing(t *testing.T) {
 	bubble(t, s, cfg, func(t *testing.T, p *pool.Of[*item]) {
 		held := get(t, p)
 		s.dialBy(always(errRefused)) // so that nothing else can serve a waiter
-		_, err := p.Get(bg)
+		_, err := p.GetContext(bg)
 		require.ErrorIs(t, err, errRefused)
 		put(t, p, held)
 		time.Sleep(27 * time.Second) // the pass begins between 27 s and 30 s
@@ -128,7 +128,7 @@ func TestAnItemsOwnValidateOutranksThePing(t *testing.T) {
 		}
 		p, err := pool.NewOf(src, pinging)
 		require.NoError(t, err)
-		j, err := p.Get(bg)
+		j, err := p.GetContext(bg)
 		require.NoError(t, err)
 		j.fine.Store(true)
 		require.NoError(t, p.Put(j))
