@@ -185,11 +185,18 @@ func (c *conn) start(nc net.Conn) bool {
 	return true
 }
 
+// plain is a connection that says what it writes to, unchanged. See
+// Config.DialContext.
+type plain interface{ PlainConn() net.Conn }
+
 // rawConn returns the descriptor for non-blocking writes, nil where bytes written
 // to it would bypass a layer (TLS) or there is none (net.Pipe).
 func rawConn(nc net.Conn) syscall.RawConn {
 	if !hasWriteFD {
 		return nil
+	}
+	if p, ok := nc.(plain); ok {
+		nc = p.PlainConn()
 	}
 	switch nc := nc.(type) {
 	case *net.TCPConn:

@@ -97,6 +97,39 @@ func TestLogTellsOfConnectionsAndNeverOfPayload(t *testing.T) {
 	assert.NotContains(t, log.String(), "1234")
 }
 
+type wrapped struct{ net.Conn }
+
+type plainWrapped struct{ wrapped }
+
+func (w plainWrapped) PlainConn() net.Conn { return w.Conn }
+
+func TestOnlyAWrapperThatSaysSoIsWrittenToBelow(t *testing.T) {
+	for name, c := range map[string]struct {
+		wrap  func(net.Conn) net.Conn
+		below bool
+	}{
+		"wrapper":       {func(nc net.Conn) net.Conn { return wrapped{nc} }, false},
+		"plain wrapper": {func(nc net.Conn) net.Conn { return plainWrapped{wrapped{nc}} }, hasWriteFD},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBroker(t, Config{
+				Addrs: []string{newPeer(t, echo).addr()},
+				DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+					nc, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+					if err != nil {
+						return nil, err
+					}
+					return c.wrap(nc), nil
+				},
+			})
+			reply, err := b.Send(bg, []byte("x"))
+			require.NoError(t, err)
+			assert.Equal(t, "x", string(reply))
+			assert.Equal(t, c.below, onlyConn(t, b).raw != nil)
+		})
+	}
+}
+
 func TestDialFunctionGetsNetworkAndAddress(t *testing.T) {
 	got := make(chan string, 10)
 	b := newBroker(t, Config{

@@ -441,6 +441,7 @@ func TestServerThatSpeaksNonsenseLosesTheConnectionWithAClearError(t *testing.T)
 	}{
 		{"length 0", "\x00\x00", ErrInvalidMsgLength},
 		{"length 3", "\x00\x03abc", ErrInvalidMsgLength},
+		{"end between frames", "", io.EOF},
 		{"end inside a frame", "\x00\x10\x00\x00\x00\x01ab", io.ErrUnexpectedEOF},
 	} {
 		t.Run(c.name, func(t *testing.T) {

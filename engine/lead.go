@@ -148,7 +148,9 @@ func (c *conn) interrupted(err error) bool {
 		return false
 	}
 	c.forgiven++
-	return c.net.SetReadDeadline(time.Time{}) == nil
+	// A connection whose Close only interrupts its reads is not read on: over is set
+	// before Close is called, and looked at after the deadline is cleared.
+	return c.net.SetReadDeadline(time.Time{}) == nil && !c.over.Load()
 }
 
 // reclaim takes a right back to the reader that no caller has used since the last

@@ -23,7 +23,7 @@ const (
 	strangeTicks = 20
 )
 
-var errPeerClosed = errors.New("closed by the peer")
+var errPeerClosed = fmt.Errorf("closed by the peer: %w", io.EOF)
 
 // errStrangeReplies: the peer sends replies to requests that were never made.
 var errStrangeReplies = errors.New("peer sends replies nobody asked for; is it a ringwire or anet server?")

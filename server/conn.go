@@ -23,6 +23,7 @@ type Conn struct {
 	id            uint64
 	local, remote net.Addr
 	value         atomic.Pointer[any]
+	pushes        atomic.Pointer[pushed] // nil until the first Push
 
 	// Set once by the loop before anybody else knows the connection.
 	link link
@@ -45,8 +46,8 @@ type Conn struct {
 	resume    *time.Timer   // wakes a blocked connection
 	delay     time.Duration // of resume
 
-	slot  int // index in the registry; guarded by its mutex
-	quiet int // ticks without a read; the drain's
+	slot  int32 // index in the registry; guarded by its mutex
+	quiet int32 // ticks without a read; the drain's
 
 	// The loop writes, the sweep and the drain read.
 	lastRead   atomic.Int64  // clock of the last read
@@ -184,6 +185,7 @@ func (c *Conn) end(cause error) {
 	s.held.Add(-c.held.Swap(0))
 	c.ended.Store(true)
 	c.reap(c.ring)
+	c.dropPushed()
 	s.closed(c, reason(c.why.Load()))
 }
 
@@ -208,6 +210,7 @@ func (c *Conn) serve(in []byte) bool {
 	if !c.lingering {
 		c.unblock()
 		c.collect()
+		c.takePushed()
 		for c.open() && !c.parse() {
 			c.afterPanic()
 		}

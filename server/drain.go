@@ -239,7 +239,7 @@ func (s *Server) nudge(c *Conn, before, now int64, how uint32) {
 	}
 	if c.lastRead.Load() >= before {
 		c.quiet = 0
-	} else if c.quiet++; c.quiet >= s.cfg.quietTicks {
+	} else if c.quiet++; int(c.quiet) >= s.cfg.quietTicks {
 		c.quietAt.Store(now)
 	}
 	c.finish(how, reasonShutdown)

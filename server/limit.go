@@ -159,7 +159,7 @@ type registry struct {
 func (r *registry) add(c *Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c.slot = len(r.conns)
+	c.slot = int32(len(r.conns))
 	r.conns = append(r.conns, c)
 }
 

@@ -218,6 +218,7 @@ func (c *Conn) collect() {
 			return
 		}
 		c.inflight--
+		c.appendPushed() // what its handler pushed comes before its reply
 		if j.result == resultReplied {
 			l.out = append(l.out, j.buf.B[j.reply:]...)
 		}

@@ -35,6 +35,9 @@ func (c *loan) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// PlainConn lets the engine write without us.
+func (c *loan) PlainConn() net.Conn { return c.Conn }
+
 // Close ends the engine's use of the connection.
 func (c *loan) Close() error {
 	if c.kept.Load() && c.Conn.SetDeadline(longAgo) == nil {

@@ -15,8 +15,10 @@ import (
 type ServerConn struct {
 	// Conn is a view of the connection, which belongs to the server: addresses,
 	// Close and deadlines work. Close lets the requests that run be answered
-	// first. A read deadline that passes closes the connection. Reading and
-	// writing fail, because both are the server's.
+	// first. A read deadline that passes closes the connection. What is written goes
+	// out whole, in the order of the writes, between replies; it must be whole
+	// frames. A write does not wait: it fails while the client leaves too much
+	// unread. Reading fails, because the server reads.
 	Conn net.Conn
 
 	view connView // Conn points to it
@@ -30,18 +32,26 @@ type connView struct {
 	expiry *time.Timer // of the read deadline; nil if there never was one
 }
 
-var errNotYours = fmt.Errorf("anet/server: the connection is read and written by the server; return the reply from the handler: %w",
+var errNotYours = fmt.Errorf("anet/server: the connection is read by the server, which hands requests to the handler: %w",
 	errors.ErrUnsupported)
 
 func (v *connView) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: v.LocalAddr().Network(), Source: v.LocalAddr(), Addr: v.RemoteAddr(), Err: err}
 }
 
-func (v *connView) Read([]byte) (int, error)  { return 0, v.opError("read", errNotYours) }
-func (v *connView) Write([]byte) (int, error) { return 0, v.opError("write", errNotYours) }
-func (v *connView) Close() error              { return v.conn.Close() }
-func (v *connView) LocalAddr() net.Addr       { return v.conn.LocalAddr() }
-func (v *connView) RemoteAddr() net.Addr      { return v.conn.RemoteAddr() }
+func (v *connView) Read([]byte) (int, error) { return 0, v.opError("read", errNotYours) }
+
+// Write queues p to be written in one piece.
+func (v *connView) Write(p []byte) (int, error) {
+	if err := v.conn.Push(p); err != nil {
+		return 0, v.opError("write", err)
+	}
+	return len(p), nil
+}
+
+func (v *connView) Close() error         { return v.conn.Close() }
+func (v *connView) LocalAddr() net.Addr  { return v.conn.LocalAddr() }
+func (v *connView) RemoteAddr() net.Addr { return v.conn.RemoteAddr() }
 
 // SetDeadline is SetReadDeadline, because what is written is the server's.
 func (v *connView) SetDeadline(t time.Time) error { return v.SetReadDeadline(t) }

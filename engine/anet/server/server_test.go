@@ -218,12 +218,13 @@ func TestConnIsAView(t *testing.T) {
 	type view struct {
 		local, remote string
 		read, write   error
+		n             int
 	}
 	views := make(chan view, 1)
 	addr, _ := start(t, nil, func(c *server.ServerConn, request []byte) ([]byte, error) {
 		_, read := c.Conn.Read(make([]byte, 1))
-		_, write := c.Conn.Write([]byte{1})
-		views <- view{c.Conn.LocalAddr().String(), c.Conn.RemoteAddr().String(), read, write}
+		n, write := c.Conn.Write([]byte{0, 5, 0, 0, 0, 9, 'w'})
+		views <- view{c.Conn.LocalAddr().String(), c.Conn.RemoteAddr().String(), read, write, n}
 		if string(request) == "bye" {
 			return request, c.Conn.Close()
 		}
@@ -231,16 +232,18 @@ func TestConnIsAView(t *testing.T) {
 	})
 	c := dial(t, addr)
 	c.ask(1, "x")
+	c.expect(9, "w") // written before the reply
 	c.expect(1, "x")
 	v := <-views
+	require.NoError(t, v.write)
+	require.Equal(t, 7, v.n)
 	require.Equal(t, addr, v.local)
 	require.Equal(t, c.LocalAddr().String(), v.remote)
-	for _, err := range []error{v.read, v.write} {
-		require.ErrorIs(t, err, errors.ErrUnsupported)
-		var op *net.OpError
-		require.ErrorAs(t, err, &op)
-	}
+	require.ErrorIs(t, v.read, errors.ErrUnsupported)
+	var op *net.OpError
+	require.ErrorAs(t, v.read, &op)
 	c.ask(2, "bye")
+	c.expect(9, "w")
 	c.expect(2, "bye") // Close lets the reply out
 	c.expectEnd()
 }

@@ -1,0 +1,110 @@
+package server
+
+import (
+	"errors"
+	"net"
+	"sync"
+)
+
+// pushKeep is the largest push buffer a connection keeps.
+const pushKeep = 4 << 10
+
+// ErrPushFull is Push's when the client, or all clients together, leave too much
+// unread.
+var ErrPushFull = errors.New("server: too much waits to be written; push less, or drop the connection")
+
+// pushed is what was pushed to a connection and not yet taken by its loop.
+type pushed struct {
+	mu   sync.Mutex
+	b    []byte
+	over bool // the connection has ended
+}
+
+// Push sends frames that no handler returns: they go out whole, in one piece, in
+// the order of the calls, between replies; what a handler pushes, with Workers, goes
+// before its reply. They must be whole frames as package
+// framing makes them, or the client loses its place in the stream; an engine.Broker
+// drops frames whose ID it did not send. frames is copied.
+//
+// Push does not wait, and may be called by anybody, handlers included. It fails
+// with ErrPushFull when MaxUnsent bytes wait to be written already or the server
+// holds MaxHeld, and with net.ErrClosed when the connection has ended or is about
+// to. That it succeeds does not mean that the client gets the bytes.
+func (c *Conn) Push(frames []byte) error {
+	if c.ended.Load() || c.stop.Load() == stopNow {
+		return net.ErrClosed
+	}
+	p := c.pushes.Load()
+	if p == nil {
+		p = new(pushed)
+		if !c.pushes.CompareAndSwap(nil, p) {
+			p = c.pushes.Load()
+		}
+	}
+	if err := c.append(p, frames); err != nil {
+		return err
+	}
+	// The end takes what is there after it has set ended.
+	if c.ended.Load() {
+		c.dropPushed()
+		return net.ErrClosed
+	}
+	c.srv.wake(c)
+	return nil
+}
+
+func (c *Conn) append(p *pushed, frames []byte) error {
+	s := c.srv
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over {
+		return net.ErrClosed
+	}
+	if len(p.b)+len(frames) > s.cfg.MaxUnsent || s.jobBytes.Load() > s.cfg.MaxHeld {
+		return ErrPushFull
+	}
+	p.b = append(p.b, frames...)
+	s.jobBytes.Add(int64(len(frames)))
+	return nil
+}
+
+// takePushed puts what was pushed behind the other output, if the peer takes any.
+// What is left has its turn when the sweep has seen the peer read.
+func (c *Conn) takePushed() {
+	if c.pushes.Load() != nil && c.roomForReplies() {
+		c.appendPushed()
+	}
+}
+
+// appendPushed puts what was pushed behind the other output.
+func (c *Conn) appendPushed() {
+	p := c.pushes.Load()
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.loop.out = append(c.loop.out, p.b...)
+	c.clearLocked(p)
+}
+
+// clearLocked empties p.
+func (c *Conn) clearLocked(p *pushed) {
+	c.srv.jobBytes.Add(-int64(len(p.b)))
+	p.b = p.b[:0]
+	if cap(p.b) > pushKeep {
+		p.b = nil
+	}
+}
+
+// dropPushed ends pushing.
+func (c *Conn) dropPushed() {
+	p := c.pushes.Load()
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
+	c.clearLocked(p)
+}
