@@ -23,7 +23,7 @@ var ours = []string{"engine", "server", "ring", "taskid", "framing", "internal/s
 // waits lists our functions that may wait, and in what. That is the design:
 // callers and the flusher are parked on channels of their own.
 var waits = map[string][]string{
-	"engine.(*conn).await":       {"runtime.chanrecv1", "runtime.selectgo"}, // a blocking caller, for its reply
+	"engine.(*conn).wait":        {"runtime.chanrecv1", "runtime.selectgo"}, // a blocking caller, for its reply
 	"engine.(*Broker).SendBatch": {"runtime.chanrecv1", "runtime.selectgo"}, // for the last of its replies
 	"engine.(*conn).flush":       {"runtime.selectgo"},                      // the flusher, for the token
 	"engine.(*Broker).sweep":     {"runtime.selectgo"},                      // the sweeper, for its tick
@@ -193,7 +193,7 @@ func TestLoadedServerWaitsForNoLock(t *testing.T) {
 }
 
 func TestContentionCheckKnowsWhoWaits(t *testing.T) {
-	submit, await := module+"engine.(*conn).enqueue", module+"engine.(*conn).await"
+	submit, await := module+"engine.(*conn).enqueue", module+"engine.(*conn).wait"
 	for _, s := range []stack{
 		{"runtime.chanrecv1", await, module + "engine.(*Broker).SendInto"},
 		{"runtime.goparkunlock", "runtime.chanrecv", "runtime.chanrecv1", await},
