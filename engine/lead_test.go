@@ -386,6 +386,22 @@ func TestWhoFreesTheRightLooksForOtherRequests(t *testing.T) {
 	}
 }
 
+func TestRepliesThatComeTogetherAreNotLone(t *testing.T) {
+	b := newBroker(t, Config{Addrs: []string{rawEcho(t)}})
+	c := newConn(b.links[0])
+	c.alone = lendAfter - 1
+	var replies []byte
+	for range 2 {
+		var err error
+		replies, err = framing.Append(replies, inFlight(t, c).ID(), nil)
+		require.NoError(t, err)
+	}
+	_, lent, err := c.dispatch(replies)
+	require.NoError(t, err)
+	require.False(t, lent)
+	require.Zero(t, c.alone)
+}
+
 // The reader may have lent its right with the very reply that the caller would
 // wait for, and not told the caller yet.
 func TestCallerWhoseReplyHasComeDoesNotRead(t *testing.T) {

@@ -118,6 +118,9 @@ func (c *conn) dispatch(b []byte) (used int, lent bool, err error) {
 			c.breathe()
 		}
 	}
+	if frames > 1 {
+		c.alone = 0
+	}
 	c.framesIn.Add(frames)
 	c.replies.Add(replies)
 	c.disperse(callers >= crowd)
