@@ -28,7 +28,8 @@ type placed struct {
 	id   taskid.ID
 }
 
-var batches = sync.Pool{New: func() any { return &batch{done: make(chan struct{}, 1)} }}
+// newBatch makes what Broker.batches has none of.
+func newBatch() any { return &batch{done: make(chan struct{}, 1)} }
 
 // SendBatch sends all requests and returns when fn has run for each, exactly once,
 // whatever happens. fn gets the request's index and its outcome, in any order, on
@@ -42,7 +43,7 @@ func (b *Broker) SendBatch(ctx context.Context, reqs [][]byte, fn func(i int, re
 	if fn == nil {
 		return &OpError{Op: "submit", Err: errNoFunc}
 	}
-	bt := batches.Get().(*batch)
+	bt := b.batches.Get().(*batch)
 	bt.fn = fn
 	bt.left.Store(int64(len(reqs)) + 1)
 
@@ -66,7 +67,7 @@ func (b *Broker) SendBatch(ctx context.Context, reqs [][]byte, fn func(i int, re
 	err := bt.first
 	clear(bt.sent)
 	bt.fn, bt.first, bt.sent = nil, nil, bt.sent[:0]
-	batches.Put(bt)
+	b.batches.Put(bt)
 	return err
 }
 

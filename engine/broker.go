@@ -42,6 +42,10 @@ type Broker struct {
 	stop  context.CancelFunc
 	wg    sync.WaitGroup // every goroutine of the broker
 
+	// batches holds *batch. It is the broker's own because a batch holds a channel,
+	// and a channel made inside a synctest bubble must not be met outside it.
+	batches sync.Pool
+
 	_    cacheline.Pad
 	turn atomic.Uint64 // round robin; moved by every call when there are several links
 	_    cacheline.Pad
@@ -71,6 +75,7 @@ func New(cfg Config) (*Broker, error) {
 
 		queueFull: ring.NewCounter(),
 	}
+	b.batches.New = newBatch
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	b.clock = newClock(&cfg)
 	b.requestTicks = b.clock.ticks(cfg.RequestTimeout)

@@ -96,6 +96,30 @@ func TestTimeoutsAreNeverEarlyAndHardlyLate(t *testing.T) {
 	}
 }
 
+// A user may test with synctest too, in a process that has brokers outside it. What
+// has a channel and was made in a bubble must not come back outside: that would be
+// fatal.
+func TestBubblesShareNothing(t *testing.T) {
+	ask := func(t *testing.T, b *Broker) {
+		ctx, cancel := context.WithCancel(bg)
+		defer cancel()
+		for _, ctx := range []context.Context{bg, ctx} {
+			reply, err := b.Send(ctx, []byte("one"))
+			require.NoError(t, err)
+			require.Equal(t, "one", string(reply))
+			require.NoError(t, b.SendBatch(ctx, [][]byte{nil, nil}, func(_ int, _ []byte, err error) {
+				assert.NoError(t, err)
+			}))
+		}
+	}
+	for range 20 { // under -race a sync.Pool forgets at random
+		synctest.Test(t, func(t *testing.T) { ask(t, echoPipe(t)) })
+		outside := newBroker(t, Config{Addrs: []string{newPeer(t, echo).addr()}})
+		ask(t, outside)
+		require.NoError(t, outside.Close())
+	}
+}
+
 func TestTimeoutsWorkAfterALongSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := bubbleBroker(t, Config{DialContext: pipeDial(answerWith(func(nc net.Conn, f framing.Frame) {
