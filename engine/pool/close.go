@@ -107,6 +107,9 @@ func (p *Of[T]) retireLocked() []*waiter[T] {
 	}
 	p.closed = true
 	p.cancel()
+	if p.watch != nil {
+		p.watch.Stop()
+	}
 	p.disposeAllLocked(p.takeIdleLocked(ClosedByPool))
 	p.tellReadyLocked() // that it never will be
 	return p.waiters.failAll(p.fail("get", ErrClosed))

@@ -1,13 +1,10 @@
 package pool
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"reflect"
 	"time"
-
-	"github.com/ringwire/ringwire/internal/invariant"
 )
 
 // dialState is what the pool knows about the address; guarded by the pool's lock.
@@ -20,14 +17,6 @@ type dialState struct {
 
 	// Ended since the last turn, for the rate.
 	succeeded, ended uint64
-}
-
-// attempt is one dial.
-type attempt struct {
-	epoch uint64 // when it began
-	// The rest is guarded by the pool's lock. Whichever comes first decides:
-	overdue bool // it outlived its timeout, and nobody waits for it any more
-	ended   bool // the source returned
 }
 
 // fillLocked begins the dials that are wanted and allowed, on goroutines of the pool.
@@ -44,27 +33,18 @@ func (p *Of[T]) wantedLocked() int {
 		return 0
 	}
 	// Demand: room for those whom no dial and no place about to be free will serve.
-	if more := p.waiters.n - p.opening - p.leaving; more > 0 && p.dialling.failures == 0 {
+	if more := p.waiters.n - len(p.opening) - p.leaving; more > 0 && p.dialling.failures == 0 {
 		p.capacity = max(p.capacity, min(p.places+more, p.cfg.MaxConns))
 	}
-	wanted := max(p.waiters.n, p.warmLocked()) - p.opening
-	wanted = min(wanted, p.capacity-p.places, p.cfg.MaxDials-p.opening-p.overdue)
+	wanted := max(p.waiters.n, p.warmLocked()) - len(p.opening)
+	wanted = min(wanted, p.capacity-p.places, p.cfg.MaxDials-len(p.opening)-p.overdue)
 	if wanted > 0 && p.dialling.failures > 0 {
-		if p.opening > 0 || p.now() < p.dialling.retryAt {
+		if len(p.opening) > 0 || p.now() < p.dialling.retryAt {
 			return 0
 		}
 		wanted = 1
 	}
 	return max(wanted, 0)
-}
-
-// beginLocked takes a place for a dial. The caller owes an open.
-func (p *Of[T]) beginLocked() *attempt {
-	p.opening++
-	p.places++
-	p.stats.Dials++
-	invariant.Check(p.places <= p.cfg.MaxConns, "pool: more places than MaxConns")
-	return &attempt{epoch: p.dialling.epoch}
 }
 
 // warmLocked is how many connections should be opened although nobody waits for
@@ -84,18 +64,11 @@ func (p *Of[T]) warmLocked() int {
 // open dials for whoever waits longest by then, and serves it. It runs on a
 // goroutine of the pool, or on that of a Get that cannot be cancelled anyway.
 func (p *Of[T]) open(a *attempt) {
-	ctx, cancel := p.ctx, context.CancelFunc(func() {})
-	if p.cfg.DialTimeout > 0 {
-		ctx, cancel = context.WithTimeout(p.ctx, p.cfg.DialTimeout)
-	}
-	// A source that ignores its context must not keep anybody waiting.
-	stop := context.AfterFunc(ctx, func() { p.overran(a) })
-	item, err := p.src.Open(ctx)
-	stop()
-	if err != nil && ctx.Err() != nil && p.ctx.Err() == nil {
+	item, err := p.src.Open(a)
+	a.end()
+	if err != nil && p.ctx.Err() == nil && a.tooLate() {
 		err = errors.Join(ErrDialTimeout, err)
 	}
-	cancel()
 	if err == nil {
 		err = checkItem(item)
 	}
@@ -113,17 +86,6 @@ func (p *Of[T]) open(a *attempt) {
 	p.mu.Unlock()
 	wakeAll(failed)
 	p.wakeManager()
-}
-
-// endLocked notes that the source returned. It reports whether that was in time.
-func (p *Of[T]) endLocked(a *attempt) bool {
-	a.ended = true
-	if a.overdue {
-		p.overdue--
-	} else {
-		p.opening--
-	}
-	return !a.overdue
 }
 
 // opened takes in an item that was dialled.
@@ -146,21 +108,6 @@ func (p *Of[T]) opened(a *attempt, e *entry[T]) {
 	}
 	p.mu.Unlock()
 	w.wake()
-}
-
-// overran ends the wait for a dial whose context has ended.
-func (p *Of[T]) overran(a *attempt) {
-	p.mu.Lock()
-	var failed []*waiter[T]
-	if !a.ended {
-		a.overdue = true
-		p.opening--
-		p.overdue++
-		failed = p.dialFailedLocked(a, ErrDialTimeout)
-	}
-	p.mu.Unlock()
-	wakeAll(failed)
-	p.wakeManager()
 }
 
 // dialFailedLocked counts a failure and returns the waiters that it is an answer
@@ -187,7 +134,7 @@ func (p *Of[T]) dialFailedLocked(a *attempt, err error) (failed []*waiter[T]) {
 		p.dialling.failures++
 		p.dialling.retryAt = p.now() + p.backoff.Delay(p.dialling.failures)
 	}
-	if p.lent+p.opening+p.idle.n == 0 { // nothing can come back before the pause ends
+	if p.lent+len(p.opening)+p.idle.n == 0 { // nothing can come back before the pause ends
 		failed = append(failed, p.waiters.failAll(err)...)
 	}
 	return failed

@@ -3,6 +3,7 @@ package pool_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,6 +160,74 @@ func TestADialEndsWithDialTimeout(t *testing.T) {
 		require.ErrorIs(t, err, pool.ErrDialTimeout)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Equal(t, 7*time.Second, time.Since(start))
+	})
+}
+
+// Each waiter hears when its dial is overdue, although one timer serves them all.
+func TestDialsBegunApartAreOverdueApart(t *testing.T) {
+	s := &source{dial: func(context.Context, int64) error { time.Sleep(time.Minute); return nil }}
+	bubble(t, s, pool.Config{MaxConns: 9, MaxDials: 9, DialTimeout: 10 * time.Second, BackoffBase: -1}, func(t *testing.T, p *pool.Of[*item]) {
+		ctx, cancel := context.WithCancel(bg) // so that the pool's goroutines dial
+		defer cancel()
+		start := time.Now()
+		took := make(chan time.Duration, 3)
+		for range cap(took) {
+			go func() {
+				_, err := p.GetContext(ctx)
+				assert.ErrorIs(t, err, pool.ErrDialTimeout)
+				took <- time.Since(start)
+			}()
+			time.Sleep(3 * time.Second)
+		}
+		for i := range cap(took) {
+			require.Equal(t, time.Duration(10+3*i)*time.Second, <-took)
+		}
+		require.Equal(t, 3, p.Stats().Opening, "their places stay taken")
+		time.Sleep(time.Minute)
+		require.Equal(t, 3, p.Idle(), "late, but good")
+	})
+}
+
+func TestTheContextOfADial(t *testing.T) {
+	type key struct{}
+	var dial context.Context
+	s := &source{dial: func(ctx context.Context, n int64) error {
+		dial = ctx
+		switch n {
+		case 1: // looks at it only afterwards
+			return nil
+		case 2: // waits for a context made from it
+			before := runtime.NumGoroutine()
+			child, cancel := context.WithTimeout(ctx, time.Hour)
+			defer cancel()
+			assert.Equal(t, before, runtime.NumGoroutine(), "none watches over the child")
+			<-child.Done()
+			return child.Err()
+		}
+		return ctx.Err()
+	}}
+	bubble(t, s, pool.Config{DialTimeout: 4 * time.Second, BackoffBase: -1}, func(t *testing.T, p *pool.Of[*item]) {
+		start := time.Now()
+		get(t, p)
+		by, limited := dial.Deadline()
+		assert.True(t, limited)
+		assert.True(t, by.Equal(start.Add(4*time.Second)))
+		assert.Nil(t, dial.Value(key{}))
+		assert.ErrorIs(t, dial.Err(), context.Canceled, "the dial is over")
+		<-dial.Done()
+
+		_, err := p.Get()
+		require.ErrorIs(t, err, pool.ErrDialTimeout)
+		assert.Equal(t, 4*time.Second, time.Since(start))
+		assert.ErrorIs(t, dial.Err(), context.DeadlineExceeded)
+		get(t, p)
+		assert.ErrorIs(t, dial.Err(), context.Canceled, "also if it was asked before")
+	})
+	bubble(t, &source{dial: s.dial}, pool.Config{DialTimeout: -1}, func(t *testing.T, p *pool.Of[*item]) {
+		get(t, p)
+		_, limited := dial.Deadline()
+		assert.False(t, limited)
+		assert.ErrorIs(t, dial.Err(), context.Canceled)
 	})
 }
 

@@ -35,7 +35,7 @@ type Item interface {
 //
 // What holds whenever the lock is free:
 //
-//   - places = idle.n + lent + opening + overdue + leaving <= MaxConns
+//   - places = idle.n + lent + len(opening) + overdue + leaving <= MaxConns
 //   - opened = closed + idle.n + lent
 //   - nobody waits while an entry is idle, other than those being examined
 //   - an entry is in items until its item is closed, and until its owner returned it
@@ -67,12 +67,14 @@ type Of[T Item] struct {
 	clock    time.Duration
 	capacity int
 	places   int
-	lent     int // owned by callers, those that Get or Put is peeking at included
-	opening  int // dials that somebody may wait for
-	overdue  int // dials that outlived their timeout
-	leaving  int // being closed, place not yet free
+	lent     int        // owned by callers, those that Get or Put is peeking at included
+	opening  []*attempt // dials that somebody may wait for, the one begun first at [0]
+	overdue  int        // dials that outlived their timeout
+	leaving  int        // being closed, place not yet free
 	pinging  []*entry[T]
 
+	watch     *time.Timer // for the first of opening to be overdue
+	watching  bool        // it runs
 	dialling  dialState
 	nextTurn  time.Duration
 	interval  time.Duration

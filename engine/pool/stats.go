@@ -79,7 +79,7 @@ func (p *Of[T]) Stats() Stats {
 	defer p.mu.Unlock()
 	s := p.stats
 	s.Idle, s.InUse = p.idle.n, p.lent
-	s.Opening, s.Closing = p.opening+p.overdue, p.leaving
+	s.Opening, s.Closing = len(p.opening)+p.overdue, p.leaving
 	s.Waiting = p.waiters.n
 	s.Capacity, s.Interval = p.capacity, p.interval
 	s.LastDialError = p.dialling.lastErr

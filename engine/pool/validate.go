@@ -132,7 +132,7 @@ func (p *Of[T]) preemptLocked() {
 	if p.places < p.capacity || p.dialling.failures > 0 {
 		return // there is room, or no dial can begin in its place
 	}
-	for len(p.pinging) > 0 && p.waiters.n > p.opening+p.leaving {
+	for len(p.pinging) > 0 && p.waiters.n > len(p.opening)+p.leaving {
 		e := p.pinging[0]
 		p.unpingLocked(e)
 		p.closeLocked(e, Preempted)
