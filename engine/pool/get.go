@@ -27,7 +27,7 @@ func (p *Of[T]) GetContext(ctx context.Context) (item T, err error) {
 		}
 		e.state = lent
 		p.lent++
-		p.stats.Gets++
+		p.gets++
 		p.mu.Unlock()
 		if e.peeker == nil {
 			return e.item, nil
@@ -37,7 +37,7 @@ func (p *Of[T]) GetContext(ctx context.Context) (item T, err error) {
 			return e.item, nil
 		}
 		p.lock()
-		p.stats.Gets--
+		p.gets--
 		p.rejectLocked(e, bad)
 		p.mu.Unlock()
 	}
@@ -119,7 +119,7 @@ func (p *Of[T]) serveLocked(e *entry[T]) *waiter[T] {
 		return nil
 	}
 	w.e = e
-	p.stats.Gets++
+	p.gets++
 	return w
 }
 

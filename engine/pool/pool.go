@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/internal/backoff"
+	"github.com/ringwire/ringwire/internal/cacheline"
 	"github.com/ringwire/ringwire/internal/liveness"
 )
 
@@ -57,17 +58,22 @@ type Of[T Item] struct {
 	// lengthen the time under the lock; what was read counts once the lock is held.
 	items sync.Map
 
+	// What each Get and Put touches under the lock, on lines of its own.
+	_       cacheline.Pad
 	mu      sync.Mutex
 	idle    idleList[T]
 	waiters waitQueue[T]
-	closed  bool
-
 	// clock is the manager's last reading of the time since start; it lags by up to
 	// a tick. Reading the time for every Put would double its cost.
 	clock    time.Duration
+	lent     int           // owned by callers, those that Get or Put is peeking at included
+	gets     uint64        // that got an item
+	returned chan struct{} // closed when nothing is lent out; nil if nobody waits
+	closed   bool
+	_        cacheline.Pad
+
 	capacity int
 	places   int
-	lent     int        // owned by callers, those that Get or Put is peeking at included
 	opening  []*attempt // dials that somebody may wait for, the one begun first at [0]
 	overdue  int        // dials that outlived their timeout
 	leaving  int        // being closed, place not yet free
@@ -82,10 +88,9 @@ type Of[T Item] struct {
 	passing   bool
 	wantReady int           // calls of WaitReady
 	ready     chan struct{} // closed when the pool becomes ready; nil if nobody waits
-	returned  chan struct{} // closed when nothing is lent out; nil if nobody waits
 	running   int           // goroutines of the pool
 	quiet     chan struct{} // closed when none runs; nil if nobody waits
-	stats     Stats         // the counters
+	stats     Stats         // the other counters
 }
 
 // state says who owns an entry's item.
@@ -99,20 +104,23 @@ const (
 	gone                  // nobody: it is being closed, or is
 )
 
-// entry is one item and its place.
+// entry is one item and its place. What each Get and Put touches is its first 64
+// bytes; the rest fills it up to 128, so that it begins on a cache line.
 type entry[T Item] struct {
-	item     T
-	peeker   *liveness.Peeker // nil: cannot or must not be peeked at; its owner's
-	validate func() bool      // the item's own examination, or nil
-	expires  time.Duration    // end of its life, on the pool's clock; 0: none
+	item   T
+	peeker *liveness.Peeker // nil: cannot or must not be peeked at; its owner's
 
-	// The rest is guarded by the pool's lock.
+	// Guarded by the pool's lock.
 	state      state
 	returning  bool          // its owner's Put is peeking at it
-	since      time.Duration // when it became idle
-	round      uint64        // counts examinations
 	next, prev *entry[T]     // in the idle list
-	twin       *entry[T]     // another entry with an equal item
+	since      time.Duration // when it became idle; on the pool's clock
+	expires    time.Duration // end of its life; 0: none; never changed
+
+	twin     *entry[T]   // another entry with an equal item
+	round    uint64      // counts examinations
+	validate func() bool // the item's own examination, or nil; never changed
+	_        [5]uint64
 }
 
 // NewOf makes a pool of what src opens. See Config for the fields that it does not

@@ -78,6 +78,7 @@ func (p *Of[T]) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.stats
+	s.Gets = p.gets
 	s.Idle, s.InUse = p.idle.n, p.lent
 	s.Opening, s.Closing = len(p.opening)+p.overdue, p.leaving
 	s.Waiting = p.waiters.n
