@@ -106,11 +106,12 @@ func (a addressed) LocalAddr() net.Addr  { return a.local }
 func (a addressed) RemoteAddr() net.Addr { return a.remote }
 
 // The event-loop library writes over the zone strings of a connection that ended.
-func TestZonesAreNotShared(t *testing.T) {
+func TestAddressesAreDetached(t *testing.T) {
 	zone := strings.Clone("eth0")
-	local, remote := &net.TCPAddr{IP: net.IPv6loopback, Zone: zone}, &net.TCPAddr{IP: net.IPv6loopback, Zone: zone}
+	socket := net.IP{15: 1}
+	local, remote := &net.TCPAddr{IP: socket, Zone: zone}, &net.TCPAddr{IP: socket, Zone: zone}
 	ours := ownAddr(remote)
-	detachZones(addressed{local: local, remote: remote})
+	detach(addressed{local: local, remote: remote})
 	for _, a := range []*net.TCPAddr{local, remote} {
 		require.Equal(t, zone, a.Zone)
 		bytes := unsafe.Slice(unsafe.StringData(a.Zone), len(a.Zone)) // as the library does
@@ -118,4 +119,7 @@ func TestZonesAreNotShared(t *testing.T) {
 	}
 	assert.Equal(t, "eth0", zone)
 	assert.Equal(t, "[::1%eth0]:0", ours.String())
+	for _, a := range []*net.TCPAddr{local, remote} {
+		assert.NotSame(t, &socket[0], &a.IP[0], "it keeps the whole socket address alive")
+	}
 }

@@ -18,6 +18,9 @@ import (
 // first failed write or after the end. Whoever is not the loop only changes the
 // atomics and then wakes it. A frame's bytes are in the read buffer, in staged or
 // in a job, never in two of them.
+//
+// An idle connection is mostly this: a test keeps it within 256 bytes, a size that
+// the allocator has.
 type Conn struct {
 	srv           *Server
 	id            uint64
@@ -30,36 +33,38 @@ type Conn struct {
 	loop *loop
 
 	// The loop's.
-	staged    *staging.Buffer // bytes that could not be parsed yet; nil if none
-	head      int             // staged.B[:head] is done with
-	unsent    int             // bytes given to link that the peer has not taken
-	handed    uint64          // bytes ever given to link
-	taken     uint64          // handed - unsent when progress was last looked for
-	progress  int64           // clock when taken last grew
-	ring      *ring.MPSC[*job]
-	inflight  int           // jobs dispatched and not collected
-	block     block         // why parsing stopped, for this turn
-	spoke     bool          // a whole frame has arrived
-	lingering bool          // our direction is shut down; input is discarded
-	broken    bool          // a write failed, or the connection ended: write no more
-	doomed    bool          // to be closed at the end of this turn
-	resume    *time.Timer   // wakes a blocked connection
-	delay     time.Duration // of resume
+	staged   *staging.Buffer // bytes that could not be parsed yet; nil if none
+	head     int             // staged.B[:head] is done with
+	unsent   int             // bytes given to link that the peer has not taken
+	handed   uint64          // bytes ever given to link
+	taken    uint64          // handed - unsent when progress was last looked for
+	progress int64           // clock when taken last grew
+	ring     *ring.MPSC[*job]
+	resume   *time.Timer   // wakes a blocked connection
+	delay    time.Duration // of resume
+	inflight int32         // jobs dispatched and not collected
 
-	slot  int32 // index in the registry; guarded by its mutex
 	quiet int32 // ticks without a read; the drain's
+	slot  int32 // index in the registry; guarded by its mutex
+
+	// The loop's again.
+	block     block // why parsing stopped, for this turn
+	spoke     bool  // a whole frame has arrived
+	lingering bool  // our direction is shut down; input is discarded
+	broken    bool  // a write failed, or the connection ended: write no more
+	doomed    bool  // to be closed at the end of this turn
 
 	// The loop writes, the sweep and the drain read.
+	watch      atomic.Uint32 // watch bits
 	lastRead   atomic.Int64  // clock of the last read
 	frameSince atomic.Int64  // clock when the incomplete frame began; 0 if none
 	held       atomic.Int64  // bytes staged and unsent
-	watch      atomic.Uint32 // watch bits
 
 	// Anybody writes.
-	stop    atomic.Uint32 // stopNone, then perhaps stopWhenQuiet, then perhaps stopNow
-	why     atomic.Uint32 // reason; the first one stays
 	cutAt   atomic.Int64  // clock at which the sweep closes it; 0 never
 	quietAt atomic.Int64  // clock at which the drain found it quiet
+	stop    atomic.Uint32 // stopNone, then perhaps stopWhenQuiet, then perhaps stopNow
+	why     atomic.Uint32 // reason; the first one stays
 	woken   atomic.Bool   // a wake is on its way to the loop
 	cutting atomic.Bool   // a close is on its way to the loop
 	ended   atomic.Bool   // set by the loop at the end, before it empties the ring

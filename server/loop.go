@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,7 @@ var errNotPolled = errors.New("the event loop could not watch it")
 // whatever happens: gnet duplicates the descriptor. It waits for the loop, so it
 // must not be called once the loops have been told to stop.
 func (f *front) enroll(nc net.Conn, c *Conn) error {
-	detachZones(nc)
+	detach(nc)
 	if _, err := f.client.EnrollContext(nc, c); err != nil {
 		return err
 	}
@@ -71,12 +72,18 @@ func (f *front) enroll(nc net.Conn, c *Conn) error {
 	return nil
 }
 
-// detachZones gives the addresses of nc zone strings of their own: at the end of
-// the connection gnet puts the bytes of these strings, which package net shares,
-// into a pool of writable buffers.
-func detachZones(nc net.Conn) {
+// detach gives the addresses of nc memory of their own. At the end of the connection
+// gnet puts the bytes of zones, strings that package net shares, into a pool of
+// writable buffers; and an IP is a part of the socket address it came in, which is
+// several times its size and would live as long as the connection.
+func detach(nc net.Conn) {
 	for _, addr := range []net.Addr{nc.LocalAddr(), nc.RemoteAddr()} {
-		if a, ok := addr.(*net.TCPAddr); ok && a.Zone != "" {
+		a, ok := addr.(*net.TCPAddr)
+		if !ok {
+			continue
+		}
+		a.IP = bytes.Clone(a.IP)
+		if a.Zone != "" {
 			a.Zone = string([]byte(a.Zone))
 		}
 	}

@@ -5,12 +5,20 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
+	"unsafe"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 // What a connection costs the server when it has been used once and idles. The
 // clients are bare descriptors, so that the heap is the server's.
+func TestAConnFitsItsSizeClass(t *testing.T) {
+	if unsafe.Sizeof(uintptr(0)) == 8 {
+		assert.LessOrEqual(t, unsafe.Sizeof(Conn{}), uintptr(256), "the next size is 288")
+	}
+}
+
 func BenchmarkIdleConn(b *testing.B) {
 	for name, cfg := range map[string]Config{"handlers=loop": {}, "handlers=workers": {Workers: 2}} {
 		b.Run(name, func(b *testing.B) {

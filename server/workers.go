@@ -67,7 +67,7 @@ func newWorkers(s *Server) (*workers, error) {
 func (c *Conn) dispatch(f framing.Frame) bool {
 	s := c.srv
 	w := s.workers
-	if c.inflight >= s.cfg.MaxInFlight {
+	if int(c.inflight) >= s.cfg.MaxInFlight {
 		c.block = blockFlight
 		return false
 	}
