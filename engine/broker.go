@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,13 +26,14 @@ const (
 // Broker sends requests to servers and matches the replies. All methods are safe
 // for concurrent use. Create it with New, end it with Shutdown or Close.
 type Broker struct {
-	cfg    Config
-	format framing.Format
-	pooled bool
-	pools  []*pool.Pool // one for each address; they make the connections
-	links  []*link
-	relax  backoff.Policy // the pause after a connection was lost
-	clock  *clock
+	cfg     Config
+	format  framing.Format
+	pooled  bool
+	pools   []*pool.Pool // one for each address; they make the connections
+	links   []*link
+	pollers int32          // how many goroutines of the process may poll at once
+	relax   backoff.Policy // the pause after a connection was lost
+	clock   *clock
 
 	requestTicks uint32 // RequestTimeout in ticks; 0: none
 	readTicks    uint32
@@ -70,6 +72,7 @@ func New(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg:     cfg,
 		format:  cfg.Framing,
+		pollers: int32(max(1, runtime.GOMAXPROCS(0)/2)),
 		pooled:  cfg.OptimizeMemory != Off,
 		changed: make(chan struct{}),
 

@@ -25,6 +25,7 @@ const (
 	DefaultReadTimeout     = 5 * time.Second
 	DefaultDialTimeout     = 5 * time.Second
 	DefaultShutdownTimeout = 5 * time.Second
+	DefaultBusyPoll        = 100 * time.Microsecond
 	DefaultKeepAlive       = 30 * time.Second
 	DefaultBackoffBase     = 50 * time.Millisecond
 	DefaultBackoffMax      = 10 * time.Second
@@ -93,6 +94,13 @@ type Config struct {
 	// is bounded by its context alone, and Close by nothing.
 	ShutdownTimeout time.Duration
 
+	// BusyPoll is for how long at most who reads polls the socket for replies that
+	// are due before it sleeps, yielding to every goroutine that can run; while that
+	// is in vain it is hardly tried. It saves two wake-ups for each round trip and costs
+	// idle processor time. Default 100 µs, at most 1 ms; negative: never. TLS and
+	// connections that are not of package net are not polled.
+	BusyPoll time.Duration
+
 	// MaxRetries is how often Send and SendInto repeat, at once and within
 	// RequestTimeout, a request of which no byte was written. Default 3,
 	// negative: never.
@@ -147,6 +155,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.ReadTimeout, DefaultReadTimeout)
 	setDefault(&c.DialTimeout, DefaultDialTimeout)
 	setDefault(&c.ShutdownTimeout, DefaultShutdownTimeout)
+	setDefault(&c.BusyPoll, DefaultBusyPoll)
 	setDefault(&c.KeepAlive, DefaultKeepAlive)
 	setDefault(&c.BackoffBase, DefaultBackoffBase)
 	setDefault(&c.BackoffMax, max(DefaultBackoffMax, c.BackoffBase))
@@ -188,6 +197,7 @@ func (c *Config) validate() error {
 		{"ConnsPerAddr", int64(c.ConnsPerAddr), 1, 1024},
 		{"QueueSize", int64(c.QueueSize), 1, 1 << 20},
 		{"MaxInFlight", int64(c.MaxInFlight), 1, taskid.MaxCapacity},
+		{"BusyPoll", int64(max(c.BusyPoll, 0)), 0, int64(time.Millisecond)},
 		{"OptimizeMemory", int64(c.OptimizeMemory), int64(Off), int64(On)},
 	}
 	for _, r := range ranges {

@@ -28,6 +28,7 @@ func TestZeroConfigMeansTheDocumentedDefaults(t *testing.T) {
 	assert.Equal(t, 5*time.Second, c.WriteTimeout)
 	assert.Equal(t, 5*time.Second, c.DialTimeout)
 	assert.Equal(t, 5*time.Second, c.ShutdownTimeout)
+	assert.Equal(t, 100*time.Microsecond, c.BusyPoll)
 	assert.Equal(t, 30*time.Second, c.KeepAlive)
 	assert.Equal(t, 50*time.Millisecond, c.BackoffBase)
 	assert.Equal(t, 10*time.Second, c.BackoffMax)
@@ -45,6 +46,7 @@ func TestNonsenseInTheConfigIsNamed(t *testing.T) {
 		"MaxInFlight is 1048577": {Addrs: []string{"a:1"}, MaxInFlight: 1<<20 + 1},
 		"OptimizeMemory is 7":    {Addrs: []string{"a:1"}, OptimizeMemory: 7},
 		"ReadTimeout is 25h0m0s": {Addrs: []string{"a:1"}, ReadTimeout: 25 * time.Hour},
+		"BusyPoll":               {Addrs: []string{"a:1"}, BusyPoll: time.Second},
 		"BackoffBase":            {Addrs: []string{"a:1"}, BackoffBase: time.Second, BackoffMax: time.Millisecond},
 		"LengthSize is 3":        {Addrs: []string{"a:1"}, Framing: framing.Format{LengthSize: 3}},
 	} {

@@ -47,7 +47,8 @@ type conn struct {
 	queue *ring.MPSC[taskid.ID]
 
 	net    net.Conn        // set once, by start, before the token is first let go
-	raw    syscall.RawConn // nil if the connection has no descriptor of its own
+	raw    syscall.RawConn // to write; nil if the connection has no descriptor of its own
+	in     syscall.RawConn // to poll; nil if it must not be read so
 	wake   chan struct{}   // hands the token to the flusher; capacity 1
 	dead   chan struct{}   // closed by fail
 	retire chan struct{}   // closed when the connection shall be replaced
@@ -119,6 +120,7 @@ type reader struct {
 	end     int
 	readErr error // what ended reading
 
+	poller
 	alone      int // replies in a row, to the one request of the connection
 	forgiven   uint32
 	interrupts atomic.Uint32 // stored by who interrupts
@@ -131,7 +133,7 @@ type reader struct {
 	strangeAt taskid.Tick // start of the window in which strange is counted
 	strange   int
 
-	bytesIn, reads, framesIn, replies, late, unknown atomic.Uint64
+	bytesIn, reads, polled, framesIn, replies, late, unknown atomic.Uint64
 }
 
 // newConn returns a connection that takes requests and is not yet dialled. Its
@@ -155,6 +157,7 @@ func newConn(l *link) *conn {
 		c.table.StartGeneration(cfg.startGeneration)
 	}
 	c.attempt = c.writeOnce
+	c.look = c.lookOnce
 	c.token.Store(busy)
 	c.parts.Store(1)
 	return c
@@ -174,6 +177,9 @@ func (c *conn) start(nc net.Conn) bool {
 		return false
 	}
 	c.raw = rawConn(nc)
+	if c.b.cfg.BusyPoll > 0 {
+		c.in = descriptor(nc)
+	}
 	c.leadable = nc.SetReadDeadline(time.Time{}) == nil
 	c.buf = make([]byte, readBytes)
 	c.parts.Add(2)
@@ -192,11 +198,16 @@ type plain interface{ PlainConn() net.Conn }
 // rawConn returns the descriptor for non-blocking writes, nil where bytes written
 // to it would bypass a layer (TLS) or there is none (net.Pipe).
 func rawConn(nc net.Conn) syscall.RawConn {
-	if !hasWriteFD {
-		return nil
-	}
 	if p, ok := nc.(plain); ok {
 		nc = p.PlainConn()
+	}
+	return descriptor(nc)
+}
+
+// descriptor returns the descriptor of a connection of package net, nil of others.
+func descriptor(nc net.Conn) syscall.RawConn {
+	if !hasRawIO {
+		return nil
 	}
 	switch nc := nc.(type) {
 	case *net.TCPConn:

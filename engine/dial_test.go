@@ -109,7 +109,7 @@ func TestOnlyAWrapperThatSaysSoIsWrittenToBelow(t *testing.T) {
 		below bool
 	}{
 		"wrapper":       {func(nc net.Conn) net.Conn { return wrapped{nc} }, false},
-		"plain wrapper": {func(nc net.Conn) net.Conn { return plainWrapped{wrapped{nc}} }, hasWriteFD},
+		"plain wrapper": {func(nc net.Conn) net.Conn { return plainWrapped{wrapped{nc}} }, hasRawIO},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBroker(t, Config{

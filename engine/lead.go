@@ -120,15 +120,23 @@ func (c *conn) takeReply(s *slot, reply []byte) {
 
 // fill reads once. What it meets beside bytes it leaves in readErr.
 func (c *conn) fill() {
+	if c.poll() {
+		return
+	}
 	n, err := c.net.Read(c.buf[c.end:])
 	if n > 0 {
-		c.end += n
-		c.reads.Add(1)
-		c.bytesIn.Add(uint64(n))
+		c.took(n)
 	}
 	if err != nil && !c.interrupted(err) {
 		c.readErr = err
 	}
+}
+
+// took notes that n more bytes are in the read buffer.
+func (c *conn) took(n int) {
+	c.end += n
+	c.reads.Add(1)
+	c.bytesIn.Add(uint64(n))
 }
 
 // interrupt wakes the caller that leads, because somebody else completed a

@@ -26,7 +26,8 @@ type Stats struct {
 	ConnsLost  uint64 // connections that ended without being closed by us
 
 	BytesIn, BytesOut   uint64
-	Reads, Writes       uint64 // system calls; FramesOut/Writes is the batch size
+	Reads, Writes       uint64 // system calls that moved bytes; FramesOut/Writes is the batch size
+	Polled              uint64 // of Reads, those of busy polling
 	FramesIn, FramesOut uint64
 }
 
@@ -76,6 +77,7 @@ func (c *conn) addTo(s *Stats) {
 	s.BytesIn += c.bytesIn.Load()
 	s.BytesOut += c.bytesOut.Load()
 	s.Reads += c.reads.Load()
+	s.Polled += c.polled.Load()
 	s.Writes += c.writes.Load()
 	s.FramesIn += c.framesIn.Load()
 	s.FramesOut += c.framesOut.Load()

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ringwire/ringwire/benchmarks/internal/load"
+	"github.com/ringwire/ringwire/engine"
 )
 
 // roleClient is the role of the processes that strace watches as clients.
@@ -33,7 +34,8 @@ func beClient() error {
 	if _, err := fmt.Sscan(os.Getenv(clientVariable), &addr, &b.api, &b.callers, &b.requests); err != nil {
 		return fmt.Errorf("%s=%q: %w", clientVariable, os.Getenv(clientVariable), err)
 	}
-	broker, err := load.Connect(addr, b.callers, 1)
+	// How often busy polling asks depends on time, and on what strace makes of it.
+	broker, err := load.Connect(addr, b.callers, 1, func(c *engine.Config) { c.BusyPoll = -1 })
 	if err != nil {
 		return err
 	}

@@ -33,15 +33,19 @@ const PayloadBytesMin = 8
 const connectTimeout = 10 * time.Second
 
 // Connect returns a broker with conns connections to addr, the first of them up.
-// Its bounds are the defaults, or twice the callers if that is more. The caller
-// must Close it.
-func Connect(addr string, callers, conns int) (*engine.Broker, error) {
-	broker, err := engine.New(engine.Config{
+// Its bounds are the defaults, or twice the callers if that is more, and adjust may
+// change anything. The caller must Close it.
+func Connect(addr string, callers, conns int, adjust ...func(*engine.Config)) (*engine.Broker, error) {
+	cfg := engine.Config{
 		Addrs:        []string{addr},
 		ConnsPerAddr: conns,
 		QueueSize:    max(engine.DefaultQueueSize, 2*callers),
 		MaxInFlight:  max(engine.DefaultMaxInFlight, 2*callers),
-	})
+	}
+	for _, a := range adjust {
+		a(&cfg)
+	}
+	broker, err := engine.New(cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -242,8 +242,15 @@ func (r *Report) growthGoals() []Goal {
 // which it should not beat by far.
 func (r *Report) optionGoals() []Goal {
 	s := r.section("options")
-	return []Goal{compare(s.blockingRow(memoryOff, 256), s.blockingRow(bench.Ringwire, 256),
-		"ringwire's default", "OptimizeMemory off, "+atCallers(256), throughput, ">", 0)}
+	shown := func(option, name string, callers int) Goal {
+		return compare(s.blockingRow(option, callers), s.blockingRow(bench.Ringwire, callers),
+			"ringwire's default", name+", "+atCallers(callers), throughput, ">", 0)
+	}
+	goals := []Goal{shown(memoryOff, "OptimizeMemory off", optionCallers)}
+	for _, callers := range pollCallers {
+		goals = append(goals, shown(pollOff, "BusyPoll off", callers))
+	}
+	return goals
 }
 
 func bytesText(n int) string {

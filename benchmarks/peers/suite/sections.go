@@ -21,10 +21,14 @@ const (
 	rateCallers = 256
 	// memoryOff is the name of ringwire without the reuse of memory.
 	memoryOff = bench.Ringwire + " OptimizeMemory off"
+	// pollOff is the name of ringwire without busy polling.
+	pollOff       = bench.Ringwire + " BusyPoll off"
+	optionCallers = 256
 )
 
 var (
 	streamPayloads = []int{16 << 10, 60 << 10}
+	pollCallers    = []int{1, 16, 64}
 	growthCallers  = []int{64, 256, 1024, 4096}
 	growthConns    = []int{1, 2, 4, 8, 16, 32, 64}
 	growthPayloads = []int{64, 1 << 10, 4 << 10, 16 << 10, 60 << 10}
@@ -238,6 +242,10 @@ func optionCases(ctx context.Context, b *builder) ([]bench.Case, error) {
 	}
 	on := bench.NewRingwire(addr, pid, 1)
 	off := bench.NewRingwireVariant(memoryOff, addr, pid, func(c *engine.Config) { c.OptimizeMemory = engine.Off })
-	const callers = 256
-	return []bench.Case{oneConn(&on, bench.Blocking, callers, payload), oneConn(&off, bench.Blocking, callers, payload)}, nil
+	asleep := bench.NewRingwireVariant(pollOff, addr, pid, func(c *engine.Config) { c.BusyPoll = -1 })
+	cases := []bench.Case{oneConn(&on, bench.Blocking, optionCallers, payload), oneConn(&off, bench.Blocking, optionCallers, payload)}
+	for _, callers := range pollCallers {
+		cases = append(cases, oneConn(&on, bench.Blocking, callers, payload), oneConn(&asleep, bench.Blocking, callers, payload))
+	}
+	return cases, nil
 }
