@@ -79,8 +79,8 @@ type conn struct {
 
 	_     cacheline.Pad
 	token atomic.Uint32
-	// gathering is set while the reader runs callbacks: it will look at the queue
-	// when they are done, so nobody else needs to.
+	// gathering is set while the reader runs callbacks, wakes a crowd or polls: it will
+	// look at the queue, so nobody else needs to.
 	gathering atomic.Bool
 	// holder is the goroutine that holds the token and submits under it; 0 if none
 	// does. See direct.go.
@@ -158,6 +158,7 @@ func newConn(l *link) *conn {
 	}
 	c.attempt = c.writeOnce
 	c.look = c.lookOnce
+	c.pollFor = cfg.BusyPoll
 	c.token.Store(busy)
 	c.parts.Store(1)
 	return c
@@ -177,7 +178,7 @@ func (c *conn) start(nc net.Conn) bool {
 		return false
 	}
 	c.raw = rawConn(nc)
-	if c.b.cfg.BusyPoll > 0 {
+	if c.pollFor > 0 {
 		c.in = descriptor(nc)
 	}
 	c.leadable = nc.SetReadDeadline(time.Time{}) == nil

@@ -27,8 +27,9 @@ type poller struct {
 	lookN   int
 	lookErr error
 
-	pollSkip  int // reads for which polling is not tried
-	pollPause int // what pollSkip was set to last
+	pollFor   time.Duration // Config.BusyPoll
+	pollSkip  int           // reads for which polling is not tried
+	pollPause int           // what pollSkip was set to last
 }
 
 // poll reads once without sleeping, if replies come in time, and reports whether it
@@ -45,7 +46,22 @@ func (c *conn) poll() bool {
 		pollers.Add(-1)
 		return false
 	}
-	defer pollers.Add(-1)
+	// The reader also writes what is submitted meanwhile, which spares the flusher
+	// from being woken. A caller that reads serves nobody but itself.
+	gathers := c.reading.Load() == standing
+	if gathers {
+		c.gathering.Store(true)
+	}
+	got := c.ask(gathers)
+	if gathers {
+		c.ungather()
+	}
+	pollers.Add(-1)
+	return got
+}
+
+// ask is poll without its conditions.
+func (c *conn) ask(gathers bool) bool {
 	for start := time.Now(); ; {
 		if err := c.in.Read(c.look); err != nil || c.lookErr != nil {
 			return false
@@ -56,12 +72,15 @@ func (c *conn) poll() bool {
 			c.took(c.lookN)
 			return true
 		}
-		if time.Since(start) >= c.b.cfg.BusyPoll {
+		if time.Since(start) >= c.pollFor {
 			c.pollPause = min(2*c.pollPause+1, pollPauseMax)
 			c.pollSkip = c.pollPause
 			return false
 		}
 		runtime.Gosched()
+		if gathers {
+			c.sendQueued()
+		}
 	}
 }
 

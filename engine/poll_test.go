@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"io"
 	"net"
 	"runtime"
 	"sync/atomic"
@@ -49,6 +50,61 @@ func TestPollTakesWhatComes(t *testing.T) {
 	}
 	require.Equal(t, "abcabcabc", string(c.buf[:c.end]))
 	require.Zero(t, pollers.Load())
+}
+
+func TestWhoPollsWritesWhatIsSubmitted(t *testing.T) {
+	c, far := pollable(t, Config{})
+	c.pollFor = time.Hour
+	c.raw = c.in
+	c.token.Store(idle) // there is no flusher
+	submit := func() {
+		_, err := c.enqueue([]byte("meanwhile"), 0, func(*slot) {})
+		assert.NoError(t, err)
+	}
+	require.NoError(t, far.SetReadDeadline(time.Now().Add(10*time.Second)))
+	receive := func() {
+		frame := make([]byte, 15)
+		_, err := io.ReadFull(far, frame)
+		assert.NoError(t, err)
+		assert.Equal(t, "meanwhile", string(frame[6:]))
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		until(c.gathering.Load)
+		submit()
+		receive()
+		_, err := far.Write([]byte("x")) // ends the poll
+		assert.NoError(t, err)
+	}()
+	require.True(t, c.poll())
+	<-done
+	require.False(t, c.gathering.Load())
+
+	c.gathering.Store(true)
+	submit()
+	c.ungather()
+	receive()
+}
+
+func TestACallerThatPollsServesOnlyItself(t *testing.T) {
+	c, _ := pollable(t, Config{BusyPoll: time.Millisecond})
+	c.reading.Store(led)
+	watched := make(chan bool, 1)
+	go func() {
+		defer close(watched)
+		for pollers.Load() == 0 {
+			runtime.Gosched()
+		}
+		for pollers.Load() > 0 {
+			if c.gathering.Load() {
+				watched <- true
+				return
+			}
+		}
+	}()
+	require.False(t, c.poll())
+	require.False(t, <-watched, "a caller that reads serves only itself")
 }
 
 func TestPollsInVainBecomeRare(t *testing.T) {

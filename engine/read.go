@@ -154,17 +154,30 @@ func (c *conn) disperse(crowd bool) {
 		if crowd {
 			runtime.Gosched() // let those just woken submit their next requests
 		}
-		if c.holding {
-			c.unhold()
-		}
-		// Cleared before the look: who pushed after it kicks by itself.
-		c.gathering.Store(false)
-		if c.holding || !c.queue.Empty() && c.token.CompareAndSwap(idle, busy) {
-			c.holding = false
-			c.flushNow()
-		}
+		c.ungather()
 	}
 	c.crowded = crowd
+}
+
+// ungather leaves the writing to others again, except for what is there.
+func (c *conn) ungather() {
+	if !c.holding {
+		// Cleared before the look: who pushed after it kicks by itself.
+		c.gathering.Store(false)
+		c.sendQueued()
+		return
+	}
+	c.unhold()
+	c.holding = false
+	c.gathering.Store(false)
+	c.flushNow()
+}
+
+// sendQueued writes what is queued, unless somebody else does.
+func (c *conn) sendQueued() {
+	if !c.queue.Empty() && c.token.CompareAndSwap(idle, busy) {
+		c.flushNow()
+	}
 }
 
 // stray counts a reply that completes nothing. On a connection that has ended
