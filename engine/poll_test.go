@@ -88,23 +88,18 @@ func TestWhoPollsWritesWhatIsSubmitted(t *testing.T) {
 }
 
 func TestACallerThatPollsServesOnlyItself(t *testing.T) {
-	c, _ := pollable(t, Config{BusyPoll: time.Millisecond})
-	c.reading.Store(led)
-	watched := make(chan bool, 1)
-	go func() {
-		defer close(watched)
-		for pollers.Load() == 0 {
-			runtime.Gosched()
+	c, _ := pollable(t, Config{})
+	for _, who := range []uint32{led, standing} {
+		gathering := false
+		c.look = func(fd uintptr) bool {
+			gathering = c.gathering.Load()
+			return c.lookOnce(fd)
 		}
-		for pollers.Load() > 0 {
-			if c.gathering.Load() {
-				watched <- true
-				return
-			}
-		}
-	}()
-	require.False(t, c.poll())
-	require.False(t, <-watched, "a caller that reads serves only itself")
+		c.reading.Store(who)
+		c.pollSkip = 0
+		require.False(t, c.poll())
+		require.Equal(t, who == standing, gathering)
+	}
 }
 
 func TestPollsInVainBecomeRare(t *testing.T) {
@@ -178,9 +173,10 @@ func TestPollLeavesTheEndToTheRead(t *testing.T) {
 		"interrupted": func(c *conn, _ net.Conn) { c.interrupt() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, far := pollable(t, Config{BusyPoll: time.Millisecond})
+			c, far := pollable(t, Config{})
+			c.pollFor = time.Hour
 			end(c, far)
-			until(func() bool { return !c.poll() && c.pollSkip == 0 })
+			require.False(t, c.poll())
 			require.Zero(t, c.pollPause, "that was not in vain")
 			if name == "interrupted" {
 				c.fill()
