@@ -34,6 +34,9 @@ const (
 // MaxTimeout is the longest timeout a Config takes; use a negative value for none.
 const MaxTimeout = 24 * time.Hour
 
+// MaxBusyPoll is the longest Config.BusyPoll.
+const MaxBusyPoll = time.Millisecond
+
 // Toggle is a switch whose zero value is the default.
 type Toggle int8
 
@@ -97,7 +100,7 @@ type Config struct {
 	// BusyPoll is for how long at most who reads polls the socket for replies that
 	// are due before it sleeps, yielding to every goroutine that can run; while that
 	// is in vain it is hardly tried. It saves two wake-ups for each round trip and costs
-	// idle processor time. Default 100 µs, at most 1 ms; negative: never. TLS and
+	// idle processor time. Default 100 µs, at most MaxBusyPoll; negative: never. TLS and
 	// connections that are not of package net are not polled.
 	BusyPoll time.Duration
 
@@ -197,7 +200,7 @@ func (c *Config) validate() error {
 		{"ConnsPerAddr", int64(c.ConnsPerAddr), 1, 1024},
 		{"QueueSize", int64(c.QueueSize), 1, 1 << 20},
 		{"MaxInFlight", int64(c.MaxInFlight), 1, taskid.MaxCapacity},
-		{"BusyPoll", int64(max(c.BusyPoll, 0)), 0, int64(time.Millisecond)},
+		{"BusyPoll", int64(max(c.BusyPoll, 0)), 0, int64(MaxBusyPoll)},
 		{"OptimizeMemory", int64(c.OptimizeMemory), int64(Off), int64(On)},
 	}
 	for _, r := range ranges {

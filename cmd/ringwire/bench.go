@@ -16,6 +16,7 @@ import (
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
 	"github.com/ringwire/ringwire/benchmarks/harness/proc"
+	"github.com/ringwire/ringwire/engine"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
@@ -32,6 +33,7 @@ type benchFlags struct {
 	slice      time.Duration
 	conns      int
 	loops      int
+	busyPoll   time.Duration
 	quick      bool
 	baseline   string
 	thresholds []string
@@ -71,6 +73,7 @@ lost or doubled, and when a row has no successful request.`,
 	flags.DurationVar(&f.slice, "slice", 600*time.Millisecond, "measured time per row and round (quick: 300ms)")
 	flags.IntVar(&f.conns, "conns", 1, "connections per client")
 	flags.IntVar(&f.loops, "loops", 0, "event loops of ringwire's server; 0 is its default")
+	flags.DurationVar(&f.busyPoll, "busy-poll", 0, "how long ringwire's client polls for replies before it sleeps; 0 is its default, negative never")
 	flags.BoolVar(&f.quick, "quick", false, "fewer callers, three shorter rounds")
 	flags.StringVar(&f.baseline, "baseline", "anet", "system to compare with: anet or none")
 	flags.StringArrayVar(&f.thresholds, "threshold", nil,
@@ -105,6 +108,9 @@ func (f *benchFlags) config(cmd *cobra.Command) (bench.Config, []bench.Threshold
 	}
 	if f.loops < 0 {
 		return cfg, nil, usageError("--loops %d: must be 0, for the server's default, or more", f.loops)
+	}
+	if f.busyPoll > engine.MaxBusyPoll {
+		return cfg, nil, usageError("--busy-poll %v: must be at most %v", f.busyPoll, engine.MaxBusyPoll)
 	}
 	if f.baseline != bench.Anet && f.baseline != "none" {
 		return cfg, nil, usageError("--baseline %q: must be anet or none", f.baseline)
@@ -211,7 +217,9 @@ func startServers(ctx context.Context, cfg bench.Config, f benchFlags) ([]bench.
 		return nil, nil, err
 	}
 	servers = append(servers, child)
-	targets = append(targets, bench.NewRingwire(child.Addr, child.PID(), cfg.Conns))
+	targets = append(targets, bench.NewRingwireVariant(bench.Ringwire, child.Addr, child.PID(), func(c *engine.Config) {
+		c.ConnsPerAddr, c.BusyPoll = cfg.Conns, f.busyPoll
+	}))
 	if anetPath != "" {
 		child, err := proc.Start(ctx, anetPath, "--addr", "127.0.0.1:0", "--stdin")
 		if err != nil {

@@ -123,6 +123,7 @@ func TestUsageErrorsExitWithTwoAndSayWhatIsWrong(t *testing.T) {
 		"bench --callers 0":          "callers 0",
 		"bench --payload 4":          "payload 4",
 		"bench --apis async":         `api "async"`,
+		"bench --busy-poll 2ms":      "at most 1ms",
 		"bench --baseline redis":     `"redis"`,
 		"bench --baseline none --threshold speed":   `"speed"`,
 		"bench --baseline none --threshold ratio>1": "needs a baseline",
