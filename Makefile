@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help build test bench gate microbench chaos race procs fuzz stress fmt lint cover tidy-check clean \
-	fmt-check vet staticcheck layers unit alloc bench-once smoke nested cross
+	fmt-check vet staticcheck layers unit alloc models bench-once smoke nested cross
 
 BIN         := $(CURDIR)/bin
 TOOL        := go tool -modfile=$(CURDIR)/.ci/tools/go.mod
@@ -35,6 +35,7 @@ test: ## Everything CI runs, stage by stage, in at most 15 minutes on two cores
 	@.ci/stage "unit and example tests, race"       $(MAKE) --no-print-directory unit
 	@.ci/stage "correctness on 1, 2, 4, 8 processors" $(MAKE) --no-print-directory procs
 	@.ci/stage "allocation budgets, no race"        $(MAKE) --no-print-directory alloc
+	@.ci/stage "a million operations beside models" $(MAKE) --no-print-directory models
 	@.ci/stage "regression gate, counts"            $(MAKE) --no-print-directory gate
 	@.ci/stage "each benchmark once"                $(MAKE) --no-print-directory bench-once
 	@.ci/stage "fuzz, $(FUZZTIME) each"             $(MAKE) --no-print-directory fuzz
@@ -88,13 +89,14 @@ procs: ## The core packages' tests with GOMAXPROCS 1, 2, 4 and 8
 	done
 	for n in 1 8; do \
 		GOMAXPROCS=$$n go test -count=1 -short -run 'Chaos|Cancel' ./internal/e2e || exit 1; \
+		GOMAXPROCS=$$n go test -count=1 -short -vet=off ./engine/pool/paired ./engine/anet/... || exit 1; \
 	done
 
 fuzz: ## Fuzz every target for FUZZTIME (1s) each
 	.ci/fuzz $(FUZZTIME)
 
 stress: ## Repeat the core packages' tests STRESSCOUNT (20) times at 1, 2 and 4 processors
-	go test $(RACE) -tags invariant -shuffle=on -count=$(STRESSCOUNT) -cpu 1,2,4 -timeout 60m $(HOT)
+	go test $(RACE) -tags invariant -shuffle=on -count=$(STRESSCOUNT) -cpu 1,2,4 -timeout 60m $(HOT) ./engine/pool/paired ./engine/anet/...
 
 fmt: ## Format every Go file
 	gofmt -w .
@@ -134,6 +136,10 @@ unit: race
 alloc:
 	.ci/find-tests 'Alloc'
 	go test -count=1 -timeout 5m -run 'Alloc' ./...
+
+models:
+	.ci/find-tests 'Model$$'
+	go test -count=1 -timeout 5m -run 'Model$$' ./...
 
 bench-once:
 	.ci/find-tests '^Benchmark'

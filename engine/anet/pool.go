@@ -70,8 +70,9 @@ type PoolConfig struct {
 	KeepAliveInterval time.Duration
 	// ValidationStrategy is how to look. Default ValidationRead.
 	ValidationStrategy ValidationStrategy
-	// ValidationTimeout and MaxValidationAttempts have no effect: a look takes no
-	// time and its answer does not change. Defaults 1 s and 3.
+	// ValidationTimeout bounds an item's own Validate; the item is closed when it
+	// takes longer. A look takes no time. Default 1 s.
+	// MaxValidationAttempts has no effect: an answer does not change. Default 3.
 	ValidationTimeout     time.Duration
 	MaxValidationAttempts int
 	// DisableNoDelay has NewTCPFactory leave Nagle's algorithm on.
@@ -113,7 +114,7 @@ func NewPool(poolCap uint32, f Factory, addr string, config *PoolConfig) Pool {
 	if cfg.ValidationStrategy == ValidationNone {
 		native.Validation = engpool.ValidateNone
 	}
-	p := &connPool{addr: addr, logger: cfg.Logger}
+	p := &connPool{addr: addr, logger: cfg.Logger, patient: patient{context.Background(), make(chan struct{})}}
 	var err error
 	if p.native, err = engpool.NewOf(engpool.Source[PoolItem]{Open: open(f, addr, config)}, native); err != nil {
 		panic(fmt.Sprintf("anet: NewPool: %v", err)) // not expected: every field is within its range
@@ -132,13 +133,24 @@ func NewPoolList(poolCap uint32, f Factory, addrs []string, config *PoolConfig) 
 
 // connPool is the Pool of NewPool.
 type connPool struct {
-	native *engpool.Of[PoolItem]
-	addr   string
-	logger Logger
+	native  *engpool.Of[PoolItem]
+	addr    string
+	logger  Logger
+	patient patient
 
 	mu     sync.RWMutex // guards closed; held for reading while an item is put back
 	closed bool
 }
+
+// patient is a context that never ends, but looks as if it could: so the native pool
+// calls the factory on a goroutine of its own, and leaves one behind that takes too
+// long. A factory has no context to be told by.
+type patient struct {
+	context.Context
+	never chan struct{}
+}
+
+func (p patient) Done() <-chan struct{} { return p.never }
 
 func (p *connPool) address() string { return p.addr }
 
@@ -147,8 +159,8 @@ func (p *connPool) Get() (PoolItem, error) { return p.GetWithContext(context.Bac
 
 // GetWithContext implements Pool. The factory's errors are returned as they are.
 func (p *connPool) GetWithContext(ctx context.Context) (PoolItem, error) {
-	if ctx == nil {
-		ctx = context.Background()
+	if ctx == nil || ctx.Done() == nil {
+		ctx = p.patient
 	}
 	item, err := p.native.GetContext(ctx)
 	if err == nil {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -35,6 +36,32 @@ func newPool(t *testing.T, capacity uint32, f anet.Factory, addr string, config 
 	p := anet.NewPool(capacity, f, addr, config)
 	t.Cleanup(p.Close)
 	return p
+}
+
+func TestFactoryThatTakesTooLongIsLeftBehind(t *testing.T) {
+	var none context.Context // never ends
+	for name, get := range map[string]func(anet.Pool) (anet.PoolItem, error){
+		"Get":        anet.Pool.Get,
+		"no context": func(p anet.Pool) (anet.PoolItem, error) { return p.GetWithContext(none) },
+		"background": func(p anet.Pool) (anet.PoolItem, error) { return p.GetWithContext(context.Background()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				release := make(chan struct{})
+				late := new(thing)
+				factory := func(string) (anet.PoolItem, error) { <-release; return late, nil }
+				p := anet.NewPool(1, factory, "a", &anet.PoolConfig{DialTimeout: time.Second})
+				start := time.Now()
+				_, err := get(p)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.Equal(t, time.Second, time.Since(start))
+				p.Close()
+				close(release)
+				synctest.Wait()
+				require.EqualValues(t, 1, late.closes.Load())
+			})
+		})
+	}
 }
 
 func TestPoolLendsAndTakesBack(t *testing.T) {

@@ -80,7 +80,7 @@ type Config struct {
 	// IdleTimeout is how long a connection may lie idle before it is closed,
 	// whatever the validation says. The pool's clock for this is coarse: a
 	// connection may go earlier, by a 64th or a second, whichever is less, but not
-	// later. Default 60 s, negative: none.
+	// later, unless a Ping or Validate is at it: then when that ends. Default 60 s, negative: none.
 	IdleTimeout time.Duration
 	// MaxLifetime is how old a connection may grow: past it, it is closed when it
 	// is put back, or at the manager's next turn when it is idle. Each connection's own limit is up to 10 % less, at

@@ -54,5 +54,5 @@
 // non-blocking system call that consumes nothing and finds a peer that has closed or
 // reset, and bytes nobody asked for. A background pass peeks, or pings, at all that are
 // idle, in place. A Get that would otherwise wait for a ping takes that connection's
-// place instead.
+// place instead, unless dials fail.
 package pool

@@ -24,7 +24,7 @@ var (
 
 // Error tells what failed, and where.
 type Error struct {
-	Op   string // "get", "dial", "put" or "release"
+	Op   string // "get", "dial", "put", "release", "wait ready", "shutdown" or "close"
 	Addr string // Config.Addr
 	Err  error
 	// Dial is, for a Get that gave up waiting, the error of the last dial if that

@@ -46,6 +46,7 @@ func (r Reason) String() string {
 type Stats struct {
 	// Now:
 	Idle, InUse int // open connections
+	Validating  int // of Idle, those that a Ping or Validate is at
 	Opening     int // dials under way
 	Closing     int // closings under way
 	Waiting     int // Gets that wait
@@ -79,7 +80,7 @@ func (p *Of[T]) Stats() Stats {
 	defer p.mu.Unlock()
 	s := p.stats
 	s.Gets = p.gets
-	s.Idle, s.InUse = p.idle.n, p.lent
+	s.Idle, s.InUse, s.Validating = p.idle.n, p.lent, len(p.pinging)
 	s.Opening, s.Closing = len(p.opening)+p.overdue, p.leaving
 	s.Waiting = p.waiters.n
 	s.Capacity, s.Interval = p.capacity, p.interval

@@ -62,6 +62,7 @@ func TestAPingIsBoundedByValidationTimeout(t *testing.T) {
 			put(t, p, held)
 			time.Sleep(31*time.Second + 1)
 			synctest.Wait()
+			require.Zero(t, p.Stats().Validating, name)
 			require.Zero(t, p.Idle(), name)
 			require.EqualValues(t, 1, held.closed.Load(), name)
 			time.Sleep(time.Hour) // what ignores its context ends some time
@@ -79,6 +80,7 @@ func TestAGetNeverWaitsForAPing(t *testing.T) {
 		time.Sleep(31 * time.Second)
 		synctest.Wait() // all three are being pinged
 		require.Equal(t, 3, p.Idle())
+		require.Equal(t, 3, p.Stats().Validating)
 		start := time.Now()
 		put(t, p, get(t, p))
 		require.Zero(t, time.Since(start))
