@@ -108,7 +108,7 @@ func TestChaos(t *testing.T) {
 		assert.Zero(t, got.Waiting)
 		assert.Equal(t, got.Active, got.Idle)
 		causes := got.DialErrors + got.HandshakeErrors + got.IPRejects + got.Rejected + got.AcceptErrors
-		assert.EqualValues(t, causes, e.pool.ErrorCount())
+		assert.Equal(t, causes, e.pool.ErrorCount())
 		assert.NotZero(t, got.Puts)
 	}
 	assert.LessOrEqual(t, s.pool.Active(), 40)

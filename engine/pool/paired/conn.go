@@ -95,13 +95,13 @@ func (c *Conn) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(w, c.e.nc)
 }
 
-// Close ends the connection and makes room in the pool. It does nothing after
-// Put.
+// Close ends the connection and makes room in the pool. With TLS it may take five
+// seconds, while the peer takes no bytes. It does nothing after Put.
 func (c *Conn) Close() error {
 	if !c.returned.CompareAndSwap(false, true) {
 		return ErrReturned
 	}
-	return c.pool.discard(c.e)
+	return c.pool.end(c.e)
 }
 
 // LocalAddr implements net.Conn.

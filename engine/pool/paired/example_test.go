@@ -203,7 +203,7 @@ func ExamplePool_Stats() {
 	_, err = conn.Write([]byte("still usable"))
 	fmt.Println(err)
 	client.Flush() // all
-	_, err = conn.Write([]byte("gone"))
+	_, err = conn.Read(make([]byte, 1))
 	fmt.Println(errors.Is(err, net.ErrClosed))
 	// Output:
 	// ready: true

@@ -207,8 +207,10 @@ func TestPutRefusesWhatCannotBeUsedAgain(t *testing.T) {
 			assert.EqualValues(t, 1, c.count(client.Stats()))
 			_, err := client.ClientGet(lookOnly(), id)
 			require.ErrorIs(t, err, ErrNotFound)
-			_, err = half.(*Conn).e.nc.Write([]byte("x"))
-			require.ErrorIs(t, err, net.ErrClosed)
+			eventually(t, "it is closed", func() bool {
+				_, err := half.(*Conn).e.nc.Write([]byte("x"))
+				return errors.Is(err, net.ErrClosed)
+			})
 			require.NoError(t, client.WaitReady(within(t)), "another takes its place")
 		})
 	}

@@ -53,8 +53,8 @@ func (p *Pool) getError(id string, err error) error {
 	return &GetError{ID: id, Err: err, Last: p.last}
 }
 
-// get takes what w asks for and has it looked at. Each turn of the loop closes a
-// connection, and ctx bounds the wait for more.
+// get takes what w asks for and has it looked at. Each turn of the loop throws a
+// connection away, and ctx bounds the wait for more.
 func (p *Pool) get(ctx context.Context, w *waiter) (*entry, error) {
 	for {
 		e, err := p.take(ctx, w)
@@ -134,7 +134,7 @@ func (p *Pool) await(ctx context.Context, w *waiter) (*entry, error) {
 
 // Put returns a connection that ClientGet or ServerGet handed out under this ID, so
 // that it can be taken again. It never waits, and it takes conn in any case: when
-// it returns an error, the connection is closed.
+// it returns an error, the pool closes the connection, in a moment if not at once.
 //
 // The reasons are ErrUnread, ErrBroken, ErrFull, ErrForeign, ErrClosed, and
 // ErrReturned, with which nothing was touched. Deadlines are removed.
@@ -148,9 +148,7 @@ func (p *Pool) Put(id string, conn net.Conn) error {
 func (p *Pool) put(id string, conn net.Conn) error {
 	c, ok := conn.(*Conn)
 	if !ok || c == nil || c.pool != p {
-		if conn != nil && (!ok || c != nil) {
-			conn.Close()
-		}
+		p.refuse(conn)
 		return ErrForeign
 	}
 	if !c.returned.CompareAndSwap(false, true) {
@@ -176,6 +174,18 @@ func (p *Pool) put(id string, conn net.Conn) error {
 		return ErrClosed
 	}
 	return err
+}
+
+// refuse has a connection closed that is not of this pool. One of another pool is
+// left to that.
+func (p *Pool) refuse(conn net.Conn) {
+	switch c, ok := conn.(*Conn); {
+	case conn == nil || ok && c == nil:
+	case !ok:
+		p.closer.add(conn)
+	case c.returned.CompareAndSwap(false, true):
+		c.pool.discard(c.e)
+	}
 }
 
 // fit reports why a connection cannot be put back under this ID.

@@ -248,7 +248,7 @@ func TestErrorsAreCountedByHandAndByThePool(t *testing.T) {
 		require.Zero(t, client.ErrorCount())
 		client.AddError()
 		client.AddError()
-		require.Equal(t, 2, client.ErrorCount())
+		require.Equal(t, uint64(2), client.ErrorCount())
 		client.ResetError()
 		require.Zero(t, client.ErrorCount())
 		require.NoError(t, server.Close())
@@ -392,6 +392,6 @@ func TestASuccessForgetsTheLastFailure(t *testing.T) {
 		synctest.Wait()
 		_, err := client.ClientGet(lookOnly(), "0123456789abcdef")
 		require.NotErrorIs(t, err, io.ErrNoProgress)
-		assert.Equal(t, 1, client.ErrorCount())
+		assert.EqualValues(t, 1, client.ErrorCount())
 	})
 }

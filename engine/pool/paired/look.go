@@ -87,9 +87,13 @@ func lookAtReturned(e *entry) error {
 }
 
 // probe reads a byte until a deadline, and then removes all deadlines. A TLS
-// connection survives the deadline of a read.
+// connection survives the deadline of a read. Reading may write, the answer to a key
+// update, and a peer that does not take that spoils its connection, not our time.
 func probe(nc net.Conn, deadline time.Time) (b byte, n int, err error) {
 	if err := nc.SetReadDeadline(deadline); err != nil {
+		return 0, 0, err
+	}
+	if err := nc.SetWriteDeadline(time.Now().Add(getWait)); err != nil {
 		return 0, 0, err
 	}
 	var one [1]byte

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// closeMax bounds Close. crypto/tls gives a peer that takes no bytes five
-	// seconds to take the closing alert.
+	// closeMax bounds Close. It is more than the five seconds that crypto/tls gives
+	// a peer to take the closing alert, for which a dialer may be waiting.
 	closeMax = 6 * time.Second
 	// shortest is the least pause between two turns of the manager.
 	shortest = time.Millisecond
@@ -36,9 +36,10 @@ type Pool struct {
 	// ctx ends when the pool closes.
 	ctx    context.Context
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // all goroutines of the pool
+	wg     sync.WaitGroup // all goroutines of the pool but the closer's
 	ended  chan struct{}  // closed when they have ended after Close
 	wake   chan struct{}  // asks the manager for a turn; room for one
+	closer closer         // closes what the pool throws away
 
 	// mu guards what follows. Nothing that can wait runs under it.
 	mu       sync.Mutex
@@ -54,7 +55,7 @@ type Pool struct {
 	sweepAt time.Time
 
 	count  counters
-	errors atomic.Int64
+	errors atomic.Uint64
 	lines  limiter
 	log    *slog.Logger
 }
@@ -107,7 +108,7 @@ func (p *Pool) turn(now time.Time) time.Time {
 	return next
 }
 
-// sweep looks at each ready connection and closes those that have died.
+// sweep looks at each ready connection and throws away those that have died.
 func (p *Pool) sweep() {
 	p.mu.Lock()
 	all := make([]*entry, 0, p.shelf.idle)
@@ -151,14 +152,15 @@ func (p *Pool) check(e *entry) {
 	}
 }
 
-// died closes a connection that was found dead while it was ready.
+// died throws away a connection that was found dead while it was ready, and that
+// the caller has dropped.
 func (p *Pool) died(e *entry, err error) {
 	p.count.died.Add(1)
 	p.event("connection died while ready", e, slog.Any("cause", err))
-	e.nc.Close()
+	p.closer.add(e.nc)
 }
 
-// evict closes the connections that nobody took for too long, and returns when the
+// evict throws away the connections that nobody took for too long, and returns when the
 // next one's time comes, if there is one. A client that has more than it needs
 // keeps one less for each.
 func (p *Pool) evict(now time.Time) (next time.Time, ok bool) {
@@ -184,7 +186,7 @@ func (p *Pool) evict(now time.Time) (next time.Time, ok bool) {
 		p.event("idle connection closed", e)
 	}
 	p.count.evicted.Add(uint64(len(old)))
-	closeAll(old)
+	p.closeAll(old)
 	return next, ok
 }
 
@@ -211,8 +213,20 @@ func (p *Pool) joinLocked(id connID, nc net.Conn, now time.Time) (*entry, error)
 	return e, nil
 }
 
-// discard takes a connection out of the pool and closes it.
-func (p *Pool) discard(e *entry) error {
+// discard takes a connection out of the pool and has it closed, without waiting.
+func (p *Pool) discard(e *entry) {
+	p.mu.Lock()
+	mine := p.shelf.drop(e)
+	p.mu.Unlock()
+	if mine { // else who dropped it has it closed
+		p.event("connection closed", e)
+		p.closer.add(e.nc)
+	}
+}
+
+// end takes a connection out of the pool and closes it for its owner, who may have
+// to wait for the peer.
+func (p *Pool) end(e *entry) error {
 	p.mu.Lock()
 	p.shelf.drop(e)
 	p.mu.Unlock()
@@ -234,14 +248,16 @@ func (p *Pool) nudge() {
 	}
 }
 
-// Clean closes the connections that are ready, at once, and returns how many they
-// were. Those that are taken go on. A client dials new ones.
+// Clean takes the connections that are ready out of the pool, and returns how many
+// they were. They are closed without the caller's waiting for it. Those that are
+// taken go on. A client dials new ones.
 func (p *Pool) Clean() int {
 	return p.closeSome(func(e *entry) bool { return e.state == ready || e.state == checking })
 }
 
-// Flush closes all connections, at once, and returns how many they were. Their
-// owners meet errors and cannot put them back. A client dials new ones.
+// Flush takes all connections out of the pool, and returns how many they were. They
+// are closed without the caller's waiting for it: their owners soon meet errors, and
+// cannot put them back. A client dials new ones.
 func (p *Pool) Flush() int {
 	return p.closeSome(func(*entry) bool { return true })
 }
@@ -251,15 +267,16 @@ func (p *Pool) closeSome(which func(*entry) bool) int {
 	dropped := p.shelf.dropAll(which)
 	p.mu.Unlock()
 	p.count.cleaned.Add(uint64(len(dropped)))
-	closeAll(dropped)
+	p.closeAll(dropped)
 	p.nudge()
 	return len(dropped)
 }
 
 // Close closes the pool: the listener, all connections, those that are taken
 // included, and what is under way. Whoever waits gets ErrClosed. It may be called
-// again and takes at most six seconds; it then returns an error, and what a Dial
-// that ignores its context returns later is closed.
+// again and takes at most six seconds: it returns an error when a Dial that ignores
+// its context, or a Close of a connection, takes longer. What that Dial returns later
+// is closed.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	first := !p.closed
@@ -269,7 +286,7 @@ func (p *Pool) Close() error {
 	if first {
 		p.cancel()
 		if p.server != nil {
-			p.server.listener.Close()
+			p.wg.Go(func() { p.server.listener.Close() }) // a user's may wait
 		}
 		go func() {
 			p.wg.Wait()
@@ -279,12 +296,17 @@ func (p *Pool) Close() error {
 	p.count.cleaned.Add(uint64(len(dropped)))
 	timer := time.NewTimer(closeMax)
 	defer timer.Stop()
-	closeAll(dropped)
+	p.closeAll(dropped)
 	select {
 	case <-p.ended:
-		return nil
 	case <-timer.C:
 		return errors.New("paired: close: a Dial or Accept goes on although it was told to end; make it heed its context")
+	}
+	select { // only now: those who have ended may have thrown something away
+	case <-p.closer.quiet():
+		return nil
+	case <-timer.C:
+		return errors.New("paired: close: the Close of a connection has not returned; make it end, whatever the peer does")
 	}
 }
 
@@ -296,18 +318,13 @@ func (p *Pool) ClientManager() { <-p.ctx.Done() }
 // ServerManager is ClientManager by its other name.
 func (p *Pool) ServerManager() { <-p.ctx.Done() }
 
-// closeAll closes connections. Those with TLS, which may wait for the peer to take
-// the closing alert, wait together.
-func closeAll(all []*entry) {
-	var wg sync.WaitGroup
-	for _, e := range all {
-		if _, secured := e.nc.(*tls.Conn); secured {
-			wg.Go(func() { e.nc.Close() })
-		} else {
-			e.nc.Close()
-		}
+// closeAll has connections closed that the caller has dropped, without waiting.
+func (p *Pool) closeAll(dropped []*entry) {
+	all := make([]net.Conn, len(dropped))
+	for i, e := range dropped {
+		all[i] = e.nc
 	}
-	wg.Wait()
+	p.closer.add(all...)
 }
 
 // setRole labels the calling goroutine, so that a profile splits by what

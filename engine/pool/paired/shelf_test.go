@@ -27,8 +27,8 @@ func (m *modelShelf) first(id connID) int {
 
 // TestShelfAgainstItsModel makes random moves and compares every answer.
 func TestShelfAgainstItsModel(t *testing.T) {
-	moves := 100_000
-	if testing.Short() {
+	moves := 1_000_000
+	if testing.Short() || raceEnabled {
 		moves = 10_000
 	}
 	seed := rand.Uint64()

@@ -11,7 +11,7 @@ import (
 // are taken one after the other while the pool works, so they may differ by what
 // happened meanwhile; those that describe connections are taken together.
 type Stats struct {
-	// Connections. Opened - Active is how many have been closed.
+	// Connections. Opened - Active is how many have been closed, or are being.
 	Active, Idle, InUse int
 	// Bringing is how many places are given to dials, or to handshakes that wait
 	// only for the ID to be sent.
@@ -168,7 +168,7 @@ func (p *Pool) AddError() { p.errors.Add(1) }
 
 // ErrorCount returns how many errors there were since the last ResetError: those of
 // AddError, and the failures in Stats to get a connection.
-func (p *Pool) ErrorCount() int { return int(p.errors.Load()) }
+func (p *Pool) ErrorCount() uint64 { return p.errors.Load() }
 
 // ResetError sets ErrorCount to zero. Stats keeps its counts.
 func (p *Pool) ResetError() { p.errors.Store(0) }
