@@ -516,7 +516,7 @@ func TestRepliesNobodyAskedForAreDroppedAndEndTheConnectionInTheEnd(t *testing.T
 func TestWriteThatDoesNotEndLosesTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := bubbleBroker(t, Config{
-			WriteTimeout: time.Second, ReadTimeout: -1, BackoffBase: time.Hour, BackoffMax: time.Hour,
+			WriteTimeout: time.Second, ReadTimeout: -1, BackoffBase: 1e6 * time.Hour, BackoffMax: 1e6 * time.Hour,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				client, server := net.Pipe()
 				context.AfterFunc(ctx, func() {})

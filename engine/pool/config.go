@@ -79,7 +79,7 @@ type Config struct {
 
 	// IdleTimeout is how long a connection may lie idle before it is closed,
 	// whatever the validation says. The pool's clock for this is coarse: a
-	// connection may go earlier, by a 64th or a second, whichever is less, but not
+	// connection may go earlier, by a 64th, at least 10 ms and at most a second, but not
 	// later, unless a Ping or Validate is at it: then when that ends. Default 60 s, negative: none.
 	IdleTimeout time.Duration
 	// MaxLifetime is how old a connection may grow: past it, it is closed when it

@@ -108,8 +108,10 @@ func ExampleNew() {
 			if _, err := nc.Write([]byte("ping\n")); err != nil {
 				return err
 			}
-			_, err := io.ReadFull(nc, make([]byte, 5))
-			return err
+			if _, err := io.ReadFull(nc, make([]byte, 5)); err != nil {
+				return err
+			}
+			return nc.SetDeadline(time.Time{}) // the next owner's begin anew
 		},
 	})
 	if err != nil {

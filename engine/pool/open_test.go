@@ -104,7 +104,7 @@ func TestThePauseBeginsSmallAgainAfterASuccess(t *testing.T) {
 
 func TestAGetDuringTheBackoffMayHaveWhatIsPutBack(t *testing.T) {
 	s := &source{}
-	bubble(t, s, pool.Config{MaxConns: 3, BackoffBase: time.Hour, BackoffMax: time.Hour, IdleTimeout: -1}, func(t *testing.T, p *pool.Of[*item]) {
+	bubble(t, s, pool.Config{MaxConns: 3, BackoffBase: never, BackoffMax: never, IdleTimeout: -1}, func(t *testing.T, p *pool.Of[*item]) {
 		held := get(t, p)
 		s.dialBy(always(errRefused))
 		_, err := p.GetContext(bg)
@@ -118,7 +118,7 @@ func TestAGetDuringTheBackoffMayHaveWhatIsPutBack(t *testing.T) {
 
 func TestAFailedDialLeavesOthersWaitWhileSomethingIsLent(t *testing.T) {
 	s := &source{}
-	bubble(t, s, pool.Config{MaxConns: 3, BackoffBase: time.Hour, BackoffMax: time.Hour}, func(t *testing.T, p *pool.Of[*item]) {
+	bubble(t, s, pool.Config{MaxConns: 3, BackoffBase: never, BackoffMax: never}, func(t *testing.T, p *pool.Of[*item]) {
 		held := get(t, p)
 		refuse := make(chan struct{})
 		s.dialBy(func(context.Context, int64) error { <-refuse; return errRefused })

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -14,6 +15,10 @@ import (
 
 	"github.com/ringwire/ringwire/engine/pool"
 )
+
+// never is a pause that no test outlives. A real one is anywhere between 0 and its
+// bound, so that of an hour ends within a minute once in sixty times.
+const never = 1_000_000 * time.Hour
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 

@@ -93,7 +93,7 @@ func TestAWaiterMayHaveWhatPassesItsPing(t *testing.T) {
 	s := &source{ping: func(context.Context, *item) error { time.Sleep(time.Second); return nil }}
 	cfg := pinging
 	cfg.MaxConns, cfg.ValidationTimeout = 2, 5*time.Second
-	cfg.BackoffBase, cfg.BackoffMax = time.Hour, time.Hour
+	cfg.BackoffBase, cfg.BackoffMax = never, never
 	bubble(t, s, cfg, func(t *testing.T, p *pool.Of[*item]) {
 		held := get(t, p)
 		s.dialBy(always(errRefused)) // so that nothing else can serve a waiter
