@@ -65,6 +65,7 @@ type measurement struct {
 	elapsed          time.Duration
 	cpu              time.Duration // of client and server; 0 when unknown
 	mallocs          uint64        // of the client
+	stolen           float64       // part of the machine's time that its host took; negative: unknown
 	latencies        []int64       // nanoseconds
 	p50, p99         int64         // of the latencies, in nanoseconds
 }
@@ -99,6 +100,7 @@ func (l *load) run(ctx context.Context, d time.Duration, every uint32) (*measure
 
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
+	stolen := watchStolen()
 	cpu := l.cpuTime()
 	start := time.Now()
 	close(l.gate)
@@ -109,6 +111,7 @@ func (l *load) run(ctx context.Context, d time.Duration, every uint32) (*measure
 	}
 	m := &measurement{elapsed: time.Since(start)}
 	m.cpu = l.cpuTime() - cpu
+	m.stolen = stolen(m.elapsed)
 	runtime.ReadMemStats(&after)
 	m.mallocs = after.Mallocs - before.Mallocs
 
@@ -175,6 +178,19 @@ func (l *load) cpuTime() time.Duration {
 		return 0
 	}
 	return client + server
+}
+
+// watchStolen returns what tells the part of the machine's time since then that its
+// host took, negative where that cannot be known.
+func watchStolen() func(elapsed time.Duration) float64 {
+	before, err := proc.Stolen()
+	return func(elapsed time.Duration) float64 {
+		after, errAfter := proc.Stolen()
+		if err != nil || errAfter != nil || elapsed <= 0 {
+			return -1
+		}
+		return float64(after-before) / float64(elapsed) / float64(runtime.NumCPU())
+	}
 }
 
 // fail ends the run with the first broken promise.

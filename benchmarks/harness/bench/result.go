@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -46,6 +47,8 @@ type Row struct {
 	P50Rounds       []float64 `json:"p50_ns_rounds,omitempty"`
 	P99Rounds       []float64 `json:"p99_ns_rounds,omitempty"`
 	CPUPerReqRounds []float64 `json:"cpu_ns_per_req_rounds,omitempty"`
+	// StolenRounds are the parts of the machine's time that its host took.
+	StolenRounds []float64 `json:"stolen_rounds,omitempty"`
 
 	// Latencies of a sample of the requests of all rounds.
 	LatencySamples int64 `json:"latency_samples"`
@@ -96,6 +99,9 @@ func (c *cell) row() Row {
 		}
 		if m.cpu > 0 {
 			row.CPUPerReqRounds = append(row.CPUPerReqRounds, float64(m.cpu)/float64(m.requests))
+		}
+		if m.stolen >= 0 {
+			row.StolenRounds = append(row.StolenRounds, m.stolen)
 		}
 	}
 	if row.Rounds == 0 {
@@ -170,6 +176,39 @@ func Ratios(a, b []float64) []float64 {
 		}
 	}
 	return ratios
+}
+
+// QuietMax is the part of the machine's time that its host may take in a round that
+// counts as quiet.
+const QuietMax = 0.01
+
+// QuietRatios is Ratios over the rounds in which the host left both rows alone; none
+// where that is not known of each round.
+func QuietRatios(a, b []float64, rowA, rowB *Row) []float64 {
+	var ratios []float64
+	if len(rowA.StolenRounds) != len(a) || len(rowB.StolenRounds) != len(b) {
+		return nil
+	}
+	for i := range min(len(a), len(b)) {
+		if b[i] > 0 && rowA.StolenRounds[i] <= QuietMax && rowB.StolenRounds[i] <= QuietMax {
+			ratios = append(ratios, a[i]/b[i])
+		}
+	}
+	return ratios
+}
+
+// StolenNote tells what the host took from the machine during the rows' slices; ""
+// when that was nothing, or is not known.
+func StolenNote(rows []Row) string {
+	var all []float64
+	for i := range rows {
+		all = append(all, rows[i].StolenRounds...)
+	}
+	if len(all) == 0 || slices.Max(all) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("The host took this machine's processors away for %.1f %% of the time (median of the slices; at most %.0f %%).",
+		100*Median(all), 100*slices.Max(all))
 }
 
 // Median of at least one value.

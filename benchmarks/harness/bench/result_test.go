@@ -237,3 +237,10 @@ func TestProgressRedrawsOnATerminalOnly(t *testing.T) {
 	p.Done()
 	assert.Equal(t, 1, strings.Count(b.String(), "\n"))
 }
+
+func TestStolenNoteTellsMedianAndMost(t *testing.T) {
+	assert.Empty(t, StolenNote(nil))
+	assert.Empty(t, StolenNote([]Row{{}, {StolenRounds: []float64{0, 0}}}), "nothing was stolen")
+	assert.Equal(t, "The host took this machine's processors away for 2.0 % of the time (median of the slices; at most 40 %).",
+		StolenNote([]Row{{StolenRounds: []float64{0.01, 0.4}}, {StolenRounds: []float64{0.02}}}))
+}

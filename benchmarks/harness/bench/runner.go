@@ -165,6 +165,7 @@ func (c *cell) measure(ctx context.Context, slice time.Duration) (*measurement, 
 
 // measureNative lets the target measure itself.
 func (c *cell) measureNative(ctx context.Context, slice time.Duration) (*measurement, error) {
+	stolen, start := watchStolen(), time.Now()
 	sample, err := c.Target.Measure(ctx, c.Case, slice)
 	if err != nil {
 		return nil, err
@@ -173,7 +174,7 @@ func (c *cell) measureNative(ctx context.Context, slice time.Duration) (*measure
 		return nil, errors.New("it answered no request")
 	}
 	return &measurement{requests: sample.Requests, elapsed: sample.Elapsed,
-		cpu: sample.CPU, latencies: sample.Latencies}, nil
+		cpu: sample.CPU, stolen: stolen(time.Since(start)), latencies: sample.Latencies}, nil
 }
 
 // sampling is how many of the expected requests share one latency measurement:

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -36,6 +37,10 @@ func TestRunMeasuresEveryCellInEveryRound(t *testing.T) {
 		assert.Positive(t, row.P50)
 		assert.LessOrEqual(t, row.P50, row.P99)
 		assert.LessOrEqual(t, row.P99, row.P999)
+		if runtime.GOOS == "linux" {
+			require.Len(t, row.StolenRounds, 2)
+			assert.GreaterOrEqual(t, row.StolenRounds[0], 0.0)
+		}
 		assert.Equal(t, row.System == Ringwire, row.RatioToAnet != nil, "ringwire's rows have a ratio")
 	}
 	require.Len(t, statuses, 20)

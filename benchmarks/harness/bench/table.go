@@ -140,6 +140,9 @@ func (r *Result) notes() []string {
 	if busy := m.BusyNote(); busy != "" {
 		notes = append(notes, busy)
 	}
+	if stolen := StolenNote(r.Rows); stolen != "" {
+		notes = append(notes, stolen)
+	}
 	if m.Baseline != "" {
 		notes = append(notes, "anet: "+m.Baseline+".")
 	}

@@ -18,6 +18,9 @@ type Goal struct {
 	Unit    string  `json:"unit"` // "x" is ours divided by theirs, "B" bytes
 	// Rounds are the values by round; empty when it was not measured.
 	Rounds []float64 `json:"rounds,omitempty"`
+	// Quiet are the values of the rounds in which the host took less than
+	// bench.QuietMax of the machine's time from either row; empty where there is none.
+	Quiet  []float64 `json:"quiet_rounds,omitempty"`
 	Median float64   `json:"median"`
 	Spread float64   `json:"spread"` // interquartile range as a part of the median
 	Met    bool      `json:"met"`
@@ -37,6 +40,24 @@ func (g *Goal) settle() {
 	case "<=":
 		g.Met = g.Median <= g.Want
 	}
+}
+
+// scale multiplies every value.
+func (g *Goal) scale(by float64) {
+	for _, values := range [][]float64{g.Rounds, g.Quiet} {
+		for i := range values {
+			values[i] *= by
+		}
+	}
+	g.settle()
+}
+
+// quietText is the median of the quiet rounds and how many they are.
+func (g *Goal) quietText() string {
+	if len(g.Quiet) == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%s (%d)", g.text(bench.Median(g.Quiet)), len(g.Quiet))
 }
 
 const (
@@ -60,8 +81,11 @@ func metricRounds(r *bench.Row, metric string) []float64 {
 
 // compare makes a goal of the ratio of ours to theirs.
 func compare(ours, theirs *bench.Row, against, at, metric, op string, want float64) Goal {
-	g := Goal{Against: against, At: at, Metric: metric, Op: op, Want: want, Unit: "x",
-		Rounds: bench.Ratios(metricRounds(ours, metric), metricRounds(theirs, metric))}
+	g := Goal{Against: against, At: at, Metric: metric, Op: op, Want: want, Unit: "x"}
+	if ours != nil && theirs != nil {
+		a, b := metricRounds(ours, metric), metricRounds(theirs, metric)
+		g.Rounds, g.Quiet = bench.Ratios(a, b), bench.QuietRatios(a, b, ours, theirs)
+	}
 	g.settle()
 	return g
 }
@@ -229,10 +253,7 @@ func (r *Report) growthGoals() []Goal {
 		last := growthPayloads[i]
 		g := compare(at(growthPayloadCallers, 1, n), at(growthPayloadCallers, 1, last), oursBefore,
 			fmt.Sprintf("payloads of %s beside %s", bytesText(n), bytesText(last)), "bytes per second", ">=", stepMin)
-		for round := range g.Rounds {
-			g.Rounds[round] *= float64(n) / float64(last)
-		}
-		g.settle()
+		g.scale(float64(n) / float64(last))
 		goals = append(goals, g)
 	}
 	return goals

@@ -31,15 +31,15 @@ func (r *Report) markdownGoals(b *strings.Builder) {
 	if len(r.Goals) == 0 {
 		return
 	}
-	b.WriteString("| against | at | what | target | measured | spread | |\n|---|---|---|---|---|---|---|\n")
+	b.WriteString("| against | at | what | target | measured | spread | quiet rounds | |\n|---|---|---|---|---|---|---|---|\n")
 	for i := range r.Goals {
 		g := &r.Goals[i]
 		verdict := g.verdict()
 		if verdict == "MISSED" {
 			verdict = "**missed**"
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %.0f %% | %s |\n", escapeCell(g.Against), escapeCell(g.At), g.Metric,
-			escapeCell(g.wantText()), g.text(g.Median), 100*g.Spread, verdict)
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %.0f %% | %s | %s |\n", escapeCell(g.Against), escapeCell(g.At), g.Metric,
+			escapeCell(g.wantText()), g.text(g.Median), 100*g.Spread, g.quietText(), verdict)
 	}
 }
 

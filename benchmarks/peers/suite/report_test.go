@@ -77,6 +77,29 @@ func TestGoalsCompareRoundByRound(t *testing.T) {
 	assert.Len(t, r.Goals, 5, "what was not measured has no goal")
 }
 
+func TestGoalsTellTheQuietRoundsApart(t *testing.T) {
+	ours, theirs := row(bench.Ringwire, bench.Blocking, 64, 100, 500, 900), row(bench.Anet, bench.Blocking, 64, 100, 100, 100)
+	r := &Report{Sections: []Section{{Name: "throughput", Rows: []bench.Row{ours, theirs}}}}
+	rows := r.Sections[0].Rows
+	for name, c := range map[string]struct {
+		ours, theirs []float64
+		want         string
+	}{
+		"not known":     {nil, nil, "-"},
+		"of one only":   {[]float64{0, 0, 0}, nil, "-"},
+		"all quiet":     {[]float64{0, 0.01, 0}, []float64{0, 0, 0}, "5x (3)"},
+		"ours stolen":   {[]float64{0.02, 0, 0.5}, []float64{0, 0, 0}, "5x (1)"},
+		"theirs stolen": {[]float64{0, 0, 0}, []float64{0, 0.2, 0}, "5x (2)"},
+		"all stolen":    {[]float64{1, 0, 0}, []float64{0, 1, 1}, "-"},
+	} {
+		rows[0].StolenRounds, rows[1].StolenRounds = c.ours, c.theirs
+		r.Goals = r.goals()
+		g := goal(t, r, bench.Anet, throughput)
+		assert.Equal(t, c.want, g.quietText(), name)
+		assert.InDelta(t, 5, g.Median, 1e-9, "%s: the verdict is that of all rounds", name)
+	}
+}
+
 func TestGoalOfGrowingPayloadsCountsBytes(t *testing.T) {
 	small, large := row(bench.Ringwire, bench.Blocking, growthPayloadCallers, 1000), row(bench.Ringwire, bench.Blocking, growthPayloadCallers, 125)
 	large.PayloadBytes = 1 << 10
@@ -85,6 +108,11 @@ func TestGoalOfGrowingPayloadsCountsBytes(t *testing.T) {
 	g := goal(t, r, oursBefore, "bytes per second")
 	assert.InDelta(t, 2, g.Median, 1e-9, "an eighth of the requests with sixteen times the bytes")
 	assert.True(t, g.Met)
+
+	r.Sections[0].Rows[0].StolenRounds, r.Sections[0].Rows[1].StolenRounds = []float64{0}, []float64{0}
+	r.Goals = r.goals()
+	g = goal(t, r, oursBefore, "bytes per second")
+	assert.Equal(t, "2x (1)", g.quietText())
 }
 
 func TestNativeRowsAreComparedWithRingwiresOfTheSameWindow(t *testing.T) {

@@ -132,11 +132,11 @@ func (r *Report) writeGoals(w io.Writer) error {
 	if len(r.Goals) == 0 {
 		return nil
 	}
-	lines := []string{"\nTargets", "", "against\tat\tmetric\twanted\tmeasured\tspread\t"}
+	lines := []string{"\nTargets", "", "against\tat\tmetric\twanted\tmeasured\tspread\tquiet rounds\t"}
 	for i := range r.Goals {
 		g := &r.Goals[i]
 		lines = append(lines, strings.Join([]string{g.Against, g.At, g.Metric, g.wantText(), g.text(g.Median),
-			fmt.Sprintf("%.0f%%", 100*g.Spread), g.verdict()}, "\t"))
+			fmt.Sprintf("%.0f%%", 100*g.Spread), g.quietText(), g.verdict()}, "\t"))
 	}
 	return aligned(w, lines)
 }
@@ -175,6 +175,9 @@ func (r *Report) provenance() []string {
 	if busy := m.BusyNote(); busy != "" {
 		lines = append(lines, busy)
 	}
+	if stolen := bench.StolenNote(r.rows()); stolen != "" {
+		lines = append(lines, stolen+" Quiet rounds: it took at most 1 % from both rows; in brackets how many.")
+	}
 	lines = append(lines, "Versions: "+strings.Join(r.versions(), ", ")+".")
 	for _, s := range r.Systems {
 		if s.Missing != "" {
@@ -182,6 +185,15 @@ func (r *Report) provenance() []string {
 		}
 	}
 	return lines
+}
+
+// rows are those of all sections.
+func (r *Report) rows() []bench.Row {
+	var all []bench.Row
+	for i := range r.Sections {
+		all = append(all, r.Sections[i].Rows...)
+	}
+	return all
 }
 
 // versions of the peers' modules, and of the other half of some.
