@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 	"github.com/ringwire/ringwire/engine/pool"
 	"github.com/ringwire/ringwire/framing"
 	"github.com/ringwire/ringwire/internal/backoff"
+	"github.com/ringwire/ringwire/internal/busypoll"
 	"github.com/ringwire/ringwire/internal/cacheline"
 	"github.com/ringwire/ringwire/ring"
 )
@@ -72,7 +72,7 @@ func New(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg:     cfg,
 		format:  cfg.Framing,
-		pollers: int32(max(1, runtime.GOMAXPROCS(0)/2)),
+		pollers: busypoll.Limit(),
 		pooled:  cfg.OptimizeMemory != Off,
 		changed: make(chan struct{}),
 

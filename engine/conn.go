@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/internal/cacheline"
+	"github.com/ringwire/ringwire/internal/rawio"
 	"github.com/ringwire/ringwire/ring"
 	"github.com/ringwire/ringwire/taskid"
 )
@@ -133,7 +134,7 @@ type reader struct {
 	strangeAt taskid.Tick // start of the window in which strange is counted
 	strange   int
 
-	bytesIn, reads, polled, framesIn, replies, late, unknown atomic.Uint64
+	bytesIn, reads, polled, yields, framesIn, replies, late, unknown atomic.Uint64
 }
 
 // newConn returns a connection that takes requests and is not yet dialled. Its
@@ -207,7 +208,7 @@ func rawConn(nc net.Conn) syscall.RawConn {
 
 // descriptor returns the descriptor of a connection of package net, nil of others.
 func descriptor(nc net.Conn) syscall.RawConn {
-	if !hasRawIO {
+	if !rawio.Available {
 		return nil
 	}
 	switch nc := nc.(type) {

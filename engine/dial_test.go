@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/ringwire/ringwire/internal/rawio"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -109,7 +110,7 @@ func TestOnlyAWrapperThatSaysSoIsWrittenToBelow(t *testing.T) {
 		below bool
 	}{
 		"wrapper":       {func(nc net.Conn) net.Conn { return wrapped{nc} }, false},
-		"plain wrapper": {func(nc net.Conn) net.Conn { return plainWrapped{wrapped{nc}} }, hasRawIO},
+		"plain wrapper": {func(nc net.Conn) net.Conn { return plainWrapped{wrapped{nc}} }, rawio.Available},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBroker(t, Config{

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/ringwire/ringwire/internal/rawio"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -200,7 +201,7 @@ func (c *conn) tryWrite() bool {
 // writeOnce runs inside raw.Write. It always reports done, so that raw.Write
 // never waits for the descriptor.
 func (c *conn) writeOnce(fd uintptr) bool {
-	c.tryN, c.tryErr = writeFD(fd, c.out[c.written:])
+	c.tryN, c.tryErr = rawio.Write(fd, c.out[c.written:])
 	return true
 }
 

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"runtime"
-	"sync/atomic"
 	"time"
+
+	"github.com/ringwire/ringwire/internal/busypoll"
+	"github.com/ringwire/ringwire/internal/rawio"
 )
 
 // Busy polling. To put the goroutine that reads to sleep, and to wake it, costs the
@@ -13,13 +15,21 @@ import (
 // turn between two attempts. When that was in vain it is not tried again for a
 // while, twice as long each time. (Linux does so below: SO_BUSY_POLL, and the halt
 // polling of KVM.)
+//
+// Who polls never sleeps, so the system keeps it running to the end of its time slice,
+// some 3 ms, even when another thread of this process waits for the same processor:
+// Linux moves waiting threads to a processor that is idle only for moments late or not
+// at all. Callers that were woken and that the other thread took over then wait as
+// long. The reader notices that a crowd it has woken does not submit, and yields its
+// processor to the system.
 
-// pollPauseMax is for how many reads at most polling is not tried.
-const pollPauseMax = 1023
-
-// pollers counts the goroutines of the process that poll. They are at most half as
-// many as processors, whatever the number of connections and brokers.
-var pollers atomic.Int32
+const (
+	// pollPauseMax is for how many reads at most polling is not tried.
+	pollPauseMax = 1023
+	// stranded is how many callers that do not get to run are worth a processor. Fewer
+	// lose more, by running beside the reader instead of after it, than they gain.
+	stranded = 64
+)
 
 // poller is the state of busy polling; it belongs to who has the right to read.
 type poller struct {
@@ -30,6 +40,8 @@ type poller struct {
 	pollFor   time.Duration // Config.BusyPoll
 	pollSkip  int           // reads for which polling is not tried
 	pollPause int           // what pollSkip was set to last
+
+	untaken int // callers that were woken and, as far as is known, have not run since
 }
 
 // poll reads once without sleeping, if replies come in time, and reports whether it
@@ -42,8 +54,7 @@ func (c *conn) poll() bool {
 		c.pollSkip--
 		return false
 	}
-	if pollers.Add(1) > c.b.pollers {
-		pollers.Add(-1)
+	if !busypoll.Enter(c.b.pollers) {
 		return false
 	}
 	// The reader also writes what is submitted meanwhile, which spares the flusher
@@ -56,12 +67,15 @@ func (c *conn) poll() bool {
 	if gathers {
 		c.ungather()
 	}
-	pollers.Add(-1)
+	busypoll.Leave()
 	return got
 }
 
 // ask is poll without its conditions.
 func (c *conn) ask(gathers bool) bool {
+	if gathers && c.untaken >= stranded {
+		c.serve()
+	}
 	for start := time.Now(); ; {
 		if err := c.in.Read(c.look); err != nil || c.lookErr != nil {
 			return false
@@ -79,14 +93,45 @@ func (c *conn) ask(gathers bool) bool {
 		}
 		runtime.Gosched()
 		if gathers {
-			c.sendQueued()
+			c.serve()
 		}
 	}
+}
+
+// serve writes what was submitted. If nothing was, while a crowd should have, it gives
+// the processor up first.
+func (c *conn) serve() {
+	before := c.framesOut.Load()
+	c.sendQueued()
+	if c.untaken < stranded {
+		return
+	}
+	if sent := int(c.framesOut.Load() - before); sent > 0 {
+		c.untaken -= sent
+		return
+	}
+	busypoll.Yield()
+	c.yields.Add(1)
+	c.untaken = c.countUntaken()
+	c.sendQueued()
+}
+
+// countUntaken returns about how many callers have their outcome and have not run
+// since: of the requests that hold a slot, those neither queued nor with the peer. It
+// reads what submitters write, so it is not for every attempt of a poll. Only who has
+// the right to read may call it.
+func (c *conn) countUntaken() int {
+	sent := c.framesOut.Load()
+	if c.holding {
+		sent += c.held
+	}
+	withPeer := sent - c.replies.Load() - c.late.Load()
+	return c.table.InUse() - c.queue.Len() - int(withPeer)
 }
 
 // lookOnce runs inside in.Read. It always reports done, so that in.Read never waits
 // for the descriptor.
 func (c *conn) lookOnce(fd uintptr) bool {
-	c.lookN, c.lookErr = readFD(fd, c.buf[c.end:])
+	c.lookN, c.lookErr = rawio.Read(fd, c.buf[c.end:])
 	return true
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringwire/ringwire/internal/busypoll"
+	"github.com/ringwire/ringwire/internal/rawio"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -17,7 +19,7 @@ import (
 // flight, and the peer's end of it.
 func pollable(t *testing.T, cfg Config) (*conn, net.Conn) {
 	t.Helper()
-	if !hasRawIO {
+	if !rawio.Available {
 		t.Skip("no polling on this system")
 	}
 	cfg.Addrs = []string{rawEcho(t)}
@@ -49,7 +51,7 @@ func TestPollTakesWhatComes(t *testing.T) {
 		require.Zero(t, c.pollPause, "a success ends the pauses")
 	}
 	require.Equal(t, "abcabcabc", string(c.buf[:c.end]))
-	require.Zero(t, pollers.Load())
+	require.Zero(t, busypoll.Polling())
 }
 
 func TestWhoPollsWritesWhatIsSubmitted(t *testing.T) {
@@ -115,7 +117,7 @@ func TestPollsInVainBecomeRare(t *testing.T) {
 			require.Equal(t, left, c.pollSkip)
 		}
 	}
-	require.Zero(t, pollers.Load())
+	require.Zero(t, busypoll.Polling())
 	require.Zero(t, c.reads.Load())
 }
 
@@ -144,6 +146,130 @@ func TestPollLetsOthersRun(t *testing.T) {
 	<-done
 }
 
+// ask queues n requests of callers that are never going to run, and returns them.
+func ask(t *testing.T, c *conn, n int) []*slot {
+	t.Helper()
+	slots := make([]*slot, n)
+	for i := range slots {
+		s, err := c.enqueue([]byte("request"), 0, func(s *slot) { s.V.done = make(chan struct{}, 1) })
+		require.NoError(t, err)
+		slots[i] = s
+	}
+	return slots
+}
+
+// answer gives c the replies to the slots' requests.
+func answer(t *testing.T, c *conn, slots []*slot) {
+	t.Helper()
+	var b []byte
+	for _, s := range slots {
+		var err error
+		b, err = c.b.format.Append(b, s.ID(), []byte("reply"))
+		require.NoError(t, err)
+	}
+	used, lent, err := c.dispatch(b)
+	require.NoError(t, err)
+	require.False(t, lent)
+	require.Equal(t, len(b), used)
+}
+
+func TestCallersThatHaveNotRunAreCounted(t *testing.T) {
+	c, far := pollable(t, Config{})
+	c.raw = c.in
+	c.token.Store(idle) // there is no flusher
+	go func() { _, _ = io.Copy(io.Discard, far) }()
+	before := c.countUntaken() // the helper's, sent past the counters
+	expect := func(n int, when string) {
+		t.Helper()
+		require.Equal(t, n, c.countUntaken()-before, when)
+	}
+	slots := ask(t, c, 50)
+	expect(0, "queued")
+	c.sendQueued()
+	expect(0, "with the peer")
+	answer(t, c, slots[:20])
+	expect(20, "answered")
+	more := ask(t, c, 5)
+	expect(20, "others queued")
+	c.gathering.Store(true)
+	c.holding = c.seize()
+	held := ask(t, c, 7) // as a callback does
+	expect(20, "others submitted under the token")
+	c.ungather()
+	expect(20, "others with the peer")
+	for _, s := range slots[:20] {
+		c.release(s)
+	}
+	expect(0, "taken")
+	_, won, _ := c.table.Cancel(held[0].ID())
+	require.True(t, won)
+	c.release(held[0])
+	expect(0, "given up")
+	answer(t, c, held[:1])
+	expect(0, "answered late")
+	answer(t, c, append(append(slots[20:], more...), held[1:]...))
+	expect(41, "all answered")
+}
+
+func TestWhoPollsYieldsToACrowdThatDoesNotRun(t *testing.T) {
+	for name, c := range map[string]struct {
+		woken  int
+		yields bool
+	}{"crowd": {stranded, true}, "few": {stranded - 2, false}} {
+		t.Run(name, func(t *testing.T) {
+			conn, far := pollable(t, Config{BusyPoll: MaxBusyPoll})
+			conn.raw = conn.in
+			conn.token.Store(idle)
+			go func() { _, _ = io.Copy(io.Discard, far) }()
+			conn.gathering.Store(true) // as after a crowd
+			waiting := ask(t, conn, c.woken+1)
+			conn.sendQueued()
+			answer(t, conn, waiting[:c.woken])
+			require.False(t, conn.poll(), "one reply is still due")
+			require.Equal(t, c.yields, conn.yields.Load() > 0)
+			if !c.yields {
+				return
+			}
+			require.GreaterOrEqual(t, conn.untaken, stranded)
+
+			yields := conn.yields.Load()
+			_, err := far.Write([]byte{0}) // of the next reply
+			require.NoError(t, err)
+			until(func() bool { conn.pollSkip = 0; return conn.poll() })
+			require.Greater(t, conn.yields.Load(), yields, "before it reads, too")
+			for _, s := range waiting[:c.woken] {
+				conn.release(s)
+			}
+			conn.serve()
+			require.Less(t, conn.untaken, stranded, "they have run: that was the last time")
+			yields = conn.yields.Load()
+			conn.serve()
+			require.Equal(t, yields, conn.yields.Load())
+
+			conn.untaken = stranded
+			answer(t, conn, waiting[c.woken:])
+			require.Zero(t, conn.untaken, "one caller is no crowd")
+		})
+	}
+}
+
+func TestWhoPollsKeepsTheProcessorWhileTheCrowdSubmits(t *testing.T) {
+	c, far := pollable(t, Config{})
+	c.raw = c.in
+	c.token.Store(idle)
+	go func() { _, _ = io.Copy(io.Discard, far) }()
+	c.untaken = 2 * stranded
+	ask(t, c, stranded)
+	c.serve()
+	require.Equal(t, stranded, c.untaken)
+	require.Zero(t, c.yields.Load())
+	ask(t, c, 1)
+	c.serve()
+	require.Equal(t, stranded-1, c.untaken)
+	c.serve()
+	require.Zero(t, c.yields.Load(), "no crowd is left")
+}
+
 func TestNoPollWithoutReason(t *testing.T) {
 	c, far := pollable(t, Config{})
 	_, err := far.Write([]byte("x"))
@@ -152,9 +278,13 @@ func TestNoPollWithoutReason(t *testing.T) {
 	c.in = nil
 	require.False(t, c.poll(), "it cannot be polled")
 	c.in = in
-	pollers.Add(c.b.pollers)
+	for range c.b.pollers {
+		require.True(t, busypoll.Enter(c.b.pollers))
+	}
 	require.False(t, c.poll(), "others poll")
-	pollers.Add(-c.b.pollers)
+	for range c.b.pollers {
+		busypoll.Leave()
+	}
 	s := c.table.Acquire()
 	c.table.Discard(s)
 	require.Zero(t, c.pollSkip)
@@ -196,7 +326,7 @@ func TestRepliesArePolled(t *testing.T) {
 		cfg    Config
 		polled bool
 	}{
-		"default": {Config{BusyPoll: time.Millisecond}, hasRawIO},
+		"default": {Config{BusyPoll: time.Millisecond}, rawio.Available},
 		"off":     {Config{BusyPoll: -1}, false},
 		"wrapped": {Config{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			nc, err := (&net.Dialer{}).DialContext(ctx, network, addr)

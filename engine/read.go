@@ -150,9 +150,11 @@ func (c *conn) breathe() {
 
 // disperse ends what gather began: all that was submitted leaves in one write.
 func (c *conn) disperse(crowd bool) {
+	c.untaken = 0
 	if c.gathering.Load() {
 		if crowd {
 			runtime.Gosched() // let those just woken submit their next requests
+			c.untaken = c.countUntaken()
 		}
 		c.ungather()
 	}

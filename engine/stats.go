@@ -28,6 +28,7 @@ type Stats struct {
 	BytesIn, BytesOut   uint64
 	Reads, Writes       uint64 // system calls that moved bytes; FramesOut/Writes is the batch size
 	Polled              uint64 // of Reads, those of busy polling
+	Yields              uint64 // how often busy polling gave its processor up to let callers run
 	FramesIn, FramesOut uint64
 }
 
@@ -78,6 +79,7 @@ func (c *conn) addTo(s *Stats) {
 	s.BytesOut += c.bytesOut.Load()
 	s.Reads += c.reads.Load()
 	s.Polled += c.polled.Load()
+	s.Yields += c.yields.Load()
 	s.Writes += c.writes.Load()
 	s.FramesIn += c.framesIn.Load()
 	s.FramesOut += c.framesOut.Load()
