@@ -78,6 +78,9 @@ type link interface {
 	write(p []byte) error
 	// buffered returns how many bytes write has buffered. Loop only.
 	buffered() int
+	// read makes one attempt to read. Nothing there is n == 0 without an error, the
+	// peer's end io.EOF. Loop only, never after the end.
+	read(p []byte) (n int, err error)
 	// closeWrite shuts down our direction. Loop only, never after the end.
 	closeWrite()
 	// wake makes the loop call serve, close makes it end the connection. Both are
@@ -179,7 +182,8 @@ func (c *Conn) begin(l link, on *loop) {
 func (c *Conn) end(cause error) {
 	s := c.srv
 	c.broken = true
-	c.blame(endReason(cause, c.staged != nil && c.watch.Load()&watchPaused == 0))
+	c.blame(c.endReason(cause))
+	c.loop.forget(c)
 	s.conns.remove(c)
 	if c.resume != nil {
 		c.resume.Stop()
@@ -192,6 +196,11 @@ func (c *Conn) end(cause error) {
 	c.reap(c.ring)
 	c.dropPushed()
 	s.closed(c, reason(c.why.Load()))
+}
+
+// endReason is what an end by cause means for c, if nobody is to blame already.
+func (c *Conn) endReason(cause error) reason {
+	return endReason(cause, c.staged != nil && c.watch.Load()&watchPaused == 0)
 }
 
 // serve is one turn of the connection on its loop: it was woken, or in has been

@@ -214,6 +214,14 @@ type scripted struct {
 	closed bool
 
 	onWrite func()
+	onRead  func(p []byte) (int, error) // nil: there is nothing to read
+}
+
+func (l *scripted) read(p []byte) (int, error) {
+	if l.onRead == nil {
+		return 0, nil
+	}
+	return l.onRead(p)
 }
 
 func (l *scripted) write(p []byte) error {

@@ -131,7 +131,7 @@ func TestShedClosesTheLargestAndNoMore(t *testing.T) {
 	var links []*scripted
 	for _, held := range []int64{100, 300, 0, 200} {
 		l := &scripted{}
-		c := &Conn{srv: s, link: l}
+		c := &Conn{srv: s, link: l, loop: newLoop()}
 		c.held.Store(held)
 		s.held.Add(held)
 		s.conns.add(c)

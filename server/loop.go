@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/panjf2000/gnet/v2"
+	"github.com/ringwire/ringwire/internal/rawio"
 )
 
 // readBufferBytes is what one read takes at most; each event loop has one buffer.
@@ -165,7 +166,8 @@ func (f *front) OnTraffic(gc gnet.Conn) (action gnet.Action) {
 		c.fail(reasonInternal)
 		return gnet.Close
 	}
-	if !c.serve(in) {
+	// Without input it was a wake: what others were called for is next.
+	if !c.serve(in) || len(in) > 0 && !c.poll() {
 		return gnet.Close
 	}
 	return gnet.None
@@ -203,6 +205,9 @@ func (l *gnetLink) write(p []byte) error {
 	_, err := l.conn.Write(p)
 	return err
 }
+
+// read uses the descriptor, as closeWrite does.
+func (l *gnetLink) read(p []byte) (int, error) { return rawio.Read(uintptr(l.fd), p) }
 
 func (l *gnetLink) buffered() int { return l.conn.OutboundBuffered() }
 

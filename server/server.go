@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/busypoll"
 )
 
 // Server answers requests on the connections of its listeners. Its methods are
@@ -20,6 +22,8 @@ type Server struct {
 	flushAt  int           // output bytes at which a turn writes before its end
 	interval time.Duration // of the sweep, and so of the clock
 	epoch    time.Time
+	busyPoll time.Duration // 0: never
+	pollers  int32         // how many goroutines of the process may poll at once
 
 	conns  registry
 	gate   gate
@@ -67,6 +71,8 @@ func New(cfg Config) (*Server, error) {
 		flushAt:   min(flushBytes, cfg.MaxUnsent),
 		interval:  sweepInterval(cfg.FrameTimeout, cfg.WriteTimeout, cfg.IdleTimeout),
 		epoch:     time.Now(),
+		busyPoll:  pollTime(&cfg, runtime.GOMAXPROCS(0)),
+		pollers:   busypoll.Limit(),
 		stopSweep: make(chan struct{}),
 		closing:   make(chan struct{}),
 		hurry:     make(chan struct{}),
@@ -205,6 +211,7 @@ func (s *Server) wake(c *Conn) {
 	defer s.gate.mu.RUnlock()
 	if !s.gate.shut {
 		c.link.wake()
+		c.loop.called.Store(true)
 	}
 }
 
@@ -218,5 +225,6 @@ func (s *Server) cut(c *Conn, why reason) {
 	defer s.gate.mu.RUnlock()
 	if !s.gate.shut {
 		c.link.close()
+		c.loop.called.Store(true)
 	}
 }

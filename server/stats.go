@@ -52,6 +52,8 @@ type Stats struct {
 	// carry many replies. BytesOut counts bytes handed to a connection, taken by
 	// the peer or not.
 	Reads, Writes, BytesIn, BytesOut uint64
+	// Polled counts those of Reads that were made by busy polling.
+	Polled uint64
 }
 
 // Closed counts ended connections by the reason that came first.
@@ -113,6 +115,7 @@ func (s *Server) Stats() Stats {
 	for _, l := range f.all() {
 		t := l.counted()
 		st.Reads += t.Reads
+		st.Polled += t.Polled
 		st.Writes += t.Writes
 		st.BytesIn += t.BytesIn
 		st.BytesOut += t.BytesOut

@@ -2,6 +2,7 @@ package server
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/ringwire/ringwire/framing"
 )
@@ -17,7 +18,7 @@ const (
 )
 
 // loop is what the connections of one event loop share: one of them has its turn
-// at a time. Everything but total belongs to the loop's goroutine.
+// at a time. Everything but called and total belongs to the loop's goroutine.
 type loop struct {
 	out      []byte        // replies of this turn, framed, not yet written
 	in       []byte        // input of this turn, not yet parsed
@@ -27,12 +28,16 @@ type loop struct {
 	panicked any           // what it panicked with
 	frames   int           // requests of this turn
 	event    tally         // counted since publish
+	poller
 
-	mu    sync.Mutex // held for an addition
-	total tally
+	called atomic.Bool // by anybody: a connection of this loop shall have a turn
+	mu     sync.Mutex  // held for an addition
+	total  tally
 }
 
-func newLoop() *loop { return &loop{out: make([]byte, 0, outBytes)} }
+func newLoop() *loop {
+	return &loop{out: make([]byte, 0, outBytes), poller: poller{need: aloneMin}}
+}
 
 // begin starts a turn. Whatever a turn that panicked has left is forgotten.
 func (l *loop) begin(in []byte, now int64) {
@@ -70,7 +75,8 @@ func (l *loop) counted() tally {
 // tally holds what is counted on a loop. Every request is counted once more
 // under what became of it, as soon as that is known.
 type tally struct {
-	Reads, Writes, BytesIn, BytesOut        uint64
+	Reads, Polled                           uint64
+	Writes, BytesIn, BytesOut               uint64
 	Requests                                uint64
 	Replies, NoReplies, Unanswered, Dropped uint64
 	Pauses                                  uint64
@@ -78,6 +84,7 @@ type tally struct {
 
 func (t *tally) add(o *tally) {
 	t.Reads += o.Reads
+	t.Polled += o.Polled
 	t.Writes += o.Writes
 	t.BytesIn += o.BytesIn
 	t.BytesOut += o.BytesOut

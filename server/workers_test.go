@@ -176,7 +176,7 @@ func TestNoJobIsLeftBehindByALeavingRunner(t *testing.T) {
 	s.workers, err = newWorkers(s)
 	require.NoError(t, err)
 	defer s.workers.stop()
-	c := &Conn{srv: s, link: &scripted{}, ring: ring.NewMPSC[*job](1)}
+	c := &Conn{srv: s, link: &scripted{}, loop: newLoop(), ring: ring.NewMPSC[*job](1)}
 	c.woken.Store(true) // nobody to wake
 	c.ended.Store(true) // so that the worker settles the job itself
 	deadline := time.Now().Add(patienceMax)

@@ -73,7 +73,7 @@ lost or doubled, and when a row has no successful request.`,
 	flags.DurationVar(&f.slice, "slice", 600*time.Millisecond, "measured time per row and round (quick: 300ms)")
 	flags.IntVar(&f.conns, "conns", 1, "connections per client")
 	flags.IntVar(&f.loops, "loops", 0, "event loops of ringwire's server; 0 is its default")
-	flags.DurationVar(&f.busyPoll, "busy-poll", 0, "how long ringwire's client polls for replies before it sleeps; 0 is its default, negative never")
+	flags.DurationVar(&f.busyPoll, "busy-poll", 0, "how long ringwire's client and server poll before they sleep; 0 is the default, negative never")
 	flags.BoolVar(&f.quick, "quick", false, "fewer callers, three shorter rounds")
 	flags.StringVar(&f.baseline, "baseline", "anet", "system to compare with: anet or none")
 	flags.StringArrayVar(&f.thresholds, "threshold", nil,
@@ -212,7 +212,7 @@ func startServers(ctx context.Context, cfg bench.Config, f benchFlags) ([]bench.
 		}
 	}
 	child, err := proc.Start(ctx, self, "serve", "--addr", "127.0.0.1:0", "--stdin",
-		"--loops", strconv.Itoa(f.loops))
+		"--loops", strconv.Itoa(f.loops), "--busy-poll", f.busyPoll.String())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -36,6 +36,7 @@ type serveFlags struct {
 	workers     int
 	loops       int
 	maxConns    int
+	busyPoll    time.Duration
 	frameLength int
 	stdin       bool
 	json        string
@@ -76,6 +77,7 @@ for networks where nobody else is.`,
 	flags.IntVar(&f.workers, "workers", 0, "goroutines that answer; 0 answers on the event loop")
 	flags.IntVar(&f.loops, "loops", 0, "event loops; 0 chooses")
 	flags.IntVar(&f.maxConns, "max-conns", 0, "connections accepted at once; 0 is the server's default")
+	flags.DurationVar(&f.busyPoll, "busy-poll", 0, "how long an event loop polls a connection before it sleeps; 0 is the server's default, negative never")
 	flags.IntVar(&f.frameLength, "frame-length", 2, "bytes of the frame's length field, 2 or 4")
 	flags.BoolVar(&f.stdin, "stdin", false, "end when standard input closes")
 	flags.StringVar(&f.json, "json", "", "write the statistics to this file when the server ends")
@@ -108,7 +110,7 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	}
 	srv, err := server.New(server.Config{
 		Addr: f.addr, Handler: f.echo.Handler(), Framing: format,
-		Workers: f.workers, Loops: f.loops, MaxConns: f.maxConns,
+		Workers: f.workers, Loops: f.loops, MaxConns: f.maxConns, BusyPoll: f.busyPoll,
 		// One connection may keep all workers waiting.
 		MaxInFlight: max(f.workers, server.DefaultMaxInFlight),
 	})

@@ -34,7 +34,8 @@ func beClient() error {
 	if _, err := fmt.Sscan(os.Getenv(clientVariable), &addr, &b.api, &b.callers, &b.requests); err != nil {
 		return fmt.Errorf("%s=%q: %w", clientVariable, os.Getenv(clientVariable), err)
 	}
-	// How often busy polling asks depends on time, and on what strace makes of it.
+	// How often busy polling asks depends on time, and on what strace makes of it; the
+	// server does without, too.
 	broker, err := load.Connect(addr, b.callers, 1, func(c *engine.Config) { c.BusyPoll = -1 })
 	if err != nil {
 		return err
@@ -100,7 +101,7 @@ func trace(t *testing.T, b budget) (client, server calls) {
 	t.Helper()
 	dir := t.TempDir()
 	strace := func(name string) []string {
-		args := []string{"strace", "-f", "-c", "-o", filepath.Join(dir, name)}
+		args := []string{"strace", "-f", "-c", "-o", filepath.Join(dir, name), "-E", load.BusyPollVariable + "=-1ns"}
 		if b.tracedProcs > 0 {
 			args = append(args, "-E", fmt.Sprintf("GOMAXPROCS=%d", b.tracedProcs))
 		}

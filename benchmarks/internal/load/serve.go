@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/ringwire/ringwire/engine"
 	"github.com/ringwire/ringwire/server"
@@ -34,7 +35,11 @@ func ServeIfStarted() {
 
 // serve answers until stdin ends.
 func serve(stdin io.Reader, stdout io.Writer) error {
-	srv, err := NewServer("127.0.0.1:0")
+	busyPoll, err := busyPollOf(os.Getenv(BusyPollVariable))
+	if err != nil {
+		return err
+	}
+	srv, err := NewServer("127.0.0.1:0", func(c *server.Config) { c.BusyPoll = busyPoll })
 	if err != nil {
 		return err
 	}
@@ -48,17 +53,36 @@ func serve(stdin io.Reader, stdout io.Writer) error {
 	return errors.Join(err, srv.Close())
 }
 
+// BusyPollVariable is the environment variable that sets a server process's
+// server.Config.BusyPoll, such as -1ns; empty is the default.
+const BusyPollVariable = "RINGWIRE_LOAD_BUSYPOLL"
+
+func busyPollOf(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("load: %s: %w", BusyPollVariable, err)
+	}
+	return d, nil
+}
+
 // NewServer is the server that the processes run: it echoes, and answers an empty
-// request with a Report. It has the default configuration.
-func NewServer(addr string) (*server.Server, error) {
+// request with a Report. It has the default configuration, but for what adjust changes.
+func NewServer(addr string, adjust ...func(*server.Config)) (*server.Server, error) {
 	var srv *server.Server
-	srv, err := server.New(server.Config{Addr: addr, Handler: server.HandlerFunc(
+	cfg := server.Config{Addr: addr, Handler: server.HandlerFunc(
 		func(_ *server.Conn, dst, req []byte) ([]byte, error) {
 			if len(req) == 0 {
 				return report(dst, srv)
 			}
 			return append(dst, req...), nil
-		})})
+		})}
+	for _, change := range adjust {
+		change(&cfg)
+	}
+	srv, err := server.New(cfg)
 	return srv, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
+	"github.com/ringwire/ringwire/engine"
 )
 
 // Peer is one system.
@@ -56,6 +57,16 @@ func Find(name string) (Peer, bool) {
 func Ringwire() Peer {
 	return Peer{Name: bench.Ringwire, Program: []string{"ringwire", "serve"},
 		Target: func(addr string, pid int) (bench.Target, error) { return bench.NewRingwire(addr, pid, 1), nil }}
+}
+
+// RingwireAsleep is our own system without busy polling. It is no peer of its own.
+func RingwireAsleep() Peer {
+	never := func(c *engine.Config) { c.BusyPoll = -1 }
+	const name = bench.Ringwire + " BusyPoll off"
+	return Peer{Name: name, Program: []string{"ringwire", "serve", "--busy-poll", "-1ns"},
+		Target: func(addr string, pid int) (bench.Target, error) {
+			return bench.NewRingwireVariant(name, addr, pid, never), nil
+		}}
 }
 
 // Version is that of the module in this program; "" when it is not linked.

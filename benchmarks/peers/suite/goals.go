@@ -269,7 +269,7 @@ func (r *Report) optionGoals() []Goal {
 	}
 	goals := []Goal{shown(memoryOff, "OptimizeMemory off", optionCallers)}
 	for _, callers := range pollCallers {
-		goals = append(goals, shown(pollOff, "BusyPoll off", callers))
+		goals = append(goals, shown(peer.RingwireAsleep().Name, "BusyPoll off", callers))
 	}
 	return goals
 }

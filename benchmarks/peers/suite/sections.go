@@ -20,9 +20,7 @@ const (
 	rateRedis   = 100_000
 	rateCallers = 256
 	// memoryOff is the name of ringwire without the reuse of memory.
-	memoryOff = bench.Ringwire + " OptimizeMemory off"
-	// pollOff is the name of ringwire without busy polling.
-	pollOff       = bench.Ringwire + " BusyPoll off"
+	memoryOff     = bench.Ringwire + " OptimizeMemory off"
 	optionCallers = 256
 )
 
@@ -242,7 +240,10 @@ func optionCases(ctx context.Context, b *builder) ([]bench.Case, error) {
 	}
 	on := bench.NewRingwire(addr, pid, 1)
 	off := bench.NewRingwireVariant(memoryOff, addr, pid, func(c *engine.Config) { c.OptimizeMemory = engine.Off })
-	asleep := bench.NewRingwireVariant(pollOff, addr, pid, func(c *engine.Config) { c.BusyPoll = -1 })
+	asleep, err := b.fleet.target(ctx, peer.RingwireAsleep())
+	if err != nil {
+		return nil, err
+	}
 	cases := []bench.Case{oneConn(&on, bench.Blocking, optionCallers, payload), oneConn(&off, bench.Blocking, optionCallers, payload)}
 	for _, callers := range pollCallers {
 		cases = append(cases, oneConn(&on, bench.Blocking, callers, payload), oneConn(&asleep, bench.Blocking, callers, payload))
