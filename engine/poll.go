@@ -28,7 +28,7 @@ const (
 	pollPauseMax = 1023
 	// stranded is how many callers that do not get to run are worth a processor. Fewer
 	// lose more, by running beside the reader instead of after it, than they gain.
-	stranded = 64
+	stranded = 128
 )
 
 // poller is the state of busy polling; it belongs to who has the right to read.
