@@ -84,7 +84,7 @@ type Config struct {
 
 	// BusyPoll is for how long an event loop, after it has answered the requests of a
 	// connection that is the only one to send at the moment, polls its socket for more
-	// before it sleeps. It saves the wake-ups of a round trip, here and in the peer's
+	// before it sleeps, yielding to every goroutine that can run. It saves the wake-ups of a round trip, here and in the peer's
 	// write, and costs idle processor time; while it is in vain it is hardly tried.
 	// Another connection of the loop may wait for four times as long, now and then.
 	// At most half of the processors poll, the brokers of the process counted in.

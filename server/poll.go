@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"io"
+	"runtime"
 	"time"
 
 	"github.com/ringwire/ringwire/internal/busypoll"
@@ -135,14 +136,16 @@ func (c *Conn) stay() bool {
 		case time.Since(since) >= s.busyPoll:
 			l.inVain()
 			return true
+		default:
+			runtime.Gosched() // whoever else wants this processor has his turn
 		}
 	}
 	return true
 }
 
 // pollTime returns for how long a server with this configuration polls; 0 is never.
-// With workers, replies come by way of the event loop; with one processor, nobody else
-// would run meanwhile.
+// With workers, replies come by way of the event loop; with one processor, the client
+// needs it.
 func pollTime(cfg *Config, processors int) time.Duration {
 	if cfg.Workers > 0 || processors < 2 || !rawio.Available {
 		return 0

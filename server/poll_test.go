@@ -3,6 +3,7 @@ package server
 import (
 	"io"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -219,6 +220,32 @@ func TestAConnectionThatHadToWaitMakesStaysRare(t *testing.T) {
 	p.need, p.stayed = aloneMax, true
 	p.heard(two)
 	require.Equal(t, aloneMax, p.need)
+}
+
+func TestAStayLetsOthersRun(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	c, _ := alone(t, Config{}, time.Millisecond)
+	var turns atomic.Int64
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				turns.Add(1)
+				runtime.Gosched()
+			}
+		}
+	}()
+	waitFor(t, "the other", func() bool { return turns.Load() > 0 })
+	before := turns.Load()
+	require.True(t, c.poll())
+	require.True(t, c.loop.stayed)
+	assert.Greater(t, turns.Load(), before+1)
+	close(stop)
+	<-done
 }
 
 func TestPollTime(t *testing.T) {
