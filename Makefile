@@ -54,7 +54,7 @@ microbench: ## Benchmarks for benchstat, MICROCOUNT (10) times, those like MICRO
 	.ci/microbench $(MICROOUT) $(MICROCOUNT) '$(MICROBENCH)'
 
 .PHONY: profile
-profile: build ## Profile both processes under every load (a minute and a half): make profile PROFILEFLAGS='--suite one'
+profile: build ## Profile both processes under every load (two minutes): make profile PROFILEFLAGS='--suite one'
 	$(BIN)/ringwire profile $(PROFILEFLAGS)
 
 .PHONY: peers

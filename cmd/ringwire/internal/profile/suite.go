@@ -33,14 +33,16 @@ type Suite struct {
 }
 
 // Suites lists those that there are. Between them they cover the paths that differ:
-// a lone caller writes and reads for itself, many share a flusher, callbacks send
+// a lone caller writes and reads for itself, many share a write, more than the caches hold, callbacks send
 // from the reader, a batch arrives at once, and large payloads leave the pools'
 // smallest sizes.
 func Suites() []Suite {
 	return []Suite{
 		{"one", bench.Blocking, 1, 64},
 		{"blocking-64", bench.Blocking, 64, 64},
+		{"blocking-256", bench.Blocking, 256, 64},
 		{"blocking-1024", bench.Blocking, 1024, 64},
+		{"blocking-4096", bench.Blocking, 4096, 64},
 		{"callback-1024", bench.Callback, 1024, 64},
 		{"batch-1024", bench.Batch, 1024, 64},
 		{"large", bench.Blocking, 64, 16 << 10},
