@@ -118,7 +118,7 @@ func (c *Conn) stageRest() {
 // announces much and sends little costs little.
 func (c *Conn) stage(b []byte) {
 	if c.staged == nil {
-		c.staged = staging.Get()
+		c.staged = staging.Get(len(b))
 	}
 	// Moving the rest to the front when at least half is done with costs each
 	// byte one move, however often a backlog is cut short.

@@ -81,11 +81,8 @@ func (c *Conn) dispatch(f framing.Frame) bool {
 	}
 	j := jobs.Get().(*job)
 	j.conn, j.ring, j.id = c, c.ring, f.ID
-	j.buf = staging.Get()
 	// Room for a reply as long as the request; append does the rest.
-	if want := 2*len(f.Payload) + s.format.HeaderSize(); cap(j.buf.B) < want {
-		j.buf.B = make([]byte, 0, want)
-	}
+	j.buf = staging.Get(2*len(f.Payload) + s.format.HeaderSize())
 	j.buf.B = append(j.buf.B, f.Payload...)
 	j.reply, j.result = len(j.buf.B), resultDropped
 	j.held = int64(cap(j.buf.B))

@@ -182,7 +182,7 @@ func TestNoJobIsLeftBehindByALeavingRunner(t *testing.T) {
 	deadline := time.Now().Add(patienceMax)
 	newJob := func() *job {
 		j := jobs.Get().(*job)
-		j.conn, j.ring, j.buf = c, c.ring, staging.Get()
+		j.conn, j.ring, j.buf = c, c.ring, staging.Get(0)
 		return j
 	}
 	next := newJob()

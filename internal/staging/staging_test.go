@@ -9,10 +9,27 @@ import (
 
 func TestGetLendsAnEmptyBuffer(t *testing.T) {
 	for range 100 {
-		b := Get()
+		b := Get(9)
 		require.Empty(t, b.B)
 		b.B = append(b.B, "something"...)
 		Put(b)
+	}
+}
+
+func TestGetLendsWhatWasAskedForAndNotMuchMore(t *testing.T) {
+	for c := range maxClass + 2 { // something of every size lies in the pools
+		for _, size := range []int{1<<c - 1, 1 << c, 1<<c + 1} {
+			b := &Buffer{B: make([]byte, 0, size)}
+			noteGet(b)
+			Put(b)
+		}
+	}
+	for c := range maxClass + 2 {
+		for _, n := range []int{1<<c - 1, 1 << c, 1<<c + 1, 1<<c + 1<<c/2} {
+			b := find(n)
+			require.GreaterOrEqual(t, cap(b.B), n)
+			require.Less(t, cap(b.B), max(1<<(higher+2)*n, 1<<(minClass+higher+1)), n)
+		}
 	}
 }
 
@@ -21,7 +38,7 @@ func TestGetLendsAnEmptyBuffer(t *testing.T) {
 func TestOversizedBufferIsNotKept(t *testing.T) {
 	seen := make(map[*Buffer]bool)
 	for range 100 {
-		b := Get()
+		b := Get(10)
 		require.False(t, seen[b], "a buffer above the cap was lent again")
 		seen[b] = true
 		b.B = make([]byte, 10, MaxRetained+1)
@@ -35,7 +52,7 @@ func TestBufferHasOneBorrower(t *testing.T) {
 	for who := range byte(borrowers) {
 		wg.Go(func() {
 			for range rounds {
-				b := Get()
+				b := Get(100)
 				for range 100 {
 					b.B = append(b.B, who)
 				}

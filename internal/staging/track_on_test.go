@@ -10,7 +10,7 @@ import (
 
 func TestReturnedBufferIsPoisonedAndCounted(t *testing.T) {
 	before := Outstanding()
-	b := Get()
+	b := Get(7)
 	assert.Equal(t, before+1, Outstanding())
 	b.B = append(b.B, "payload"...)
 	stale := b.B
