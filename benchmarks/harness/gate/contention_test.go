@@ -26,6 +26,7 @@ var waits = map[string][]string{
 	"engine.(*conn).wait":        {"runtime.chanrecv1", "runtime.selectgo"}, // a blocking caller, for its reply
 	"engine.(*Broker).SendBatch": {"runtime.chanrecv1", "runtime.selectgo"}, // for the last of its replies
 	"engine.(*conn).flush":       {"runtime.selectgo"},                      // the flusher, for the token
+	"engine.(*conn).standBy":     {"runtime.selectgo"},                      // the reader, while a lone caller reads
 	"engine.(*Broker).sweep":     {"runtime.selectgo"},                      // the sweeper, for its tick
 	"server.(*Server).sweep":     {"runtime.selectgo"},                      // likewise
 }
