@@ -6,14 +6,14 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ringwire/ringwire/framing"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/ringwire/ringwire/framing"
 )
 
 func unhex(t *testing.T, s string) []byte {
@@ -202,8 +202,7 @@ func TestSlowStreamOfWholeFramesIsNotCutOff(t *testing.T) {
 	c.write(frame[:8])
 	for range 15 {
 		<-time.After(timeout / 10)
-		c.write(frame[8:])
-		c.write(frame[:8])
+		c.write(slices.Concat(frame[8:], frame[:8]))
 		c.receive()
 	}
 	assert.Zero(t, s.Stats().Closed.FrameTimeout)
