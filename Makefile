@@ -13,7 +13,7 @@ STRESSCOUNT ?= 20
 MICROOUT    ?= bin/microbench.txt
 MICROCOUNT  ?= 10
 MICROBENCH  ?= .
-HOT         := ./taskid ./ring ./framing ./engine ./engine/pool ./server
+HOT         := ./taskid ./ring ./framing ./engine ./pool ./server
 # The race detector needs a C compiler. Without one the tests still run, and say
 # so; under CI its absence is a failure.
 RACE        := $(if $(shell command -v $$(go env CC) 2>/dev/null),-race)
@@ -69,10 +69,10 @@ peers: build ## Compare with every peer (some 15 minutes): make peers, make peer
 PEERSOUT ?= bin/peers-results
 
 .PHONY: pools anet-compat
-pools: ## Compare engine/pool with anet's pool, puddle and a channel (half a minute)
+pools: ## Compare package pool with anet's pool, puddle and a channel (half a minute)
 	cd benchmarks/pools && go run ./compare
 
-anet-compat: ## Run anet v1.0.0's own external tests against engine/anet, with the race detector
+anet-compat: ## Run anet v1.0.0's own external tests against our package anet, with the race detector
 	.ci/anet-compat
 
 chaos: ## The full fault-injection run: 10 million requests, 10,000 resets (some ten minutes)
@@ -89,14 +89,14 @@ procs: ## The core packages' tests with GOMAXPROCS 1, 2, 4 and 8
 	done
 	for n in 1 8; do \
 		GOMAXPROCS=$$n go test -count=1 -short -run 'Chaos|Cancel' ./internal/e2e || exit 1; \
-		GOMAXPROCS=$$n go test -count=1 -short -vet=off ./engine/pool/paired ./engine/anet/... || exit 1; \
+		GOMAXPROCS=$$n go test -count=1 -short -vet=off ./pool/paired ./anet/... || exit 1; \
 	done
 
 fuzz: ## Fuzz every target for FUZZTIME (1s) each
 	.ci/fuzz $(FUZZTIME)
 
 stress: ## Repeat the core packages' tests STRESSCOUNT (20) times at 1, 2 and 4 processors
-	go test $(RACE) -tags invariant -shuffle=on -count=$(STRESSCOUNT) -cpu 1,2,4 -timeout 60m $(HOT) ./engine/pool/paired ./engine/anet/...
+	go test $(RACE) -tags invariant -shuffle=on -count=$(STRESSCOUNT) -cpu 1,2,4 -timeout 60m $(HOT) ./pool/paired ./anet/...
 
 fmt: ## Format every Go file
 	gofmt -w .

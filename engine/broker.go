@@ -8,11 +8,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ringwire/ringwire/engine/pool"
 	"github.com/ringwire/ringwire/framing"
 	"github.com/ringwire/ringwire/internal/backoff"
 	"github.com/ringwire/ringwire/internal/busypoll"
 	"github.com/ringwire/ringwire/internal/cacheline"
+	"github.com/ringwire/ringwire/pool"
 	"github.com/ringwire/ringwire/ring"
 )
 

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ringwire/ringwire/engine/pool"
+	"github.com/ringwire/ringwire/pool"
 )
 
 const (

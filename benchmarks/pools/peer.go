@@ -7,7 +7,7 @@ import (
 	"github.com/andrei-cloud/anet"
 	"github.com/jackc/puddle/v2"
 
-	"github.com/ringwire/ringwire/engine/pool"
+	"github.com/ringwire/ringwire/pool"
 )
 
 // Item is what the pools hold.

@@ -1,6 +1,6 @@
 // Compare runs every workload on every pool, in turn within each round, and prints
-// medians: a cycle's time with engine/pool, and each other pool's time divided by
-// that of the same round. Above 1, engine/pool is the faster one.
+// medians: a cycle's time with pool, and each other pool's time divided by
+// that of the same round. Above 1, pool is the faster one.
 package main
 
 import (
