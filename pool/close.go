@@ -118,7 +118,7 @@ func (p *Of[T]) retireLocked() []*waiter[T] {
 
 // takeIdleLocked takes all idle entries out. They must be disposed of.
 func (p *Of[T]) takeIdleLocked(reason Reason) (out []*entry[T]) {
-	for e := p.idle.tail; e != nil; e = p.idle.tail {
+	for e := p.idle.Back(); e != nil; e = p.idle.Back() {
 		p.leaveLocked(e, reason)
 		out = append(out, e)
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"github.com/ringwire/ringwire/internal/defaults"
 )
 
 // The defaults of Config.
@@ -131,29 +133,24 @@ type Source[T Item] struct {
 
 // withDefaults returns a copy with every zero value replaced.
 func (c Config) withDefaults() Config {
-	setDefault(&c.Network, "tcp")
-	setDefault(&c.MaxConns, DefaultMaxConns)
-	setDefault(&c.MinCapacity, c.MaxConns)
-	setDefault(&c.MaxDials, DefaultMaxDials)
-	setDefault(&c.MinInterval, min(DefaultMinInterval, positive(c.MaxInterval, DefaultMinInterval)))
-	setDefault(&c.MaxInterval, max(DefaultMaxInterval, c.MinInterval))
-	setDefault(&c.DialTimeout, DefaultDialTimeout)
-	setDefault(&c.BackoffBase, min(DefaultBackoffBase, positive(c.BackoffMax, DefaultBackoffBase)))
-	setDefault(&c.BackoffMax, max(DefaultBackoffMax, c.BackoffBase))
-	setDefault(&c.IdleTimeout, DefaultIdleTimeout)
-	setDefault(&c.MaxLifetime, DefaultMaxLifetime)
-	setDefault(&c.KeepAlive, DefaultKeepAlive)
-	setDefault(&c.ValidationInterval, DefaultValidationInterval)
-	setDefault(&c.ValidationTimeout, DefaultValidationTimeout)
-	setDefault(&c.CloseTimeout, DefaultCloseTimeout)
+	defaults.Set(&c.Network, "tcp")
+	defaults.Set(&c.MaxConns, DefaultMaxConns)
+	defaults.Set(&c.MinCapacity, c.MaxConns)
+	defaults.Set(&c.MaxDials, DefaultMaxDials)
+	defaults.Set(&c.MinInterval,
+		min(DefaultMinInterval, positive(c.MaxInterval, DefaultMinInterval)))
+	defaults.Set(&c.MaxInterval, max(DefaultMaxInterval, c.MinInterval))
+	defaults.Set(&c.DialTimeout, DefaultDialTimeout)
+	defaults.Set(&c.BackoffBase,
+		min(DefaultBackoffBase, positive(c.BackoffMax, DefaultBackoffBase)))
+	defaults.Set(&c.BackoffMax, max(DefaultBackoffMax, c.BackoffBase))
+	defaults.Set(&c.IdleTimeout, DefaultIdleTimeout)
+	defaults.Set(&c.MaxLifetime, DefaultMaxLifetime)
+	defaults.Set(&c.KeepAlive, DefaultKeepAlive)
+	defaults.Set(&c.ValidationInterval, DefaultValidationInterval)
+	defaults.Set(&c.ValidationTimeout, DefaultValidationTimeout)
+	defaults.Set(&c.CloseTimeout, DefaultCloseTimeout)
 	return c
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // positive returns d, or otherwise if d is not set.

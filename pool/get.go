@@ -50,7 +50,7 @@ func (p *Of[T]) wait(ctx context.Context) (item T, err error) {
 		return item, p.fail("get", ErrClosed)
 	}
 	w := p.waiterPool.Get().(*waiter[T])
-	p.waiters.push(w)
+	p.waiters.PushBack(&w.place, w)
 	p.stats.Waits++
 	// A Get that nothing can cancel dials itself: that saves waking another thread,
 	// twice. Others must be able to leave a dial behind.
@@ -95,10 +95,9 @@ func (p *Of[T]) wait(ctx context.Context) (item T, err error) {
 func (p *Of[T]) giveUp(w *waiter[T], ctx context.Context) error {
 	p.lock()
 	defer p.mu.Unlock()
-	if !w.queued {
+	if !p.waiters.Remove(&w.place) {
 		return nil
 	}
-	p.waiters.remove(w)
 	p.waiterPool.Put(w)
 	p.stats.Cancelled++
 	err := &Error{Op: "get", Addr: p.cfg.Addr, Err: ctx.Err()}
@@ -114,7 +113,7 @@ func (p *Of[T]) serveLocked(e *entry[T]) *waiter[T] {
 	w := p.waiters.pop()
 	if w == nil {
 		e.state, e.since = idle, p.clock
-		p.idle.push(e)
+		p.idle.PushFront(&e.place, e)
 		p.returnedLocked()
 		return nil
 	}

@@ -55,7 +55,8 @@ func (p *Of[T]) adaptLocked(now time.Duration) {
 	d := &p.dialling
 	p.capacity = adapt.Capacity(p.capacity, p.cfg.MinCapacity, p.cfg.MaxConns, d.succeeded, d.ended)
 	d.succeeded, d.ended, d.noWarm = 0, 0, false
-	p.interval = adapt.Interval(p.interval, p.cfg.MinInterval, p.cfg.MaxInterval, p.idle.n, p.capacity)
+	p.interval = adapt.Interval(p.interval, p.cfg.MinInterval, p.cfg.MaxInterval,
+		p.idle.Len(), p.capacity)
 	p.nextTurn = now + p.interval
 }
 
@@ -63,8 +64,8 @@ func (p *Of[T]) adaptLocked(now time.Duration) {
 // long. Those under examination are left to the next turn.
 func (p *Of[T]) evictLocked(now time.Duration) {
 	var old []*entry[T]
-	for e := p.idle.tail; e != nil; {
-		before := e.prev
+	for e := p.idle.Back(); e != nil; {
+		before := e.place.Prev()
 		if reason, is := p.outlived(e, now); is && e.state == idle {
 			p.leaveLocked(e, reason)
 			old = append(old, e)
@@ -91,7 +92,7 @@ func (p *Of[T]) nextLocked(now time.Duration) time.Duration {
 	if p.cfg.IdleTimeout > 0 {
 		next = min(next, now+min(max(p.cfg.IdleTimeout/ticks, minTick), maxTick))
 		// Who examines the oldest entry wakes the manager afterwards.
-		if oldest := p.idle.tail; oldest != nil && oldest.state == idle {
+		if oldest := p.idle.Back(); oldest != nil && oldest.state == idle {
 			next = min(next, oldest.since+p.cfg.IdleTimeout)
 		}
 	}

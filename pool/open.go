@@ -33,10 +33,10 @@ func (p *Of[T]) wantedLocked() int {
 		return 0
 	}
 	// Demand: room for those whom no dial and no place about to be free will serve.
-	if more := p.waiters.n - len(p.opening) - p.leaving; more > 0 && p.dialling.failures == 0 {
+	if more := p.waiters.Len() - len(p.opening) - p.leaving; more > 0 && p.dialling.failures == 0 {
 		p.capacity = max(p.capacity, min(p.places+more, p.cfg.MaxConns))
 	}
-	wanted := max(p.waiters.n, p.warmLocked()) - len(p.opening)
+	wanted := max(p.waiters.Len(), p.warmLocked()) - len(p.opening)
 	wanted = min(wanted, p.capacity-p.places, p.cfg.MaxDials-len(p.opening)-p.overdue)
 	if wanted > 0 && p.dialling.failures > 0 {
 		if len(p.opening) > 0 || p.now() < p.dialling.retryAt {
@@ -53,7 +53,7 @@ func (p *Of[T]) warmLocked() int {
 	if p.dialling.noWarm {
 		return 0
 	}
-	open := p.lent + p.idle.n
+	open := p.lent + p.idle.Len()
 	wanted := max(p.cfg.MinConns, p.lent+p.cfg.MinIdle)
 	if p.wantReady > 0 {
 		wanted = max(wanted, p.readyAt())
@@ -134,7 +134,7 @@ func (p *Of[T]) dialFailedLocked(a *attempt, err error) (failed []*waiter[T]) {
 		p.dialling.failures++
 		p.dialling.retryAt = p.now() + p.backoff.Delay(p.dialling.failures)
 	}
-	if p.lent+len(p.opening)+p.idle.n == 0 { // nothing can come back before the pause ends
+	if p.lent+len(p.opening)+p.idle.Len() == 0 { // nothing can come back before the pause ends
 		failed = append(failed, p.waiters.failAll(err)...)
 	}
 	return failed

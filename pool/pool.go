@@ -12,6 +12,7 @@ import (
 
 	"github.com/ringwire/ringwire/internal/backoff"
 	"github.com/ringwire/ringwire/internal/cacheline"
+	"github.com/ringwire/ringwire/internal/list"
 	"github.com/ringwire/ringwire/internal/liveness"
 )
 
@@ -36,8 +37,8 @@ type Item interface {
 //
 // What holds whenever the lock is free:
 //
-//   - places = idle.n + lent + len(opening) + overdue + leaving <= MaxConns
-//   - opened = closed + idle.n + lent
+//   - places = idle.Len() + lent + len(opening) + overdue + leaving <= MaxConns
+//   - opened = closed + idle.Len() + lent
 //   - nobody waits while an entry is idle, other than those being examined
 //   - an entry is in items until its item is closed, and until its owner returned it
 type Of[T Item] struct {
@@ -104,23 +105,24 @@ const (
 	gone                  // nobody: it is being closed, or is
 )
 
-// entry is one item and its place. What each Get and Put touches is its first 64
-// bytes; the rest fills it up to 128, so that it begins on a cache line.
+// entry is one item and its place. What each Get and Put changes is in its first 64
+// bytes; the rest, which Put reads, fills it up to 128, so that it begins on a cache
+// line.
 type entry[T Item] struct {
 	item   T
 	peeker *liveness.Peeker // nil: cannot or must not be peeked at; its owner's
 
 	// Guarded by the pool's lock.
-	state      state
-	returning  bool          // its owner's Put is peeking at it
-	next, prev *entry[T]     // in the idle list
-	since      time.Duration // when it became idle; on the pool's clock
-	expires    time.Duration // end of its life; 0: none; never changed
+	state     state
+	returning bool                // its owner's Put is peeking at it
+	place     list.Node[entry[T]] // in the idle list
+	since     time.Duration       // when it became idle; on the pool's clock
 
-	twin     *entry[T]   // another entry with an equal item
-	round    uint64      // counts examinations
-	validate func() bool // the item's own examination, or nil; never changed
-	_        [5]uint64
+	expires  time.Duration // end of its life; 0: none; never changed
+	twin     *entry[T]     // another entry with an equal item
+	round    uint64        // counts examinations
+	validate func() bool   // the item's own examination, or nil; never changed
+	_        [4]uint64
 }
 
 // NewOf makes a pool of what src opens. See Config for the fields that it does not

@@ -164,7 +164,7 @@ func (p *Of[T]) leaveLocked(e *entry[T], reason Reason) {
 	if e.state == lent {
 		p.returnedLocked()
 	} else {
-		p.idle.remove(e)
+		p.idle.Remove(&e.place)
 	}
 	p.forgetLocked(e)
 	p.partLocked(e, gone, reason)

@@ -6,7 +6,7 @@ import "context"
 func (p *Of[T]) readyAt() int { return max(1, p.cfg.MinConns) }
 
 func (p *Of[T]) readyLocked() bool {
-	return !p.closed && p.idle.n+p.lent >= p.readyAt()
+	return !p.closed && p.idle.Len()+p.lent >= p.readyAt()
 }
 
 // Ready reports whether MinConns connections are open, and at least one.

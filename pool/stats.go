@@ -80,9 +80,9 @@ func (p *Of[T]) Stats() Stats {
 	defer p.mu.Unlock()
 	s := p.stats
 	s.Gets = p.gets
-	s.Idle, s.InUse, s.Validating = p.idle.n, p.lent, len(p.pinging)
+	s.Idle, s.InUse, s.Validating = p.idle.Len(), p.lent, len(p.pinging)
 	s.Opening, s.Closing = len(p.opening)+p.overdue, p.leaving
-	s.Waiting = p.waiters.n
+	s.Waiting = p.waiters.Len()
 	s.Capacity, s.Interval = p.capacity, p.interval
 	s.LastDialError = p.dialling.lastErr
 	return s
@@ -92,7 +92,7 @@ func (p *Of[T]) Stats() Stats {
 func (p *Of[T]) Len() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.idle.n + p.lent
+	return p.idle.Len() + p.lent
 }
 
 // Active is Len.

@@ -17,8 +17,8 @@ func (p *Of[T]) examines() bool {
 // own.
 func (p *Of[T]) pass() {
 	p.mu.Lock()
-	todo := make(chan *entry[T], p.idle.n)
-	for e := p.idle.tail; e != nil; e = e.prev {
+	todo := make(chan *entry[T], p.idle.Len())
+	for e := p.idle.Back(); e != nil; e = e.place.Prev() {
 		todo <- e
 	}
 	p.mu.Unlock()
@@ -92,10 +92,10 @@ func (p *Of[T]) examine(e *entry[T]) {
 // place, unless somebody came to wait for it, who must be woken.
 func (p *Of[T]) examinedLocked(e *entry[T]) *waiter[T] {
 	e.state = idle
-	if p.waiters.n == 0 {
+	if p.waiters.Len() == 0 {
 		return nil
 	}
-	p.idle.remove(e)
+	p.idle.Remove(&e.place)
 	e.state = lent
 	p.lent++
 	return p.serveLocked(e)
@@ -132,7 +132,7 @@ func (p *Of[T]) preemptLocked() {
 	if p.places < p.capacity || p.dialling.failures > 0 {
 		return // there is room, or no dial can begin in its place
 	}
-	for len(p.pinging) > 0 && p.waiters.n > len(p.opening)+p.leaving {
+	for len(p.pinging) > 0 && p.waiters.Len() > len(p.opening)+p.leaving {
 		e := p.pinging[0]
 		p.unpingLocked(e)
 		p.closeLocked(e, Preempted)

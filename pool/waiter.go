@@ -1,5 +1,7 @@
 package pool
 
+import "github.com/ringwire/ringwire/internal/list"
+
 // waiter is a Get that waits. Whoever takes it out of the queue owes it exactly one
 // wake, after the lock is free again.
 type waiter[T Item] struct {
@@ -7,8 +9,7 @@ type waiter[T Item] struct {
 	e     *entry[T]     // what it got, already lent to it
 	err   error         // or why it gets nothing
 
-	queued     bool
-	next, prev *waiter[T]
+	place list.Node[waiter[T]] // in the queue
 }
 
 func newWaiter[T Item]() *waiter[T] {
@@ -23,44 +24,15 @@ func (w *waiter[T]) wake() {
 }
 
 // waitQueue holds the waiters, the longest first.
-type waitQueue[T Item] struct {
-	head, tail *waiter[T]
-	n          int
-}
-
-func (q *waitQueue[T]) push(w *waiter[T]) {
-	w.queued, w.next, w.prev = true, nil, q.tail
-	if q.tail != nil {
-		q.tail.next = w
-	} else {
-		q.head = w
-	}
-	q.tail = w
-	q.n++
-}
+type waitQueue[T Item] struct{ list.List[waiter[T]] }
 
 // pop takes the waiter that has waited longest, or returns nil.
 func (q *waitQueue[T]) pop() *waiter[T] {
-	w := q.head
+	w := q.Front()
 	if w != nil {
-		q.remove(w)
+		q.Remove(&w.place)
 	}
 	return w
-}
-
-func (q *waitQueue[T]) remove(w *waiter[T]) {
-	if w.prev != nil {
-		w.prev.next = w.next
-	} else {
-		q.head = w.next
-	}
-	if w.next != nil {
-		w.next.prev = w.prev
-	} else {
-		q.tail = w.prev
-	}
-	w.queued, w.next, w.prev = false, nil, nil
-	q.n--
 }
 
 // failAll takes every waiter out, and returns them with err, to be woken.

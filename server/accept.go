@@ -6,6 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"github.com/ringwire/ringwire/internal/role"
+	"github.com/ringwire/ringwire/internal/sockopt"
 )
 
 // A failed accept is repeated after backoffMin, and after twice as long each time,
@@ -31,7 +34,7 @@ const keepAliveProbes = 3
 // accepting goes on when there is room again.
 func (s *Server) acceptAll(ln net.Listener) {
 	defer s.accepting.Done()
-	setRole("accept")
+	role.Set("accept")
 	var pause time.Duration
 	for {
 		nc, err := ln.Accept()
@@ -125,10 +128,14 @@ func (s *Server) tune(nc net.Conn) error {
 		}); err != nil {
 			return err
 		}
-		if s.cfg.WriteTimeout > 0 {
-			return setUserTimeout(tc, s.cfg.WriteTimeout)
+		if s.cfg.WriteTimeout <= 0 {
+			return nil
 		}
-		return nil
+		raw, err := tc.SyscallConn()
+		if err != nil {
+			return err
+		}
+		return sockopt.SetUserTimeout(raw, s.cfg.WriteTimeout)
 	}
 	return fmt.Errorf("a %T has no descriptor to watch; use a TCP or unix listener", nc)
 }

@@ -73,8 +73,8 @@ func TestStraddlingFrameDoesNotAlloc(t *testing.T) {
 	if invariant.Enabled {
 		t.Skip("the assertions allocate")
 	}
-	// The pool keeps sizes that are common; let these become so, whatever other
-	// tests have used.
+	// So many returns that the pools have learned what comes back, and would drop
+	// what they take for too large.
 	for range 100_000 {
 		turn()
 	}

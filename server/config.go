@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/defaults"
+	"github.com/ringwire/ringwire/internal/netaddr"
 )
 
 // The defaults of Config. Sizes are bytes.
@@ -30,8 +30,8 @@ const (
 // MaxBusyPoll is the longest Config.BusyPoll.
 const MaxBusyPoll = time.Millisecond
 
-// MaxTimeout is the longest timeout a Config takes; use a negative value for none.
-const MaxTimeout = 24 * time.Hour
+// MaxTimeout is the longest timeout a Config takes, 24 h; use a negative value for none.
+const MaxTimeout = defaults.MaxTimeout
 
 // spareDescriptors is how many of the process's descriptors the default of
 // MaxConns leaves for everything that is not a connection.
@@ -151,18 +151,18 @@ type Config struct {
 // withDefaults returns a copy with every zero value replaced.
 func (c Config) withDefaults() Config {
 	c.Framing = c.Framing.WithDefaults()
-	setDefault(&c.QueueSize, DefaultQueueSize)
-	setDefault(&c.MaxInFlight, DefaultMaxInFlight)
-	setDefault(&c.Loops, max(1, runtime.GOMAXPROCS(0)/4))
-	setDefault(&c.MaxUnsent, DefaultMaxUnsent)
-	setDefault(&c.MaxUnparsed, max(DefaultMaxUnparsed, maxFrameSize(c.Framing)))
-	setDefault(&c.MaxHeld, DefaultMaxHeld)
-	setDefault(&c.FrameTimeout, DefaultFrameTimeout)
-	setDefault(&c.WriteTimeout, DefaultWriteTimeout)
-	setDefault(&c.ShutdownTimeout, DefaultShutdownTimeout)
-	setDefault(&c.KeepAlive, DefaultKeepAlive)
-	setDefault(&c.BusyPoll, DefaultBusyPoll)
-	setDefault(&c.quietTicks, quietTicks)
+	defaults.Set(&c.QueueSize, DefaultQueueSize)
+	defaults.Set(&c.MaxInFlight, DefaultMaxInFlight)
+	defaults.Set(&c.Loops, max(1, runtime.GOMAXPROCS(0)/4))
+	defaults.Set(&c.MaxUnsent, DefaultMaxUnsent)
+	defaults.Set(&c.MaxUnparsed, max(DefaultMaxUnparsed, maxFrameSize(c.Framing)))
+	defaults.Set(&c.MaxHeld, DefaultMaxHeld)
+	defaults.Set(&c.FrameTimeout, DefaultFrameTimeout)
+	defaults.Set(&c.WriteTimeout, DefaultWriteTimeout)
+	defaults.Set(&c.ShutdownTimeout, DefaultShutdownTimeout)
+	defaults.Set(&c.KeepAlive, DefaultKeepAlive)
+	defaults.Set(&c.BusyPoll, DefaultBusyPoll)
+	defaults.Set(&c.quietTicks, quietTicks)
 	c.Workers = max(c.Workers, 0)
 	if c.MaxConns == 0 {
 		c.MaxConns = -1
@@ -179,12 +179,6 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func setDefault[T ~int | ~int64](field *T, value T) {
-	if *field == 0 {
-		*field = value
-	}
-}
-
 // maxFrameSize returns the size in bytes of the largest frame, header included.
 func maxFrameSize(f framing.Format) int { return f.HeaderSize() + f.MaxPayload() }
 
@@ -195,7 +189,7 @@ func (c *Config) validate() error {
 		return errors.New("server: Config.Handler is nil; it is what answers the requests")
 	}
 	if c.Addr != "" {
-		if _, _, err := splitAddr(c.Addr); err != nil {
+		if _, _, err := c.listenOn(); err != nil {
 			return err
 		}
 	}
@@ -231,17 +225,11 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// splitAddr returns the network and the address to listen on.
-func splitAddr(addr string) (network, target string, err error) {
-	if path, ok := strings.CutPrefix(addr, "unix://"); ok {
-		if path == "" {
-			return "", "", fmt.Errorf("server: Config.Addr %q has no path; write unix:///path/to/socket", addr)
-		}
-		return "unix", path, nil
+// listenOn returns the network and the address of Config.Addr.
+func (c *Config) listenOn() (network, target string, err error) {
+	network, target, err = netaddr.Split(c.Addr)
+	if err != nil {
+		return "", "", fmt.Errorf("server: Config.Addr: %w", err)
 	}
-	target = strings.TrimPrefix(addr, "tcp://")
-	if _, _, err := net.SplitHostPort(target); err != nil {
-		return "", "", fmt.Errorf("server: Config.Addr %q: %w; write host:port or unix:///path", addr, err)
-	}
-	return "tcp", target, nil
+	return network, target, nil
 }

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ringwire/ringwire/internal/staging"
+	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/ring"
 )
 
@@ -33,12 +33,12 @@ type Conn struct {
 	loop *loop
 
 	// The loop's.
-	staged   *staging.Buffer // bytes that could not be parsed yet; nil if none
-	head     int             // staged.B[:head] is done with
-	unsent   int             // bytes given to link that the peer has not taken
-	handed   uint64          // bytes ever given to link
-	taken    uint64          // handed - unsent when progress was last looked for
-	progress int64           // clock when taken last grew
+	staged   *bytepool.Buffer // bytes that could not be parsed yet; nil if none
+	head     int              // staged.B[:head] is done with
+	unsent   int              // bytes given to link that the peer has not taken
+	handed   uint64           // bytes ever given to link
+	taken    uint64           // handed - unsent when progress was last looked for
+	progress int64            // clock when taken last grew
 	ring     *ring.MPSC[*job]
 	resume   *time.Timer   // wakes a blocked connection
 	delay    time.Duration // of resume

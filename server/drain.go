@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/ringwire/ringwire/internal/role"
 )
 
 const (
@@ -158,7 +160,7 @@ func (s *Server) beginStop(ctx context.Context, orderly bool) {
 // wait for event loops), everybody who wakes event loops, event loops, workers
 // (they let go of jobs whose connection is gone).
 func (s *Server) finishAll(orderly bool, deadline time.Time, bounded bool) {
-	setRole("stop")
+	role.Set("stop")
 	accepted := make(chan struct{})
 	go func() {
 		s.accepting.Wait()

@@ -17,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ringwire/ringwire/framing"
-	"github.com/ringwire/ringwire/internal/staging"
+	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -75,11 +75,11 @@ func launch(t *testing.T, cfg Config) *Server {
 func checkLeaks(t *testing.T) {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
-	descriptors, lent := countDescriptors(), staging.Outstanding()
+	descriptors, lent := countDescriptors(), bytepool.Outstanding()
 	t.Cleanup(func() {
 		goleak.VerifyNone(t, before)
 		waitFor(t, "descriptors to be closed", func() bool { return countDescriptors() <= descriptors })
-		waitFor(t, "buffers to be returned", func() bool { return staging.Outstanding() == lent })
+		waitFor(t, "buffers to be returned", func() bool { return bytepool.Outstanding() == lent })
 	})
 }
 

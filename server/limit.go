@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/ringwire/ringwire/internal/role"
 )
 
 const (
@@ -204,7 +206,7 @@ func (r *registry) scan(fn func(*Conn)) {
 // the server stops.
 func (s *Server) sweep() {
 	defer s.background.Done()
-	setRole("sweep")
+	role.Set("sweep")
 	ticker := time.NewTicker(s.interval)
 	defer ticker.Stop()
 	for {

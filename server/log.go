@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"runtime/pprof"
 	"sync/atomic"
 )
 
@@ -88,12 +87,6 @@ func connAttr(c *Conn) slog.Attr {
 		remote = c.remote.String()
 	}
 	return slog.Group("conn", slog.Uint64("id", c.id), slog.String("remote", remote))
-}
-
-// setRole labels the calling goroutine, so that a profile splits by what
-// goroutines do: `go tool pprof -tagfocus ringwire=accept`.
-func setRole(role string) {
-	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels("ringwire", role)))
 }
 
 // loopLog is the logger of the event-loop and goroutine-pool libraries, which

@@ -2,7 +2,7 @@ package server
 
 import (
 	"github.com/ringwire/ringwire/framing"
-	"github.com/ringwire/ringwire/internal/staging"
+	"github.com/ringwire/ringwire/internal/bytepool"
 )
 
 // unblock begins a turn by forgetting why parsing stopped in the last one, unless
@@ -118,7 +118,7 @@ func (c *Conn) stageRest() {
 // announces much and sends little costs little.
 func (c *Conn) stage(b []byte) {
 	if c.staged == nil {
-		c.staged = staging.Get(len(b))
+		c.staged = bytepool.Get(len(b))
 	}
 	// Moving the rest to the front when at least half is done with costs each
 	// byte one move, however often a backlog is cut short.
@@ -132,7 +132,7 @@ func (c *Conn) stage(b []byte) {
 
 // unstage gives the staging buffer back.
 func (c *Conn) unstage() {
-	staging.Put(c.staged)
+	bytepool.Put(c.staged)
 	c.staged, c.head = nil, 0
 }
 

@@ -30,8 +30,6 @@ const (
 	// stayPolls is how long a stay lasts at most, in multiples of BusyPoll, and beyond
 	// it one poll and the turn that follows it.
 	stayPolls = 4
-	// pollPauseMax is how many stays at most are left out after one in vain.
-	pollPauseMax = 1023
 )
 
 // poller is a loop's state of busy polling.
@@ -41,8 +39,7 @@ type poller struct {
 	alone  int    // reads of last in a row
 	need   int    // how many it takes to stay
 	stayed bool   // a stay came after the last read
-	skip   int    // stays to be left out
-	pause  int    // what skip was set to last
+	pause  busypoll.Pause
 }
 
 // heard notes that the event loop has found input of c.
@@ -69,20 +66,7 @@ func (p *poller) forget(c *Conn) {
 
 // mayStay reports whether the loop may stay with the connection it has heard last.
 func (p *poller) mayStay() bool {
-	if p.alone < p.need {
-		return false
-	}
-	if p.skip > 0 {
-		p.skip--
-		return false
-	}
-	return true
-}
-
-// inVain makes stays rarer, by up to pollPauseMax for one.
-func (p *poller) inVain() {
-	p.pause = min(2*p.pause+1, pollPauseMax)
-	p.skip = p.pause
+	return p.alone >= p.need && !p.pause.Skip()
 }
 
 // poll comes after a turn for which the event loop has read input: it serves what c
@@ -124,7 +108,7 @@ func (c *Conn) stay() bool {
 			c.blame(c.endReason(err)) // nobody else will see it
 			return false
 		case n > 0:
-			l.pause = 0
+			l.pause.Hit()
 			l.event.Polled++
 			if !c.serve(l.input[:n]) {
 				return false
@@ -134,7 +118,7 @@ func (c *Conn) stay() bool {
 				return true
 			}
 		case time.Since(since) >= s.busyPoll:
-			l.inVain()
+			l.pause.Vain()
 			return true
 		default:
 			runtime.Gosched() // whoever else wants this processor has his turn

@@ -50,9 +50,20 @@ func feed(l *scripted, pieces ...[]byte) {
 	}
 }
 
+// pauses returns how many stays the loop of c leaves out, and spends them.
+func pauses(c *Conn) (n int) {
+	for c.loop.pause.Skip() {
+		n++
+	}
+	return n
+}
+
 func TestTheLoopServesWhatComesDuringAStay(t *testing.T) {
 	c, l := alone(t, Config{}, time.Millisecond)
-	c.loop.pause = 7
+	for range 3 {
+		c.loop.pause.Vain()
+	}
+	require.Equal(t, 7, pauses(c))
 	one, two, three := oneFrame(t, 1), oneFrame(t, 2), oneFrame(t, 3)
 	feed(l, one, append(two, three[:5]...), three[5:])
 	require.True(t, c.poll())
@@ -62,7 +73,7 @@ func TestTheLoopServesWhatComesDuringAStay(t *testing.T) {
 	require.EqualValues(t, 3, counted.Reads)
 	require.EqualValues(t, 3, counted.Replies)
 	require.True(t, c.loop.stayed)
-	require.Equal(t, 1, c.loop.pause, "a success ends the pauses")
+	require.Equal(t, 1, pauses(c), "the successes ended the pauses; then one was in vain")
 	require.Zero(t, busypoll.Polling())
 }
 
@@ -71,7 +82,7 @@ func TestTheLoopDoesNotStayWithoutReason(t *testing.T) {
 		"switched off":    func(c *Conn) { c.srv.busyPoll = 0 },
 		"not alone":       func(c *Conn) { c.loop.alone = aloneMin - 2 },
 		"another's input": func(c *Conn) { c.loop.heard(&Conn{}) },
-		"in vain before":  func(c *Conn) { c.loop.skip = 1 },
+		"in vain before":  func(c *Conn) { c.loop.pause.Vain() },
 		"called":          func(c *Conn) { c.loop.called.Store(true) },
 		"others poll":     func(c *Conn) { c.srv.pollers = 0 },
 		"unsent replies":  func(c *Conn) { c.unsent = 1 },
@@ -135,10 +146,10 @@ func TestAStayEnds(t *testing.T) {
 			switch name {
 			case "in vain":
 				require.GreaterOrEqual(t, time.Since(began), limit)
-				require.Equal(t, 1, c.loop.skip)
+				require.Equal(t, 1, pauses(c))
 			case "although input goes on":
 				require.GreaterOrEqual(t, time.Since(began), stayPolls*limit)
-				require.Zero(t, c.loop.skip)
+				require.Zero(t, pauses(c))
 			}
 		})
 	}
@@ -178,15 +189,12 @@ func TestAPanicDuringAStayFailsItsRequestOnly(t *testing.T) {
 	require.Zero(t, busypoll.Polling())
 }
 
-func TestPollingInVainBecomesRare(t *testing.T) {
+func TestStaysInVainBecomeRare(t *testing.T) {
 	p := poller{alone: aloneMin, need: aloneMin}
-	for _, pause := range []int{1, 3, 7, 15, 31, 63, 127, 255, 511, 1023, 1023} {
-		require.True(t, p.mayStay())
-		p.inVain()
-		for range pause {
-			require.False(t, p.mayStay())
-		}
-	}
+	require.True(t, p.mayStay())
+	p.pause.Vain()
+	require.False(t, p.mayStay())
+	require.True(t, p.mayStay())
 }
 
 func TestAConnectionThatHadToWaitMakesStaysRare(t *testing.T) {

@@ -102,7 +102,7 @@ func (s *Server) Start() error {
 	if s.cfg.Addr == "" {
 		return fmt.Errorf("server: Config.Addr is empty; write host:port or unix:///path, or use Serve")
 	}
-	network, target, err := splitAddr(s.cfg.Addr)
+	network, target, err := s.cfg.listenOn()
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// tcpUserTimeout is TCP_USER_TIMEOUT, which package syscall does not name on every
+// architecture.
+const tcpUserTimeout = 18
+
 func TestSocketOptionsAreSet(t *testing.T) {
 	fds := make(chan int, 1)
 	s := launch(t, Config{Handler: HandlerFunc(func(c *Conn, dst, _ []byte) ([]byte, error) {

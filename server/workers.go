@@ -8,8 +8,8 @@ import (
 	"github.com/panjf2000/ants/v2"
 
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/internal/invariant"
-	"github.com/ringwire/ringwire/internal/staging"
 	"github.com/ringwire/ringwire/ring"
 	"github.com/ringwire/ringwire/taskid"
 )
@@ -28,8 +28,8 @@ type job struct {
 	conn   *Conn
 	ring   *ring.MPSC[*job] // conn's; conn.ring is the loop's
 	id     taskid.ID
-	buf    *staging.Buffer // the request, behind it the frame of the reply
-	reply  int             // where in buf.B that frame begins
+	buf    *bytepool.Buffer // the request, behind it the frame of the reply
+	reply  int              // where in buf.B that frame begins
 	result result
 	held   int64 // what counts for it in Server.jobBytes
 }
@@ -82,7 +82,7 @@ func (c *Conn) dispatch(f framing.Frame) bool {
 	j := jobs.Get().(*job)
 	j.conn, j.ring, j.id = c, c.ring, f.ID
 	// Room for a reply as long as the request; append does the rest.
-	j.buf = staging.Get(2*len(f.Payload) + s.format.HeaderSize())
+	j.buf = bytepool.Get(2*len(f.Payload) + s.format.HeaderSize())
 	j.buf.B = append(j.buf.B, f.Payload...)
 	j.reply, j.result = len(j.buf.B), resultDropped
 	j.held = int64(cap(j.buf.B))
@@ -257,7 +257,7 @@ func (c *Conn) reap(r *ring.MPSC[*job]) {
 // free ends a job: nobody holds it or its buffer any more.
 func (s *Server) free(j *job) {
 	s.jobBytes.Add(-j.held)
-	staging.Put(j.buf)
+	bytepool.Put(j.buf)
 	*j = job{}
 	jobs.Put(j)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/ringwire/ringwire/internal/staging"
+	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/ring"
 	"github.com/ringwire/ringwire/taskid"
 )
@@ -182,7 +182,7 @@ func TestNoJobIsLeftBehindByALeavingRunner(t *testing.T) {
 	deadline := time.Now().Add(patienceMax)
 	newJob := func() *job {
 		j := jobs.Get().(*job)
-		j.conn, j.ring, j.buf = c, c.ring, staging.Get(0)
+		j.conn, j.ring, j.buf = c, c.ring, bytepool.Get(0)
 		return j
 	}
 	next := newJob()
@@ -296,7 +296,7 @@ func TestBytesInTheHandsOfWorkersAreBounded(t *testing.T) {
 	c := dial(t, s)
 	go func() { _, _ = c.nc.Write(c.pipeline(30, 10_000)) }()
 	eventually(t, s, "parsing to stop", func(st Stats) bool { return st.Pauses > 0 })
-	assert.Less(t, s.jobBytes.Load(), int64(100_000+2*10_000+100+staging.MaxRetained))
+	assert.Less(t, s.jobBytes.Load(), int64(100_000+2*10_000+100+bytepool.MaxRetained))
 	assert.Less(t, s.Stats().Requests, uint64(30))
 	close(h.gate('p'))
 }

@@ -1,5 +1,5 @@
 // Package busypoll keeps the goroutines of a process that poll instead of sleeping from
-// taking all its processors.
+// taking all its processors, and makes polls rare that are in vain.
 package busypoll
 
 import (

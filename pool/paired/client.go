@@ -12,6 +12,7 @@ import (
 	"github.com/ringwire/ringwire/internal/adapt"
 	"github.com/ringwire/ringwire/internal/backoff"
 	"github.com/ringwire/ringwire/internal/liveness"
+	"github.com/ringwire/ringwire/internal/role"
 )
 
 // parallelMax bounds the dials under way.
@@ -105,10 +106,11 @@ func (p *Pool) adjustLocked() {
 	}
 	p.capacity = nextCapacity(load{
 		capacity: p.capacity, min: p.minCapacity, max: p.maxCapacity,
-		wanted: len(p.shelf.open) - p.shelf.idle + p.shelf.anyone.Len(),
+		wanted: len(p.shelf.open) - p.shelf.idle.Len() + p.shelf.anyone.Len(),
 		dials:  c.lastDials, fresh: fresh,
 	})
-	p.interval = adapt.Interval(p.interval, c.minInterval, c.maxInterval, p.shelf.idle, p.capacity)
+	p.interval = adapt.Interval(p.interval, c.minInterval, c.maxInterval,
+		p.shelf.idle.Len(), p.capacity)
 }
 
 // load is what the capacity of the next turn depends on.
@@ -136,7 +138,7 @@ func nextCapacity(l load) int {
 // dialer fills one place after the other while its round has any left and nothing
 // fails.
 func (p *Pool) dialer(round uint64) {
-	setRole("paired dialer")
+	role.Set("paired dialer")
 	for {
 		id, nc, why, err := p.connect()
 		if !p.dialed(round, id, nc, why, err) {

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/ringwire/ringwire/internal/role"
 )
 
 const (
@@ -53,7 +55,7 @@ func (c *closer) add(all ...net.Conn) {
 
 // run closes what is queued until there is no more.
 func (c *closer) run() {
-	setRole("paired closer")
+	role.Set("paired closer")
 	for {
 		first, ok := c.next()
 		if !ok {

@@ -61,10 +61,10 @@ func TestNobodyWaitsForACloseThatDoesNotReturn(t *testing.T) {
 	aged := func(p *Pool) (id string) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		for e := p.shelf.back; e != nil; e = e.prev {
+		for e := p.shelf.idle.Back(); e != nil; e = e.place.Prev() {
 			e.since = time.Now().Add(-DefaultIdleTimeout)
 		}
-		return p.shelf.back.id.String()
+		return p.shelf.idle.Back().id.String()
 	}
 	for name, call := range map[string]func(t *testing.T, p *Pool) (closed int){
 		"Put, of another ID": func(t *testing.T, p *Pool) int {

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"github.com/ringwire/ringwire/internal/defaults"
 )
 
 // The defaults of ClientConfig and ServerConfig.
@@ -26,8 +28,8 @@ const (
 const (
 	// MaxCapacity is the most connections that a pool takes.
 	MaxCapacity = 1 << 16
-	// MaxTimeout is the longest time that a configuration takes.
-	MaxTimeout = 24 * time.Hour
+	// MaxTimeout is the longest time that a configuration takes, 24 h.
+	MaxTimeout = defaults.MaxTimeout
 )
 
 // ClientConfig says how a client pool works. Only Addr or Dial is required: every
@@ -153,12 +155,8 @@ func (c ClientConfig) withDefaults() ClientConfig {
 	atLeastOne(&c.BackoffMax, max(DefaultBackoffMax, c.MinInterval))
 	atLeastOne(&c.DialTimeout, DefaultDialTimeout)
 	atLeastOne(&c.HandshakeTimeout, DefaultHandshakeTimeout)
-	if c.IdleTimeout == 0 {
-		c.IdleTimeout = DefaultIdleTimeout
-	}
-	if c.KeepAlive == 0 {
-		c.KeepAlive = DefaultKeepAlive
-	}
+	defaults.Set(&c.IdleTimeout, DefaultIdleTimeout)
+	defaults.Set(&c.KeepAlive, DefaultKeepAlive)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -190,12 +188,8 @@ func (c ServerConfig) withDefaults() ServerConfig {
 	atLeastOne(&c.Interval, DefaultInterval)
 	atLeastOne(&c.HandshakeTimeout, DefaultHandshakeTimeout)
 	atLeastOne(&c.MaxHandshakes, DefaultMaxHandshakes)
-	if c.IdleTimeout == 0 {
-		c.IdleTimeout = DefaultIdleTimeout
-	}
-	if c.KeepAlive == 0 {
-		c.KeepAlive = DefaultKeepAlive
-	}
+	defaults.Set(&c.IdleTimeout, DefaultIdleTimeout)
+	defaults.Set(&c.KeepAlive, DefaultKeepAlive)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

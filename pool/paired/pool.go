@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ringwire/ringwire/internal/role"
 )
 
 const (
@@ -76,7 +77,7 @@ func newPool(minCapacity, maxCapacity int, interval time.Duration, log *slog.Log
 // manage is the manager's goroutine. It alone evicts, looks at ready connections,
 // and decides to dial.
 func (p *Pool) manage() {
-	setRole("paired manager")
+	role.Set("paired manager")
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -111,8 +112,8 @@ func (p *Pool) turn(now time.Time) time.Time {
 // sweep looks at each ready connection and throws away those that have died.
 func (p *Pool) sweep() {
 	p.mu.Lock()
-	all := make([]*entry, 0, p.shelf.idle)
-	for e := p.shelf.back; e != nil; e = e.prev {
+	all := make([]*entry, 0, p.shelf.idle.Len())
+	for e := p.shelf.idle.Back(); e != nil; e = e.place.Prev() {
 		all = append(all, e)
 	}
 	p.mu.Unlock()
@@ -169,8 +170,7 @@ func (p *Pool) evict(now time.Time) (next time.Time, ok bool) {
 	}
 	var old []*entry
 	p.mu.Lock()
-	for p.shelf.back != nil {
-		e := p.shelf.back
+	for e := p.shelf.idle.Back(); e != nil; e = p.shelf.idle.Back() {
 		if next = e.since.Add(p.idleTimeout); next.After(now) {
 			ok = true
 			break
@@ -237,7 +237,7 @@ func (p *Pool) end(e *entry) error {
 // shortLocked reports whether a client should dial soon: somebody waits, or fewer
 // than a fifth of the capacity are ready.
 func (p *Pool) shortLocked() bool {
-	return p.client != nil && (p.shelf.anyone.Len() > 0 || 5*p.shelf.idle < p.capacity)
+	return p.client != nil && (p.shelf.anyone.Len() > 0 || 5*p.shelf.idle.Len() < p.capacity)
 }
 
 // nudge asks the manager for a turn.
@@ -325,10 +325,4 @@ func (p *Pool) closeAll(dropped []*entry) {
 		all[i] = e.nc
 	}
 	p.closer.add(all...)
-}
-
-// setRole labels the calling goroutine, so that a profile splits by what
-// goroutines do.
-func setRole(role string) {
-	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels("ringwire", role)))
 }

@@ -1,7 +1,6 @@
 package paired
 
 import (
-	"container/list"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,7 +10,9 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/internal/backoff"
+	"github.com/ringwire/ringwire/internal/list"
 	"github.com/ringwire/ringwire/internal/liveness"
+	"github.com/ringwire/ringwire/internal/role"
 )
 
 // acceptPauses bounds the pauses after failed accepts: descriptors that ran out are
@@ -35,15 +36,15 @@ type server struct {
 
 	promised map[connID]struct{} // IDs that are being sent; the pool's mutex guards it
 
-	mu     sync.Mutex // guards guests; the pool's is never taken under it
-	guests *list.List // of *guest, in the order they came
+	mu     sync.Mutex       // guards guests; the pool's is never taken under it
+	guests list.List[guest] // in the order they came
 }
 
 // guest is a connection that has no ID yet.
 type guest struct {
 	nc    net.Conn
 	since time.Time
-	place *list.Element
+	place list.Node[guest] // in guests
 }
 
 // NewServerPool makes a pool that accepts connections from a listener, which it
@@ -76,7 +77,7 @@ func newServerPool(config ServerConfig, newID func() connID) (*Pool, error) {
 	p.capacity = c.MaxCapacity
 	p.server = &server{
 		listener: c.Listener, clients: clients, guestsMax: c.MaxHandshakes, newID: newID,
-		promised: make(map[connID]struct{}), guests: list.New(),
+		promised: make(map[connID]struct{}),
 	}
 	return p, nil
 }
@@ -84,7 +85,7 @@ func newServerPool(config ServerConfig, newID func() connID) (*Pool, error) {
 // acceptAll accepts until the listener or the pool is closed. It never waits for a
 // peer.
 func (p *Pool) acceptAll() {
-	setRole("paired accept")
+	role.Set("paired accept")
 	failures := 0
 	for {
 		nc, err := p.server.listener.Accept()
@@ -143,14 +144,14 @@ func (s *server) seat(g *guest, grace time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.guests.Len() >= s.guestsMax {
-		oldest := s.guests.Front().Value.(*guest)
+		oldest := s.guests.Front()
 		if g.since.Sub(oldest.since) < grace {
 			return false
 		}
-		s.removeLocked(oldest)
+		s.guests.Remove(&oldest.place)
 		oldest.nc.Close() // a socket without TLS: it does not wait
 	}
-	g.place = s.guests.PushBack(g)
+	s.guests.PushBack(&g.place, g)
 	return true
 }
 
@@ -158,19 +159,12 @@ func (s *server) seat(g *guest, grace time.Duration) bool {
 func (s *server) leave(g *guest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.removeLocked(g)
-}
-
-func (s *server) removeLocked(g *guest) {
-	if g.place != nil {
-		s.guests.Remove(g.place)
-		g.place = nil
-	}
+	s.guests.Remove(&g.place)
 }
 
 // welcome does the handshake, sends the ID and makes the connection ready.
 func (p *Pool) welcome(g *guest, peer string) {
-	setRole("paired handshake")
+	role.Set("paired handshake")
 	ctx, cancel := context.WithTimeout(p.ctx, p.handshakeTimeout)
 	defer cancel()
 	// Closing is what ends a handshake, or a write, that waits for the peer.

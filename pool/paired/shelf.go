@@ -1,9 +1,10 @@
 package paired
 
 import (
-	"container/list"
 	"net"
 	"time"
+
+	"github.com/ringwire/ringwire/internal/list"
 )
 
 // state says who has an entry. The pool's mutex guards it.
@@ -16,15 +17,14 @@ const (
 	gone                  // out of the pool, closed or about to be
 )
 
-// entry is one connection of the pool. Its state, since, prev and next are guarded
-// by the pool's mutex; ahead and partial belong to whoever has taken it or is
-// checking it.
+// entry is one connection of the pool. Its state, since and place are guarded by the
+// pool's mutex; ahead and partial belong to whoever has taken it or is checking it.
 type entry struct {
-	id         connID
-	nc         net.Conn
-	state      state
-	since      time.Time // when it was last put on the shelf
-	prev, next *entry    // towards the front (younger) and the back
+	id    connID
+	nc    net.Conn
+	state state
+	since time.Time        // when it was last put on the shelf
+	place list.Node[entry] // on the shelf
 
 	ahead   readAhead
 	partial bool // part of a TLS record was seen to wait
@@ -33,9 +33,9 @@ type entry struct {
 // waiter is a call that waits for a connection.
 type waiter struct {
 	id    connID
-	byID  bool        // id is wanted, and no other
-	out   chan *entry // made by wait; room for one, written under the pool's mutex
-	place *list.Element
+	byID  bool              // id is wanted, and no other
+	out   chan *entry       // made by wait; room for one, written under the pool's mutex
+	place list.Node[waiter] // in its queue
 }
 
 // shelf holds all connections of a pool, those that are ready, and who waits for
@@ -43,19 +43,17 @@ type waiter struct {
 // ordered by when they came: the youngest is in front and is taken first, so that
 // those nobody needs grow old at the back.
 type shelf struct {
-	open        map[connID]*entry
-	front, back *entry
-	idle        int // ready or checking
+	open map[connID]*entry
+	idle list.List[entry] // ready or checking
 
-	anyone *list.List            // of *waiter, in the order they came
-	byID   map[connID]*list.List // of *waiter; no list is empty
+	anyone list.List[waiter]             // in the order they came
+	byID   map[connID]*list.List[waiter] // likewise; no list is empty
 }
 
 func newShelf() shelf {
 	return shelf{
-		open:   make(map[connID]*entry),
-		anyone: list.New(),
-		byID:   make(map[connID]*list.List),
+		open: make(map[connID]*entry),
+		byID: make(map[connID]*list.List[waiter]),
 	}
 }
 
@@ -66,14 +64,7 @@ func (s *shelf) put(e *entry, now time.Time) {
 		return
 	}
 	e.state = ready
-	e.next = s.front
-	if s.front != nil {
-		s.front.prev = e
-	} else {
-		s.back = e
-	}
-	s.front = e
-	s.idle++
+	s.idle.PushFront(&e.place, e)
 }
 
 // checked ends the check of an entry that proved good.
@@ -91,15 +82,14 @@ func (s *shelf) wanted(e *entry) bool { return s.byID[e.id] != nil || s.anyone.L
 // serve hands e to the waiter who is due, if there is one: who wants this very
 // connection goes before who wants any.
 func (s *shelf) serve(e *entry) bool {
-	queue := s.anyone
+	queue := &s.anyone
 	if q := s.byID[e.id]; q != nil {
 		queue = q
 	}
-	first := queue.Front()
-	if first == nil {
+	w := queue.Front()
+	if w == nil {
 		return false
 	}
-	w := first.Value.(*waiter)
 	s.leave(w)
 	e.state = taken
 	w.out <- e
@@ -108,7 +98,7 @@ func (s *shelf) serve(e *entry) bool {
 
 // takeAny takes the youngest ready entry, or returns nil.
 func (s *shelf) takeAny() *entry {
-	for e := s.front; e != nil; e = e.next { // at most one is being checked
+	for e := s.idle.Front(); e != nil; e = e.place.Next() { // at most one is being checked
 		if e.state == ready {
 			s.unlink(e)
 			return e
@@ -129,19 +119,8 @@ func (s *shelf) takeID(id connID) *entry {
 
 // unlink takes a ready or checked entry off the shelf.
 func (s *shelf) unlink(e *entry) {
-	if e.prev != nil {
-		e.prev.next = e.next
-	} else {
-		s.front = e.next
-	}
-	if e.next != nil {
-		e.next.prev = e.prev
-	} else {
-		s.back = e.prev
-	}
-	e.prev, e.next = nil, nil
+	s.idle.Remove(&e.place)
 	e.state = taken
-	s.idle--
 }
 
 // drop takes an entry out of the pool and reports whether it still was in it.
@@ -172,28 +151,27 @@ func (s *shelf) dropAll(which func(*entry) bool) (dropped []*entry) {
 // wait enters w in its queue.
 func (s *shelf) wait(w *waiter) {
 	w.out = make(chan *entry, 1)
-	queue := s.anyone
+	queue := &s.anyone
 	if w.byID {
 		queue = s.byID[w.id]
 		if queue == nil {
-			queue = list.New()
+			queue = new(list.List[waiter])
 			s.byID[w.id] = queue
 		}
 	}
-	w.place = queue.PushBack(w)
+	queue.PushBack(&w.place, w)
 }
 
 // leave removes w from its queue if it is still there.
 func (s *shelf) leave(w *waiter) {
-	if w.place == nil {
+	if !w.place.Listed() {
 		return
 	}
-	queue := s.anyone
+	queue := &s.anyone
 	if w.byID {
 		queue = s.byID[w.id]
 	}
-	queue.Remove(w.place)
-	w.place = nil
+	queue.Remove(&w.place)
 	if w.byID && queue.Len() == 0 {
 		delete(s.byID, w.id)
 	}

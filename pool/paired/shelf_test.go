@@ -156,19 +156,21 @@ func takeAs(t *testing.T, m *modelShelf, want, got *entry) {
 }
 
 func compare(t *testing.T, s *shelf, m *modelShelf) {
-	if len(s.open) != len(m.ready)+len(m.taken) || s.idle != len(m.ready) {
-		t.Fatalf("%d open, %d idle; the model has %d and %d", len(s.open), s.idle, len(m.ready)+len(m.taken), len(m.ready))
+	if len(s.open) != len(m.ready)+len(m.taken) || s.idle.Len() != len(m.ready) {
+		t.Fatalf("%d open, %d idle; the model has %d and %d",
+			len(s.open), s.idle.Len(), len(m.ready)+len(m.taken), len(m.ready))
 	}
 	var prev *entry
 	i := 0
-	for e := s.back; e != nil; e = e.prev {
-		if e != m.ready[i] || e.state != ready || s.open[e.id] != e || e.next != prev || prev != nil && prev.since.After(e.since) {
+	for e := s.idle.Back(); e != nil; e = e.place.Prev() {
+		if e != m.ready[i] || e.state != ready || s.open[e.id] != e ||
+			e.place.Next() != prev || prev != nil && prev.since.After(e.since) {
 			t.Fatalf("place %d from the back is wrong", i)
 		}
 		prev = e
 		i++
 	}
-	if i != len(m.ready) || prev != s.front {
+	if i != len(m.ready) || prev != s.idle.Front() {
 		t.Fatal("the list is broken")
 	}
 	waiting := s.anyone.Len()
@@ -193,7 +195,7 @@ func TestAConnectionUnderCheckIsNotTakenAndKeepsItsPlace(t *testing.T) {
 		all = append(all, e)
 	}
 	all[2].state = checking
-	require.Equal(t, 3, s.idle)
+	require.Equal(t, 3, s.idle.Len())
 	require.Nil(t, s.takeID(all[2].id))
 	require.Same(t, all[1], s.takeAny())
 	s.checked(all[2])
@@ -205,8 +207,6 @@ func TestAConnectionUnderCheckIsNotTakenAndKeepsItsPlace(t *testing.T) {
 	s.wait(w)
 	s.checked(all[0])
 	require.Same(t, all[0], <-w.out)
-	require.Zero(t, s.idle)
-	require.Nil(t, s.front)
-	require.Nil(t, s.back)
+	require.Zero(t, s.idle.Len())
 	require.Equal(t, taken, all[0].state)
 }

@@ -81,7 +81,8 @@ func (p *Pool) Stats() Stats {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.Active, s.Idle, s.Bringing, s.Waiting = len(p.shelf.open), p.shelf.idle, p.bringing, p.shelf.anyone.Len()
+	s.Active, s.Idle = len(p.shelf.open), p.shelf.idle.Len()
+	s.Bringing, s.Waiting = p.bringing, p.shelf.anyone.Len()
 	s.InUse = s.Active - s.Idle
 	s.Capacity, s.Interval = p.capacity, p.interval
 	return s
@@ -98,7 +99,7 @@ func (p *Pool) Active() int {
 func (p *Pool) Idle() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.shelf.idle
+	return p.shelf.idle.Len()
 }
 
 // InUse returns how many connections are taken: handed out, and neither put back
@@ -106,7 +107,7 @@ func (p *Pool) Idle() int {
 func (p *Pool) InUse() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.shelf.open) - p.shelf.idle
+	return len(p.shelf.open) - p.shelf.idle.Len()
 }
 
 // Capacity returns how many connections the pool may have now. A server's is

@@ -119,8 +119,8 @@ func TestAGetDoesNotRelyOnTheManagerToEvict(t *testing.T) {
 		server, _ := memoryPair(t, ServerConfig{}, ClientConfig{MinInterval: time.Hour, MaxInterval: time.Hour, BackoffMax: time.Hour})
 		require.NoError(t, server.WaitReady(bg))
 		server.mu.Lock()
-		id := server.shelf.back.id
-		server.shelf.back.since = time.Now().Add(-DefaultIdleTimeout) // the manager sleeps
+		id := server.shelf.idle.Back().id
+		server.shelf.idle.Back().since = time.Now().Add(-DefaultIdleTimeout) // the manager sleeps
 		server.mu.Unlock()
 		_, err := server.ClientGet(bg, id.String())
 		require.ErrorIs(t, err, ErrNotFound)

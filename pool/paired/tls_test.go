@@ -170,7 +170,7 @@ func TestAHalfClosedUnderTLSIsNotHandedOut(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 	client.mu.Lock()
-	half := client.shelf.back
+	half := client.shelf.idle.Back()
 	client.mu.Unlock()
 	eventually(t, "the alert arrives", func() bool { return liveness.Peek(socket(half.nc)) != nil })
 	_, err = client.ClientGet(lookOnly(), id)
@@ -185,7 +185,7 @@ func TestDataThatIsThereBeforeTheGetIsKept(t *testing.T) {
 		id, s, err := server.ServerGet(within(t))
 		require.NoError(t, err)
 		client.mu.Lock()
-		half := client.shelf.back
+		half := client.shelf.idle.Back()
 		client.mu.Unlock()
 		sent := make(chan error, 1)
 		go func() { _, err := s.Write([]byte("hello")); sent <- err }()
@@ -230,7 +230,7 @@ func TestPartOfARecordIsNoReasonToClose(t *testing.T) {
 	_, err = socket(s.(*Conn).NetConn()).Write([]byte{23, 3, 3})
 	require.NoError(t, err)
 	client.mu.Lock()
-	half := client.shelf.back
+	half := client.shelf.idle.Back()
 	client.mu.Unlock()
 	eventually(t, "it arrives", func() bool { return liveness.Peek(socket(half.nc)) != nil })
 	client.sweep()
@@ -259,7 +259,7 @@ func TestPutFindsWhatTLSHasBuffered(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.Write([]byte("h"))
 	require.NoError(t, err)
-	half := client.shelf.back
+	half := client.shelf.idle.Back()
 	eventually(t, "it arrives", func() bool { return liveness.Peek(socket(half.nc)) != nil })
 	c, err = client.ClientGet(lookOnly(), id)
 	require.NoError(t, err)

@@ -13,7 +13,7 @@ const own = "github.com/ringwire/ringwire/"
 func TestShortNamesDropWhatEveryReaderKnows(t *testing.T) {
 	for name, want := range map[string]string{
 		own + "engine.(*conn).flush":                                                   "engine.(*conn).flush",
-		own + "internal/staging.Get":                                                   "internal/staging.Get",
+		own + "internal/bytepool.Get":                                                  "internal/bytepool.Get",
 		own + "benchmarks/harness/bench.(*load).call":                                  "bench.(*load).call",
 		own + "ring.(*MPSC[go.shape.uint32]).TryPush":                                  "ring.(*MPSC[...]).TryPush",
 		own + "taskid.(*Table[go.shape.struct { " + own + "engine.dst []uint8 }]).put": "taskid.(*Table[...]).put",
@@ -30,7 +30,7 @@ func TestShortNamesDropWhatEveryReaderKnows(t *testing.T) {
 func TestOwnerOfTellsWhoseCodeItIs(t *testing.T) {
 	for name, want := range map[string]Owner{
 		own + "engine.(*conn).flush":                    Ours,
-		own + "internal/staging.Get":                    Ours,
+		own + "internal/bytepool.Get":                   Ours,
 		own + "benchmarks/harness/bench.(*load).call":   Harness,
 		own + "cmd/ringwire/internal/echo.Config.reply": Harness,
 		"main.serve": Harness,
