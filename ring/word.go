@@ -8,3 +8,6 @@ import "sync/atomic"
 // An alias, declared here and not in another package, because only then are Load
 // and Store inlined.
 type word = atomic.Uint64
+
+// chunkCell holds a chunk of a Bytes, for the same reason.
+type chunkCell = atomic.Pointer[chunk]
