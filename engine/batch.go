@@ -3,10 +3,10 @@ package engine
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
+	"github.com/ringwire/ringwire/ring"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -19,131 +19,24 @@ type batch struct {
 	mu    sync.Mutex // guards first
 	first error
 
-	sent []placed // for cancellation; belongs to the submitter
+	// The submitter's.
+	items    []batchItem
+	accepted bool // one of the requests has been
 }
 
-// placed names one request of a batch.
-type placed struct {
-	conn *conn
-	id   taskid.ID
+// batchItem is the outcome of one request of a batch.
+type batchItem struct {
+	batch  *batch
+	index  int
+	ticket ticket
 }
 
 // newBatch makes what Broker.batches has none of.
 func newBatch() any { return &batch{done: make(chan struct{}, 1)} }
 
-// SendBatch sends all requests and returns when fn has run for each, exactly once,
-// whatever happens. fn gets the request's index and its outcome, in any order, on
-// the broker's goroutines or the caller's; it may run at the same time as itself.
-// reply is borrowed until fn returns, and fn must not block.
-//
-// SendBatch waits for room in queue and flight; when ctx ends, the requests still
-// open are given up. It returns the error of the first request found to have
-// failed, nil if none did. Only a nil fn makes it return without sending.
-func (b *Broker) SendBatch(ctx context.Context, reqs [][]byte, fn func(i int, reply []byte, err error)) error {
-	if fn == nil {
-		return &OpError{Op: "submit", Err: errNoFunc}
-	}
-	bt := b.batches.Get().(*batch)
-	bt.fn = fn
-	bt.left.Store(int64(len(reqs)) + 1)
-
-	watched := ctx.Done() != nil
-	b.sendAll(ctx, bt, reqs, watched)
-
-	if bt.left.Add(-1) == 0 {
-		bt.done <- struct{}{}
-	}
-	if watched {
-		select {
-		case <-bt.done:
-			bt.done <- struct{}{} // taken again below
-		case <-ctx.Done():
-			for _, p := range bt.sent {
-				p.conn.cancel(p.id, contextError(ctx))
-			}
-		}
-	}
-	<-bt.done
-	err := bt.first
-	clear(bt.sent)
-	bt.fn, bt.first, bt.sent = nil, nil, bt.sent[:0]
-	b.batches.Put(bt)
-	return err
-}
-
-// batchRun is how many requests of a batch go to one connection, at least, before
-// the next has its turn.
-const batchRun = 64
-
-// sendAll queues every request and sees to it that those of one connection leave
-// together.
-func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte, watched bool) {
-	deadline := b.clock.after(b.requestTicks)
-	run := max(batchRun, (len(reqs)+len(b.links)-1)/len(b.links))
-	var at *conn // where the present run goes
-	held := false
-	letGo := func() {
-		if held {
-			held = false
-			at.unhold()
-			at.flushNow()
-		}
-	}
-	for i, req := range reqs {
-		if watched && ctx.Err() != nil {
-			bt.finish(i, nil, &OpError{Op: "submit", Err: contextError(ctx)})
-			continue
-		}
-		if i%run == 0 {
-			letGo()
-			at = b.route()
-			held = at != nil && at.seize()
-		}
-		var id taskid.ID
-		c, err := b.placeWaiting(ctx, req, deadline, at, letGo, func(s *slot) {
-			s.V.batch, s.V.index = bt, int32(i)
-			id = s.ID()
-		})
-		if err != nil {
-			bt.finish(i, nil, err)
-			continue
-		}
-		c.summon()
-		if watched {
-			bt.sent = append(bt.sent, placed{c, id})
-		}
-		if c != at {
-			letGo()
-			at = c
-		}
-		// Asked again after the request was queued: if the token is taken now, who
-		// has it will find the request.
-		held = held || at.seize()
-	}
-	letGo()
-}
-
-// placeWaiting is place that waits for room. Before it waits it calls letGo, since
-// what it waits for may be its own requests.
-func (b *Broker) placeWaiting(ctx context.Context, req []byte, deadline taskid.Tick, at *conn, letGo func(), prepare func(*slot)) (*conn, error) {
-	for {
-		c, _, err := b.place(req, deadline, at, prepare)
-		if err == nil || !errors.Is(err, ErrQueueFull) {
-			return c, err
-		}
-		letGo()
-		runtime.Gosched()
-		if c, _, err = b.place(req, deadline, nil, prepare); err == nil || !errors.Is(err, ErrQueueFull) {
-			return c, err
-		}
-		if err := b.waitRoom(ctx); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// finish delivers one outcome and, with the last one, wakes the submitter.
-func (bt *batch) finish(i int, reply []byte, err error) {
+// callback delivers one outcome and, with the last one, wakes the submitter.
+func (it *batchItem) callback(reply []byte, err error) {
+	bt := it.batch
 	if err != nil {
 		bt.mu.Lock()
 		if bt.first == nil {
@@ -151,8 +44,174 @@ func (bt *batch) finish(i int, reply []byte, err error) {
 		}
 		bt.mu.Unlock()
 	}
-	bt.fn(i, reply, err)
+	bt.fn(it.index, reply, err)
+	bt.leave()
+}
+
+// leave counts an outcome that was delivered.
+func (bt *batch) leave() {
 	if bt.left.Add(-1) == 0 {
 		bt.done <- struct{}{} // the batch is now the submitter's
+	}
+}
+
+// SendBatch sends all requests and returns when fn has run for each, exactly once,
+// whatever happens. fn gets the request's index and its outcome, in any order, on the
+// broker's goroutines or the caller's; it may run at the same time as itself. What is
+// said of the function of [Broker.Go] holds for it: reply is borrowed until fn returns,
+// fn must not block, a panic costs only its own request.
+//
+// SendBatch waits for room once one of its requests has been accepted; when ctx ends, the
+// requests still open are given up. It returns the error of the first request found to
+// have failed, nil if none did. Only a nil fn, and a call from a callback, make it
+// return without sending.
+func (b *Broker) SendBatch(ctx context.Context, reqs [][]byte, fn func(i int, reply []byte, err error)) error {
+	if fn == nil {
+		return &OpError{Op: "submit", Err: errNoFunc}
+	}
+	if b.callbacks.isOne() {
+		return &OpError{Op: "submit", Err: ErrInCallback}
+	}
+	bt := b.batches.Get().(*batch)
+	bt.start(fn, len(reqs))
+	b.sendAll(ctx, bt, reqs)
+	bt.leave()
+	if ended := ctx.Done(); ended != nil {
+		select {
+		case <-bt.done:
+			bt.done <- struct{}{} // taken again below
+		case <-ended:
+			b.giveUpBatch(ctx, bt)
+		}
+	}
+	<-bt.done
+	err := bt.first
+	clear(bt.items)
+	bt.fn, bt.first = nil, nil
+	b.batches.Put(bt)
+	return err
+}
+
+// start begins a batch of n requests.
+func (bt *batch) start(fn func(i int, reply []byte, err error), n int) {
+	bt.fn, bt.accepted = fn, false
+	bt.left.Store(int64(n) + 1)
+	if cap(bt.items) < n {
+		bt.items = make([]batchItem, n)
+	}
+	bt.items = bt.items[:n]
+	for i := range bt.items {
+		bt.items[i] = batchItem{batch: bt, index: i}
+	}
+}
+
+// giveUpBatch gives up what is open when the context has ended.
+func (b *Broker) giveUpBatch(ctx context.Context, bt *batch) {
+	cause := contextError(ctx)
+	for i := range bt.items {
+		it := &bt.items[i]
+		if op, addr, sent, won := b.giveUp(&it.ticket); won {
+			bt.refuse(it, &OpError{Op: op, Addr: addr, Written: sent, Err: cause})
+		}
+	}
+}
+
+// refuse delivers an error on the submitter's goroutine.
+func (bt *batch) refuse(it *batchItem, err error) {
+	it.callback(nil, err)
+}
+
+// sendAll submits every request.
+func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte) {
+	deadline := b.clock.after(b.requestTicks)
+	watched := ctx.Done() != nil
+	for i := 0; i < len(reqs); {
+		if watched && ctx.Err() != nil {
+			bt.refuse(&bt.items[i], &OpError{Op: "submit", Err: contextError(ctx)})
+			i++
+			continue
+		}
+		if n := b.sendRun(bt, i, reqs[i:], deadline, watched); n > 0 {
+			i += n
+			bt.accepted = true
+			continue
+		}
+		b.sendOne(bt, i, reqs, deadline, watched)
+		i++
+	}
+}
+
+// runMax is how many requests of a batch go to one connection at once, before the next
+// one has its turn.
+const runMax = 64
+
+// sendRun submits the first of reqs to one connection, as many as it takes at once, with
+// one operation each on the free slots and on the output. It returns how many, 0 if it
+// takes none that way.
+func (b *Broker) sendRun(bt *batch, first int, reqs [][]byte, deadline taskid.Tick, watched bool) int {
+	c := b.next()
+	if c == nil || b.backlog.len() > 0 || c.busy() {
+		return 0
+	}
+	count, size := 0, 0
+	for _, req := range reqs[:min(len(reqs), runMax)] {
+		n := b.header + len(req)
+		if len(req) > b.maxPayload || size+n > ring.ChunkBytes {
+			break
+		}
+		size += n
+		count++
+	}
+	var ids [runMax]taskid.ID
+	if count = c.table.AcquireInto(ids[:count]); count == 0 {
+		return 0
+	}
+	size = 0
+	for _, req := range reqs[:count] {
+		size += b.header + len(req)
+	}
+	room, ok := c.out.ring.Reserve(size)
+	if !ok {
+		c.table.FreeAll(ids[:count])
+		return 0
+	}
+	armed := 0
+	for out := room.B[:0]; armed < count; armed++ {
+		it := &bt.items[first+armed]
+		r := request{payload: reqs[armed], to: it, deadline: deadline}
+		if watched {
+			r.ticket = &it.ticket
+		}
+		if !c.arm(&r, c.table.Slot(ids[armed]), ids[armed], room.At+ring.Position(len(out))) {
+			c.table.FreeAll(ids[armed:count]) // the connection has ended: nobody writes any more
+			return armed
+		}
+		out = c.frame(out, &r, ids[armed])
+	}
+	room.PublishAll(count)
+	c.kick()
+	c.call()
+	return count
+}
+
+// sendOne submits one request of a batch, wherever there is room.
+func (b *Broker) sendOne(bt *batch, i int, reqs [][]byte, deadline taskid.Tick, watched bool) {
+	it := &bt.items[i]
+	r := request{payload: reqs[i], to: it, deadline: deadline, blocks: true, waits: b.cfg.WaitQueue}
+	if watched {
+		r.ticket = &it.ticket
+	}
+	err := b.place(&r)
+	if errors.Is(err, ErrQueueFull) && bt.accepted {
+		r.waits = true // for room that the batch's own requests hold, or held just now
+		err = b.place(&r)
+	}
+	if err != nil {
+		bt.refuse(it, err)
+		return
+	}
+	bt.accepted = true
+	if r.conn != nil {
+		r.conn.call()
 	}
 }

@@ -16,19 +16,25 @@ import (
 	"github.com/ringwire/ringwire/ring"
 )
 
-// A broker's states, in the order it goes through them.
+// brokerState says what a broker takes. It only grows.
+type brokerState uint32
+
 const (
-	running uint32 = iota
+	running brokerState = iota
 	draining
 	closed
 )
 
-// Broker sends requests to servers and matches the replies. All methods are safe
-// for concurrent use. Create it with New, end it with Shutdown or Close.
+// Broker sends requests to servers and matches the replies. All methods are safe for
+// concurrent use. Create it with New, end it with Shutdown or Close.
 type Broker struct {
-	cfg     Config
-	format  framing.Format
-	pooled  bool
+	cfg        Config
+	format     framing.Format
+	header     int // bytes in front of a payload
+	maxPayload int
+	pooled     bool // memory is kept from call to call
+	silent     bool // nobody reads the log
+
 	pools   []*pool.Pool // one for each address; they make the connections
 	links   []*link
 	pollers int32          // how many goroutines of the process may poll at once
@@ -39,14 +45,19 @@ type Broker struct {
 	readTicks    uint32
 	writeTicks   uint32
 
-	state atomic.Uint32
-	ctx   context.Context // ends with the broker; bounds dials and pauses
-	stop  context.CancelFunc
-	wg    sync.WaitGroup // every goroutine of the broker
+	state atomic.Uint32 // a brokerState
+	ctx   context.Context
+	stop  context.CancelFunc // ends ctx, with the broker; bounds dials and pauses
+	wg    sync.WaitGroup     // every goroutine of the broker
 
-	// batches holds *batch. It is the broker's own because a batch holds a channel,
-	// and a channel made inside a synctest bubble must not be met outside it.
-	batches sync.Pool
+	backlog   backlog
+	callbacks callbacks
+	events    events
+	hopeful   atomic.Int32 // links that requests may wait for
+
+	// waiters and batches hold *waiter and *batch. They are the broker's own because both
+	// hold a channel, and one made inside a synctest bubble must not be met outside it.
+	waiters, batches sync.Pool
 
 	_    cacheline.Pad
 	turn atomic.Uint64 // round robin; moved by every call when there are several links
@@ -54,59 +65,87 @@ type Broker struct {
 
 	retries   atomic.Uint64
 	queueFull *ring.Counter // many goroutines may be refused at once
+	ends      ends          // of requests that waited in the backlog
 
-	mu      sync.Mutex // guards what follows; nothing is called under it
-	live    []*conn    // every connection that may hold requests; replaced, never changed
-	past    totals     // counters of connections that are gone
+	live atomic.Pointer[[]*conn] // every connection that is not gone; replaced, not changed
+
+	mu      sync.Mutex // guards what follows and the changes of live; nothing is called under it
+	past    Stats      // counters of connections that are gone
 	changed chan struct{}
 }
 
-// New returns a broker and starts to connect in the background: it does not
-// wait for a server, and calls made meanwhile wait in the connection's queue.
-// It fails only when cfg makes no sense.
+// New returns a broker and starts to connect in the background: it does not wait for a
+// server, and calls made meanwhile wait. It fails only when cfg makes no sense.
 func New(cfg Config) (*Broker, error) {
+	silent := cfg.Logger == nil
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
 	b := &Broker{
-		cfg:     cfg,
-		format:  cfg.Framing,
-		pollers: busypoll.Limit(),
-		pooled:  cfg.OptimizeMemory != Off,
-		changed: make(chan struct{}),
-
-		queueFull: ring.NewCounter(),
+		cfg:        cfg,
+		format:     cfg.Framing,
+		header:     cfg.Framing.HeaderSize(),
+		maxPayload: cfg.Framing.MaxPayload(),
+		pooled:     cfg.OptimizeMemory != Off,
+		silent:     silent,
+		pollers:    busypoll.Limit(),
+		clock:      newClock(&cfg),
+		relax:      backoff.Policy{Min: cfg.BackoffBase, Max: cfg.BackoffMax},
+		changed:    make(chan struct{}),
+		queueFull:  ring.NewCounter(),
 	}
-	b.batches.New = newBatch
+	b.live.Store(&[]*conn{})
+	b.waiters.New, b.batches.New = newWaiter, newBatch
+	b.backlog.init(b)
+	b.callbacks.init(b)
 	b.ctx, b.stop = context.WithCancel(context.Background())
-	b.clock = newClock(&cfg)
 	b.requestTicks = b.clock.ticks(cfg.RequestTimeout)
 	b.readTicks = b.clock.ticks(cfg.ReadTimeout)
 	b.writeTicks = b.clock.ticks(cfg.WriteTimeout)
-
-	b.relax = backoff.Policy{Min: cfg.BackoffBase, Max: cfg.BackoffMax}
-	for _, addr := range cfg.Addrs {
-		conns, err := newPool(&b.cfg, addr)
-		if err != nil {
-			b.closePools()
-			return nil, fmt.Errorf("engine: %s: %w", addr, err)
-		}
-		b.pools = append(b.pools, conns)
-		for range cfg.ConnsPerAddr {
-			b.links = append(b.links, newLink(b, addr, conns))
-		}
+	if err := b.makeLinks(); err != nil {
+		b.closePools()
+		return nil, err
 	}
 	b.wg.Add(1 + len(b.links))
-	go b.sweep()
+	go b.keepTime()
 	for _, l := range b.links {
 		go l.run()
 	}
 	return b, nil
 }
 
-// WaitReady waits until at least one connection is up. It fails when ctx ends,
-// with the last error of dialling, or when the broker is closed.
+// makeLinks makes the pools, the links, and the pollers of their connections: as many
+// pollers as a server on such a machine has event loops.
+func (b *Broker) makeLinks() error {
+	for _, addr := range b.cfg.Addrs {
+		conns, err := newPool(&b.cfg, addr)
+		if err != nil {
+			return fmt.Errorf("engine: %s: %w", addr, err)
+		}
+		b.pools = append(b.pools, conns)
+		for range b.cfg.ConnsPerAddr {
+			b.links = append(b.links, &link{b: b, addr: addr, pool: conns, hopeful: true})
+		}
+	}
+	b.hopeful.Store(int32(len(b.links)))
+	if b.cfg.BusyPoll < 0 {
+		return nil
+	}
+	var pollers []*poller
+	for i, l := range b.links {
+		if i < defaultConns() {
+			pollers = append(pollers, newPoller(b))
+			b.wg.Add(1)
+			go pollers[i].run(false)
+		}
+		l.poller = pollers[i%len(pollers)]
+	}
+	return nil
+}
+
+// WaitReady waits until at least one connection is up. It fails when ctx ends, with the
+// last error of dialling, when the broker is closed, or from a callback.
 func (b *Broker) WaitReady(ctx context.Context) error {
 	for {
 		b.mu.Lock()
@@ -116,9 +155,12 @@ func (b *Broker) WaitReady(ctx context.Context) error {
 			return err
 		}
 		for _, l := range b.links {
-			if c := l.current.Load(); c != nil && c.up.Load() {
+			if l.current.Load() != nil {
 				return nil
 			}
+		}
+		if b.callbacks.isOne() {
+			return &OpError{Op: "dial", Err: ErrInCallback}
 		}
 		select {
 		case <-changed:
@@ -132,7 +174,7 @@ func (b *Broker) WaitReady(ctx context.Context) error {
 	}
 }
 
-// notify wakes who waits for a connection to come up or for the broker's end.
+// notify wakes whoever waits for a connection to come up or for the broker's end.
 func (b *Broker) notify() {
 	b.mu.Lock()
 	close(b.changed)
@@ -140,40 +182,29 @@ func (b *Broker) notify() {
 	b.mu.Unlock()
 }
 
-// adopt puts a connection on the list that the sweeper and Stats go over.
+// conns returns every connection that is not gone.
+func (b *Broker) conns() []*conn { return *b.live.Load() }
+
+// adopt puts a connection on the list that the clock and Stats go over.
 func (b *Broker) adopt(c *conn) {
 	b.mu.Lock()
-	b.live = append(b.live[:len(b.live):len(b.live)], c)
+	live := append(slices.Clone(b.conns()), c)
+	b.live.Store(&live)
 	b.mu.Unlock()
 }
 
-// forget takes finished connections off the list and keeps their counts.
-func (b *Broker) forget(gone func(*conn) bool) {
+// forget takes a connection that is gone off the list and keeps its counts.
+func (b *Broker) forget(c *conn) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !slices.ContainsFunc(b.live, gone) {
-		return
-	}
-	kept := make([]*conn, 0, len(b.live))
-	for _, c := range b.live {
-		if gone(c) {
-			b.past.add(c)
-		} else {
-			kept = append(kept, c)
-		}
-	}
-	b.live = kept
-}
-
-func (b *Broker) conns() []*conn {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.live
+	live := slices.DeleteFunc(slices.Clone(b.conns()), func(o *conn) bool { return o == c })
+	b.live.Store(&live)
+	c.addEndedTo(&b.past)
+	b.mu.Unlock()
 }
 
 // stateError returns why the broker takes no requests, or nil.
 func (b *Broker) stateError() error {
-	switch b.state.Load() {
+	switch brokerState(b.state.Load()) {
 	case running:
 		return nil
 	case draining:
@@ -181,6 +212,19 @@ func (b *Broker) stateError() error {
 	default:
 		return &OpError{Op: "submit", Err: ErrQuit}
 	}
+}
+
+// downError tells why there is no connection.
+func (b *Broker) downError() error {
+	if err := b.stateError(); err != nil {
+		return err
+	}
+	for _, l := range b.links {
+		if last := l.lastErr.Load(); last != nil {
+			return &OpError{Op: "dial", Addr: l.addr, Err: joinErrors(ErrNoPoolsAvailable, last.Err)}
+		}
+	}
+	return &OpError{Op: "dial", Err: ErrNoPoolsAvailable}
 }
 
 // withTimeout is context.WithTimeout for a duration that may mean none.

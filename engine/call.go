@@ -2,122 +2,184 @@ package engine
 
 import (
 	"context"
+	"errors"
 
 	"github.com/ringwire/ringwire/taskid"
 )
 
-// slot is a request's place in its connection's table.
-type slot = taskid.Slot[call]
-
-// call is what the broker keeps for a request beside its bytes. It belongs to
-// whoever owns the slot: the submitter until the slot is armed, then who wins the
-// completion, then, for a blocking call, the caller that was woken.
+// Send sends req and waits for the reply, which belongs to the caller. req is free for
+// reuse when Send returns.
 //
-// How the outcome is delivered depends on which field is set: fn (Go), batch
-// (SendBatch), else done (Send, SendInto).
-type call struct {
-	dst    []byte        // blocking: where the reply is appended
-	err    error         // blocking: the outcome, if it is not a reply
-	done   chan struct{} // blocking: receives one token; capacity 1
-	fn     func(reply []byte, err error)
-	batch  *batch
-	index  int32       // of the request in its batch
-	leads  bool        // blocking: the caller may read its own reply
-	unbind func() bool // ends the watch on the context of a Go call
+// It fails with ErrQueueFull, ErrTimeout, ErrConnLost, ErrNoPoolsAvailable,
+// ErrMaxLenExceeded, ErrInvalidMsgLength, ErrClosingBroker, ErrQuit, ErrInCallback or
+// the error of ctx, wrapped in an *OpError.
+func (b *Broker) Send(ctx context.Context, req []byte) ([]byte, error) {
+	reply, err := b.SendInto(ctx, nil, req)
+	if reply == nil && err == nil {
+		reply = []byte{}
+	}
+	return reply, err
 }
 
-// complete delivers the outcome of a request whose completion the caller of
-// complete has won. reply is borrowed from the connection's read buffer.
-//
-// For callbacks the slot is released first: the reply does not live in it, and
-// a callback that sends the next request may get it back.
-func (c *conn) complete(s *slot, reply []byte, err error) {
-	v := &s.V
-	switch {
-	case v.fn != nil:
-		fn, unbind := v.fn, v.unbind
-		v.fn, v.unbind = nil, nil
-		c.release(s)
-		if unbind != nil {
-			unbind()
+// SendInto is Send with the reply appended to dst, which it returns. With room in dst
+// for the reply, and a context that cannot end or whose end is not awaited elsewhere,
+// it does not allocate. After an error the bytes of dst are unchanged; the memory
+// behind them may have been written.
+func (b *Broker) SendInto(ctx context.Context, dst, req []byte) ([]byte, error) {
+	if err := b.mayBlock(ctx, "submit"); err != nil {
+		return dst, err
+	}
+	w := b.waiter()
+	defer b.putWaiter(w)
+	deadline := b.clock.after(b.requestTicks)
+	for attempt := 0; ; attempt++ {
+		w.dst = dst
+		r := request{payload: req, to: w, ticket: &w.ticket, deadline: deadline, blocks: true, waits: b.cfg.WaitQueue}
+		err := b.place(&r)
+		if err != nil {
+			w.dst = nil
+		} else {
+			b.await(ctx, w, &r)
+			var reply []byte
+			if reply, err = w.take(); err == nil {
+				return reply, nil
+			}
 		}
-		fn(reply, err)
-	case v.batch != nil:
-		batch, index := v.batch, v.index
-		v.batch = nil
-		c.release(s)
-		batch.finish(int(index), reply, err)
-	default:
-		v.err = err
-		if err == nil {
-			c.store(s, reply)
+		if attempt >= b.cfg.MaxRetries || !b.repeatable(err) {
+			return dst, err
 		}
-		v.done <- struct{}{} // the slot is now the caller's
-		if err != nil && c.reading.Load() == led {
-			c.interrupt()
-		}
+		b.retries.Add(1)
 	}
 }
 
-// store keeps a reply for a blocking caller: in its own memory if there is room,
-// else in the slot's, from where the caller copies it, so that the reader does
-// not allocate on a caller's behalf.
-func (c *conn) store(s *slot, reply []byte) {
-	v := &s.V
-	if cap(v.dst)-len(v.dst) >= len(reply) {
-		v.dst = append(v.dst, reply...)
-		s.Buf.B = s.Buf.B[:0]
+// mayBlock returns why a call that would block must not: its context has ended, or it
+// is made from one of the broker's own callbacks, which the reply may need.
+func (b *Broker) mayBlock(ctx context.Context, op string) error {
+	if err := ctx.Err(); err != nil {
+		return &OpError{Op: op, Err: contextError(ctx)}
+	}
+	if b.callbacks.isOne() {
+		return &OpError{Op: op, Err: ErrInCallback}
+	}
+	return nil
+}
+
+// repeatable reports whether Send repeats after err: the request did not leave, and
+// the reason was the connection, not a limit that a repetition meets again.
+func (b *Broker) repeatable(err error) bool {
+	return SafeToRetry(err) && !errors.Is(err, ErrQueueFull) && !errors.Is(err, ErrNoPoolsAvailable)
+}
+
+// waiter returns a waiter that belongs to the caller until putWaiter.
+func (b *Broker) waiter() *waiter {
+	if !b.pooled {
+		return newWaiter().(*waiter)
+	}
+	return b.waiters.Get().(*waiter)
+}
+
+func (b *Broker) putWaiter(w *waiter) {
+	if b.pooled {
+		b.waiters.Put(w)
+	}
+}
+
+// await blocks until the outcome is in w, or gives the request up when ctx ends.
+func (b *Broker) await(ctx context.Context, w *waiter, r *request) {
+	ended := ctx.Done()
+	if r.conn != nil && r.conn.lead(w, r.id, ended) {
 		return
 	}
-	s.Buf.B = append(s.Buf.Reserve(len(reply), c.b.pooled), reply...)
-}
-
-// await blocks until the request is complete, or gives it up when ctx ends. It
-// returns the caller's slice, grown by the reply.
-func (c *conn) await(ctx context.Context, s *slot) ([]byte, error) {
-	v := &s.V
-	if c.reading.Load() == standing || !c.lead(s) {
-		c.wait(ctx, s)
-	}
-	dst, err := v.dst, v.err
-	if err == nil {
-		dst = append(dst, s.Buf.B...)
-	}
-	v.dst, v.err = nil, nil
-	if !c.b.pooled {
-		v.done = nil
-	}
-	c.release(s)
-	return dst, err
-}
-
-// wait blocks until another goroutine has completed the request, or gives it up
-// when ctx ends.
-func (c *conn) wait(ctx context.Context, s *slot) {
-	v := &s.V
-	ended := ctx.Done()
 	if ended == nil {
-		<-v.done
+		<-w.done
 		return
 	}
 	select {
-	case <-v.done:
+	case <-w.done:
 	case <-ended:
-		if _, won, sent := c.table.Cancel(s.ID()); won {
-			c.cancelled.Add(1)
-			v.err = &OpError{Op: "wait", Addr: c.link.addr, Written: sent, Err: contextError(ctx)}
-		} else {
-			<-v.done // the outcome is being delivered this moment
+		if op, addr, sent, won := b.giveUp(&w.ticket); won {
+			w.err = &OpError{Op: op, Addr: addr, Written: sent, Err: contextError(ctx)}
+			return
 		}
+		<-w.done // the outcome is being delivered this moment
 	}
 }
 
-// release gives the slot back and tells a submitter that waits for room.
-func (c *conn) release(s *slot) {
-	if c.holds() {
-		c.stash.Release(s)
-		return // unhold tells
+// giveUp takes a request away from wherever it is on behalf of its context. If it has
+// won, the caller delivers the outcome.
+func (b *Broker) giveUp(t *ticket) (op, addr string, sent, won bool) {
+	if b.backlog.withdraw(t) {
+		b.ends.cancelled.Add(1)
+		return "submit", "", false, true
 	}
-	c.table.Release(s)
-	c.signalRoom()
+	if t.conn == nil {
+		return "", "", false, false // it has its outcome
+	}
+	if !t.conn.cancel(t.id) {
+		return "", "", false, false
+	}
+	return "wait", t.conn.link.addr, true, true
+}
+
+// Go sends req and returns; fn runs when the outcome is known, exactly once if and only
+// if Go returned nil. Go never waits: a full queue is ErrQueueFull. req is copied.
+//
+// fn runs on one of the broker's goroutines, maybe before Go returns, and may run at
+// the same time as others. reply is borrowed until fn returns. With a reply, fn runs on
+// the goroutine that reads: it must not block, since it holds up the replies behind it;
+// when it has not returned after 100 ms, that is logged and the reading goes on
+// elsewhere. With an error, fn runs on a goroutine of its own, of which there are 64 at
+// most, in no promised order. Its request counts in MaxInFlight until fn has returned.
+//
+// fn may call Go, and such requests leave together; the first that is made with a reply
+// finds room even when there is none for others. A call that would block fails with
+// ErrInCallback. If fn panics or ends its goroutine, that is logged and counted, and
+// costs nobody else anything.
+//
+// With a context that cannot be cancelled Go does not allocate.
+func (b *Broker) Go(ctx context.Context, req []byte, fn func(reply []byte, err error)) error {
+	if fn == nil {
+		return &OpError{Op: "submit", Err: errNoFunc}
+	}
+	if err := ctx.Err(); err != nil {
+		return &OpError{Op: "submit", Err: contextError(ctx)}
+	}
+	deadline := b.clock.after(b.requestTicks)
+	if ctx.Done() != nil {
+		return b.goWatched(ctx, req, deadline, fn)
+	}
+	r := request{payload: req, to: plainCallback(fn), deadline: deadline}
+	return b.place(&r)
+}
+
+var errNoFunc = errors.New("it needs a function to call with the reply")
+
+// goWatched is Go for a context that can end.
+func (b *Broker) goWatched(ctx context.Context, req []byte, deadline taskid.Tick, fn func([]byte, error)) error {
+	w := &watchedCallback{fn: fn}
+	placed := make(chan struct{})
+	ready := false
+	w.unbind = context.AfterFunc(ctx, func() {
+		<-placed
+		if !ready {
+			return
+		}
+		op, addr, sent, won := b.giveUp(&w.ticket)
+		if !won {
+			return
+		}
+		var l *link
+		if w.ticket.conn != nil {
+			l = w.ticket.conn.link
+		}
+		b.callbacks.fail(l, w, &OpError{Op: op, Addr: addr, Written: sent, Err: contextError(ctx)})
+	})
+	r := request{payload: req, to: w, ticket: &w.ticket, deadline: deadline}
+	err := b.place(&r)
+	ready = err == nil
+	close(placed)
+	if err != nil {
+		w.unbind()
+	}
+	return err
 }

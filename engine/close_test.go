@@ -69,7 +69,7 @@ func TestShutdownWaitsForReplies(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- b.Shutdown(bg) }()
-	for b.state.Load() == running {
+	for b.state.Load() == uint32(running) {
 		runtime.Gosched()
 	}
 	_, err := b.Send(bg, nil)

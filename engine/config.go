@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/defaults"
+	"github.com/ringwire/ringwire/internal/netaddr"
+	"github.com/ringwire/ringwire/internal/sockopt"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -32,7 +34,12 @@ const (
 )
 
 // MaxTimeout is the longest timeout a Config takes; use a negative value for none.
-const MaxTimeout = 24 * time.Hour
+const MaxTimeout = defaults.MaxTimeout
+
+// userTimeout is how long sent data may stay unacknowledged before the kernel gives the
+// connection up; without it a silent partition is noticed only after many minutes of
+// retransmission.
+const userTimeout = 10 * time.Second
 
 // MaxBusyPoll is the longest Config.BusyPoll.
 const MaxBusyPoll = time.Millisecond
@@ -62,19 +69,20 @@ type Config struct {
 	// nothing, and more lose. More pay when a connection's reader saturates a processor.
 	ConnsPerAddr int
 
-	// QueueSize bounds the requests that wait, per connection, while it takes no
-	// bytes: before it is up, and while the peer reads nothing. Callers who submit at
-	// the same moment may exceed it by their number. While bytes move, only
-	// MaxInFlight bounds what waits. Default 1000.
+	// QueueSize bounds the requests that wait, for each address, while no connection takes
+	// bytes: before one is up, and while the peers read nothing. Beside them, up to 288 KiB
+	// of frames (ring.Chunks of ring.ChunkBytes) are on their way to each socket. While
+	// bytes move, callers that block are bounded by MaxInFlight alone. Default 1000.
 	QueueSize int
 
-	// MaxInFlight bounds the requests without a reply, per connection, including
-	// those given up whose reply may still come. Default 8192, at most 2^20.
+	// MaxInFlight bounds the requests without a reply, per connection, including those
+	// given up whose reply may still come, and those whose callback has been told of an
+	// error and has not returned. Default 8192, at most 2^20.
 	MaxInFlight int
 
-	// WaitQueue makes Send, SendInto and SendBatch wait for room when queue or
-	// flight is full, until their context ends, instead of failing with
-	// ErrQueueFull. Go never waits.
+	// WaitQueue makes Send, SendInto and SendBatch wait for room when there is none, first
+	// come, first served, until their context ends or RequestTimeout passes, instead of
+	// failing with ErrQueueFull. Go never waits.
 	WaitQueue bool
 
 	// RequestTimeout bounds a whole call, queueing and repetitions included.
@@ -97,11 +105,12 @@ type Config struct {
 	// is bounded by its context alone, and Close by nothing.
 	ShutdownTimeout time.Duration
 
-	// BusyPoll is for how long at most who reads polls the socket for replies that
-	// are due before it sleeps, yielding to every goroutine that can run; while that
-	// is in vain it is hardly tried. It saves two wake-ups for each round trip and costs
-	// idle processor time. Default 100 µs, at most MaxBusyPoll; negative: never. TLS and
-	// connections that are not of package net are not polled.
+	// BusyPoll is for how long at most the sockets are polled for replies that are due
+	// before a goroutine sleeps in a read, yielding to every goroutine that can run; while
+	// that is in vain it is hardly tried. It saves two wake-ups for each round trip and
+	// costs processor time while replies are awaited. At most half of the processors poll.
+	// Default 100 µs, at most MaxBusyPoll; negative: never. TLS and connections that are
+	// not of package net are not polled.
 	BusyPoll time.Duration
 
 	// MaxRetries is how often Send and SendInto repeat, at once and within
@@ -141,42 +150,36 @@ type Config struct {
 
 	// Logger receives connection events, never payload. Default: none.
 	Logger *slog.Logger
-
-	// startGeneration lets a test begin near the wrap of the task IDs.
-	startGeneration uint32
 }
 
 // withDefaults returns a copy with every zero value replaced.
 func (c Config) withDefaults() Config {
 	c.Addrs = append([]string(nil), c.Addrs...)
-	setDefault(&c.ConnsPerAddr, max(1, runtime.GOMAXPROCS(0)/4))
-	setDefault(&c.QueueSize, DefaultQueueSize)
-	setDefault(&c.MaxInFlight, DefaultMaxInFlight)
-	setDefault(&c.MaxRetries, DefaultMaxRetries)
-	setDefault(&c.RequestTimeout, DefaultRequestTimeout)
-	setDefault(&c.WriteTimeout, DefaultWriteTimeout)
-	setDefault(&c.ReadTimeout, DefaultReadTimeout)
-	setDefault(&c.DialTimeout, DefaultDialTimeout)
-	setDefault(&c.ShutdownTimeout, DefaultShutdownTimeout)
-	setDefault(&c.BusyPoll, DefaultBusyPoll)
-	setDefault(&c.KeepAlive, DefaultKeepAlive)
-	setDefault(&c.BackoffBase, DefaultBackoffBase)
-	setDefault(&c.BackoffMax, max(DefaultBackoffMax, c.BackoffBase))
+	defaults.Set(&c.ConnsPerAddr, defaultConns())
+	defaults.Set(&c.QueueSize, DefaultQueueSize)
+	defaults.Set(&c.MaxInFlight, DefaultMaxInFlight)
+	defaults.Set(&c.MaxRetries, DefaultMaxRetries)
+	defaults.Set(&c.RequestTimeout, DefaultRequestTimeout)
+	defaults.Set(&c.WriteTimeout, DefaultWriteTimeout)
+	defaults.Set(&c.ReadTimeout, DefaultReadTimeout)
+	defaults.Set(&c.DialTimeout, DefaultDialTimeout)
+	defaults.Set(&c.ShutdownTimeout, DefaultShutdownTimeout)
+	defaults.Set(&c.BusyPoll, DefaultBusyPoll)
+	defaults.Set(&c.KeepAlive, DefaultKeepAlive)
+	defaults.Set(&c.BackoffBase, DefaultBackoffBase)
+	defaults.Set(&c.BackoffMax, max(DefaultBackoffMax, c.BackoffBase))
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.DialContext == nil {
-		d := &net.Dialer{KeepAlive: -1, Control: controlSocket} // the pool sets it
+		d := &net.Dialer{KeepAlive: -1, Control: sockopt.Dial(userTimeout)} // the pool sets it
 		c.DialContext = d.DialContext
 	}
 	return c
 }
 
-func setDefault[T ~int | ~int64](field *T, value T) {
-	if *field == 0 {
-		*field = value
-	}
-}
+// defaultConns is as many connections as a server on this machine has event loops.
+func defaultConns() int { return max(1, runtime.GOMAXPROCS(0)/4) }
 
 // validate reports the first field that makes no sense, with its range. It runs
 // after withDefaults.
@@ -185,8 +188,8 @@ func (c *Config) validate() error {
 		return errors.New("engine: Config.Addrs is empty; name at least one server")
 	}
 	for _, a := range c.Addrs {
-		if _, _, err := splitAddr(a); err != nil {
-			return err
+		if _, _, err := netaddr.Split(a); err != nil {
+			return fmt.Errorf("engine: %w", err)
 		}
 	}
 	if err := c.Framing.Validate(); err != nil {
@@ -220,19 +223,4 @@ func (c *Config) validate() error {
 		return fmt.Errorf("engine: Config.BackoffBase %v and BackoffMax %v must satisfy 0 < base <= max", c.BackoffBase, c.BackoffMax)
 	}
 	return nil
-}
-
-// splitAddr returns the network and the address to dial.
-func splitAddr(addr string) (network, target string, err error) {
-	if path, ok := strings.CutPrefix(addr, "unix://"); ok {
-		if path == "" {
-			return "", "", fmt.Errorf("engine: address %q has no path; write unix:///path/to/socket", addr)
-		}
-		return "unix", path, nil
-	}
-	target = strings.TrimPrefix(addr, "tcp://")
-	if _, _, err := net.SplitHostPort(target); err != nil {
-		return "", "", fmt.Errorf("engine: address %q: %w; write host:port or unix:///path", addr, err)
-	}
-	return "tcp", target, nil
 }

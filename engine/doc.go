@@ -15,6 +15,11 @@
 // several times faster, and made for proxies and load generators.
 // [Broker.SendBatch] sends many requests and waits for all.
 //
+// # Callbacks
+//
+// A callback that is given a reply runs on the goroutine that reads, so it should be
+// short. Whatever it does, it stops nothing but itself: see [Broker.Go].
+//
 // # Errors
 //
 // A failed call returns an [*OpError] that wraps one of the Err variables.

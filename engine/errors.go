@@ -24,9 +24,8 @@ var (
 	// closed while this one was pending. It also is net.ErrClosed.
 	ErrClosingBroker error = &sentinel{"broker is closing", net.ErrClosed}
 
-	// ErrQueueFull: QueueSize requests wait to be written, or MaxInFlight are
-	// unanswered, on every connection. Send less, raise the limits, or set
-	// WaitQueue.
+	// ErrQueueFull: QueueSize requests wait to be written, or MaxInFlight are unanswered
+	// on every connection. Send less, raise the limits, or set WaitQueue.
 	ErrQueueFull = errors.New("broker queue full")
 
 	// ErrNoPoolsAvailable: no address has a connection, and the last attempts to
@@ -36,6 +35,10 @@ var (
 	// ErrConnLost: the connection ended before the reply came. The cause is
 	// wrapped beside it.
 	ErrConnLost = errors.New("connection lost")
+
+	// ErrInCallback: a call that would block was made from a callback of the same broker,
+	// which may be what it would wait for. Make it on a goroutine of your own.
+	ErrInCallback = errors.New("called from a callback of the same broker, which must not block; start a goroutine")
 
 	// ErrClosing: the pool of connections to one address is closing.
 	ErrClosing error = &sentinel{"pool is closing", net.ErrClosed}
@@ -113,7 +116,7 @@ func SafeToRetry(err error) bool {
 	if !errors.As(err, &op) || op.Written {
 		return false
 	}
-	for _, final := range []error{ErrMaxLenExceeded, ErrClosingBroker, ErrQuit, ErrTimeout, context.Canceled} {
+	for _, final := range []error{ErrMaxLenExceeded, ErrClosingBroker, ErrQuit, ErrTimeout, ErrInCallback, context.Canceled} {
 		if errors.Is(op.Err, final) {
 			return false
 		}
@@ -139,3 +142,11 @@ func contextError(ctx context.Context) error {
 func lost(cause error) error {
 	return fmt.Errorf("%w: %w", ErrConnLost, cause)
 }
+
+// joinErrors wraps both errors in one line of text.
+func joinErrors(a, b error) error {
+	return fmt.Errorf("%w: %w", a, b)
+}
+
+// errReplaced: too many requests on the connection were given up unanswered.
+var errReplaced = errors.New("too many requests timed out unanswered; connection replaced")

@@ -1,173 +1,109 @@
 package engine
 
 import (
-	"errors"
-	"os"
+	"runtime"
 	"time"
 
+	"github.com/ringwire/ringwire/internal/baton"
+	"github.com/ringwire/ringwire/internal/busypoll"
 	"github.com/ringwire/ringwire/taskid"
 )
 
-// Reading is a right that one goroutine has at a time, and with it the read buffer.
-// The reader has it while requests come together. When one blocking caller has been
-// alone on the connection for a while, the reader lends it: the caller then reads
-// its own reply, and no other goroutine, often on another thread, must be woken for
-// it (rueidis lets a lone caller read as well). A caller that meets anything but its
-// own reply gives right and buffer to the reader, so nobody's callback ever runs on
-// a caller's goroutine.
+// lead lets a blocked caller read its own reply, if it is alone on the connection and
+// nobody else reads: no other goroutine, often on another thread, has to be woken for it
+// (leader and follower; rueidis' lone caller reads as well). It polls, so it meets its
+// deadline and the end of its context by looking. What it meets beside its own reply it
+// leaves in the buffer and gives the right to the reader: nobody's callback ever runs
+// on a caller's goroutine.
 //
-// No reply stays unread: who submits looks at the right afterwards, who frees the
-// right looks for requests afterwards.
-const (
-	standing uint32 = iota // the reader reads
-	free                   // nobody reads; the reader waits for readWake
-	led                    // the caller of a lone request reads
-)
-
-// lendAfter is after how many lone replies in a row the reader lends its right.
-const lendAfter = 32
-
-// longAgo is a deadline that interrupts a read.
-var longAgo = time.Unix(1, 0)
-
-// lone reports whether the right shall be lent with the reply to s, the only one
-// that was read.
-func (c *conn) lone(s *slot) bool {
-	if !s.V.leads || c.open() != 1 {
-		c.alone = 0
+// lead reports whether the outcome is in w. If not, it comes by w.done.
+func (c *conn) lead(w *waiter, id taskid.ID, ended <-chan struct{}) bool {
+	in := &c.in
+	if in.right.State() != baton.Free {
 		return false
 	}
-	c.alone++
-	return c.alone > lendAfter && c.leadable
-}
-
-// lend completes s and frees the right. The reader must not touch the buffer any
-// more, and stand by.
-func (c *conn) lend(s *slot, reply []byte) {
-	c.store(s, reply)
-	c.end, c.alone = 0, 0
-	c.reading.Store(free)
-	if c.open() > 1 { // s is still open
-		c.summon()
+	if c.poller == nil || c.open() != 1 || !in.right.Take() {
+		c.call()
+		return false
 	}
-	s.V.done <- struct{}{}
+	if in.pause.Skip() || !busypoll.Enter(c.b.pollers) {
+		in.right.Keep()
+		return false
+	}
+	got := c.pollOwn(w, id, ended)
+	busypoll.Leave()
+	return got
 }
 
-// standBy waits until the right comes back to the reader. It reports false when
-// the connection ended instead.
-func (c *conn) standBy() bool {
+// pollOwn polls for the reply to id and gives the right on.
+func (c *conn) pollOwn(w *waiter, id taskid.ID, ended <-chan struct{}) bool {
+	in := &c.in
+	in.led.Add(1)
+	for start := time.Now(); ; {
+		n, err := c.attemptRead()
+		switch {
+		case err != nil:
+			c.readFailed(err)
+			in.right.Keep()
+			return false
+		case n > 0:
+			in.pause.Hit()
+			whole, own := c.takeOwn(w, id)
+			if own {
+				c.stopReading()
+				return true
+			}
+			if whole {
+				in.right.Keep() // the reader dispatches what is in the buffer
+				return false
+			}
+		case !c.table.Open(id) || over(ended):
+			c.stopReading()
+			return false
+		case time.Since(start) >= c.b.cfg.BusyPoll:
+			in.pause.Vain()
+			in.right.Keep()
+			return false
+		}
+		runtime.Gosched()
+	}
+}
+
+// takeOwn takes the reply to id out of the buffer if that is all there is. whole is
+// false while the frame is not.
+func (c *conn) takeOwn(w *waiter, id taskid.ID) (whole, own bool) {
+	in := &c.in
+	f, n, bad := c.b.format.Parse(in.buf[:in.end])
+	if n == 0 && bad == nil && in.end < len(in.buf) {
+		return false, false
+	}
+	if bad != nil || n != in.end || f.ID != id {
+		return true, false
+	}
+	if _, match := c.table.Answer(id); match != taskid.Won {
+		in.end = 0
+		in.framesIn.Add(1)
+		c.unmatched(match) // its time was up this moment
+		return true, false
+	}
+	w.keep(f.Payload)
+	in.end = 0
+	in.framesIn.Add(1)
+	in.replies.Add(1)
+	c.table.Free(id)
+	c.b.backlog.moveOn()
+	return true, true
+}
+
+// over reports whether a context has ended; nil means that it cannot.
+func over(ended <-chan struct{}) bool {
+	if ended == nil {
+		return false
+	}
 	select {
-	case <-c.readWake:
+	case <-ended:
 		return true
-	case <-c.dead:
+	default:
 		return false
 	}
-}
-
-// summon gives the right to the reader if nobody has it.
-func (c *conn) summon() {
-	if c.reading.Load() == free && c.reading.CompareAndSwap(free, standing) {
-		c.readWake <- struct{}{} // never blocks: the reader takes it before it lends again
-	}
-}
-
-// lead reads until s is complete, if nobody else reads, and reports whether it took
-// the reply of s itself. If not, the outcome comes by way of s.V.done.
-func (c *conn) lead(s *slot) bool {
-	if !s.V.leads || !c.reading.CompareAndSwap(free, led) {
-		c.summon()
-		return false
-	}
-	c.leads.Add(1)
-	// Whether the request is open decides, not whether we have been told: the reader
-	// may have lent its right with our reply before it tells us.
-	for c.readErr == nil && c.table.Open(s) {
-		c.fill()
-		f, n, bad := c.b.format.Parse(c.buf[:c.end])
-		if n == 0 && bad == nil && c.end < len(c.buf) {
-			continue // the reply is not whole yet
-		}
-		if bad != nil || n != c.end || f.ID != s.ID() {
-			break
-		}
-		_, match := c.table.Answer(f.ID)
-		if match == taskid.Won {
-			c.takeReply(s, f.Payload)
-			return true
-		}
-		if match == taskid.Late { // its time ran out this moment
-			c.late.Add(1)
-			c.end = 0
-		}
-		break
-	}
-	c.reading.Store(standing)
-	c.readWake <- struct{}{}
-	return false
-}
-
-// takeReply ends a lead with the caller's own reply.
-func (c *conn) takeReply(s *slot, reply []byte) {
-	c.store(s, reply)
-	c.end = 0
-	c.framesIn.Add(1)
-	c.replies.Add(1)
-	c.reading.Store(free)
-	if c.open() > 1 { // s is still open
-		c.summon()
-	}
-}
-
-// fill reads once. What it meets beside bytes it leaves in readErr.
-func (c *conn) fill() {
-	if c.poll() {
-		return
-	}
-	n, err := c.net.Read(c.buf[c.end:])
-	if n > 0 {
-		c.took(n)
-	}
-	if err != nil && !c.interrupted(err) {
-		c.readErr = err
-	}
-}
-
-// took notes that n more bytes are in the read buffer.
-func (c *conn) took(n int) {
-	c.end += n
-	c.reads.Add(1)
-	c.bytesIn.Add(uint64(n))
-}
-
-// interrupt wakes the caller that leads, because somebody else completed a
-// request, maybe its own.
-func (c *conn) interrupt() {
-	c.interrupts.Add(1)
-	if err := c.net.SetReadDeadline(longAgo); err != nil {
-		c.fail("read", lost(err))
-	}
-}
-
-// interrupted reports whether err, from a read, is the work of interrupt, and
-// clears the deadline. Who was interrupted looks at its request after that, who
-// interrupts completes the request before: so no interruption is lost.
-func (c *conn) interrupted(err error) bool {
-	if c.forgiven == c.interrupts.Load() || !errors.Is(err, os.ErrDeadlineExceeded) {
-		return false
-	}
-	c.forgiven++
-	// A connection whose Close only interrupts its reads is not read on: over is set
-	// before Close is called, and looked at after the deadline is cleared.
-	return c.net.SetReadDeadline(time.Time{}) == nil && !c.over.Load()
-}
-
-// reclaim takes a right back to the reader that no caller has used since the last
-// sweep, so that the end of an idle connection is noticed. Only the sweeper calls
-// it.
-func (c *conn) reclaim() {
-	leads := c.leads.Load()
-	if leads == c.leadsSeen {
-		c.summon()
-	}
-	c.leadsSeen = leads
 }

@@ -10,39 +10,48 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/rawio"
 	"github.com/ringwire/ringwire/taskid"
 )
 
 // onlyConn returns the connection of a broker that has one.
 func onlyConn(t *testing.T, b *Broker) *conn {
 	t.Helper()
+	ready(t, b)
 	conns := b.conns()
 	require.Len(t, conns, 1)
 	return conns[0]
 }
 
+// patient is a broker whose pollers and leaders do not give up while a test looks on.
+func patient(cfg Config) Config {
+	cfg.BusyPoll = MaxBusyPoll
+	return cfg
+}
+
 // goAlone sends lone requests until their caller reads the replies itself.
 func goAlone(t *testing.T, b *Broker) *conn {
 	t.Helper()
-	ready(t, b)
-	c := onlyConn(t, b)
-	for range 2*lendAfter + 2 {
-		_, err := b.Send(bg, []byte("alone"))
-		require.NoError(t, err)
+	if !rawio.Available {
+		t.Skip("nobody polls on this system")
 	}
-	require.NotZero(t, c.leads.Load(), "no caller has read")
+	c := onlyConn(t, b)
+	led := c.in.led.Load()
+	until(func() bool {
+		_, err := b.Send(bg, []byte("alone"))
+		return err != nil || c.in.led.Load() > led
+	})
 	return c
 }
 
-// holding is a peer that echoes, except for requests that begin with "hold": their
-// IDs it keeps in held.
+// holding is a peer that echoes, except for requests that begin with "hold": their IDs
+// it keeps in held.
 func holding(t *testing.T) (p *peer, held chan func(reply []byte)) {
 	held = make(chan func([]byte), 16)
 	return newPeer(t, func(c *peerConn, id taskid.ID, req []byte) {
@@ -54,53 +63,60 @@ func holding(t *testing.T) (p *peer, held chan func(reply []byte)) {
 	}), held
 }
 
-// sendHeld makes a caller lead and wait for a reply that the peer holds back.
+// sendHeld makes a caller lead and wait for a reply that the peer holds back. It leads
+// for BusyPoll at most, and may have stopped by the time the test looks.
 func sendHeld(t *testing.T, b *Broker, held <-chan func([]byte)) (answer func([]byte), result <-chan string) {
 	t.Helper()
-	for {
-		c := goAlone(t, b)
-		out := make(chan string, 1)
-		go func() {
-			reply, err := b.Send(bg, []byte("hold"))
-			if err != nil {
-				reply = []byte("error: " + err.Error())
-			}
-			out <- string(reply)
-		}()
-		answer = <-held
-		until(func() bool { return c.reading.Load() != free })
-		if c.reading.Load() == led {
-			return answer, out
+	goAlone(t, b)
+	out := make(chan string, 1)
+	go func() {
+		reply, err := b.Send(bg, []byte("hold"))
+		if err != nil {
+			reply = []byte("error: " + err.Error())
 		}
-		answer(nil) // the sweeper had given the right back to the reader
-		<-out
-	}
+		out <- string(reply)
+	}()
+	return <-held, out
 }
 
 func TestLoneCallerReadsItsOwnReply(t *testing.T) {
 	b := newBroker(t, Config{Addrs: []string{rawEcho(t)}})
 	c := goAlone(t, b)
 	counted := func() bool { s := b.Stats(); return s.Replies == s.Accepted && s.FramesIn == s.FramesOut }
-	until(counted) // the reader counts after it has woken the caller
+	until(counted) // whoever reads counts after it has woken the caller
 	before := b.Stats()
-	leads := c.leads.Load()
 	for i := range 1000 {
 		req := binary.BigEndian.AppendUint32(nil, uint32(i))
 		reply, err := b.Send(bg, req)
 		require.NoError(t, err)
 		require.Equal(t, req, reply)
 	}
-	assert.Greater(t, c.leads.Load(), leads)
 	until(counted)
 	s := b.Stats()
 	assert.EqualValues(t, 1000, s.Replies-before.Replies)
 	assert.Equal(t, s.BytesOut-before.BytesOut, s.BytesIn-before.BytesIn)
+	goAlone(t, b)
+	assert.Positive(t, c.in.led.Load())
+}
+
+func TestLoneCallerReadsItsOwnReplyUnderADeadline(t *testing.T) {
+	b := newBroker(t, Config{Addrs: []string{rawEcho(t)}})
+	c := goAlone(t, b)
+	ctx, cancel := context.WithTimeout(bg, time.Hour)
+	defer cancel()
+	led := c.in.led.Load()
+	until(func() bool {
+		reply, err := b.Send(ctx, []byte("with a deadline"))
+		require.NoError(t, err)
+		require.Equal(t, "with a deadline", string(reply))
+		return c.in.led.Load() > led
+	})
 }
 
 func TestLeadingCallerTakesRepliesOfAnySize(t *testing.T) {
 	b := newBroker(t, Config{Addrs: []string{rawEcho(t)}})
-	goAlone(t, b)
 	for _, size := range []int{0, 1, readBytes / 2, framing.MaxPayload, 3} {
+		goAlone(t, b)
 		req := bytes.Repeat([]byte{7}, size)
 		reply, err := b.Send(bg, req)
 		require.NoError(t, err)
@@ -110,7 +126,7 @@ func TestLeadingCallerTakesRepliesOfAnySize(t *testing.T) {
 
 func TestOthersAreServedWhileACallerLeads(t *testing.T) {
 	p, held := holding(t)
-	b := newBroker(t, Config{Addrs: []string{p.addr()}})
+	b := newBroker(t, patient(Config{Addrs: []string{p.addr()}}))
 	ended, cancel := context.WithCancel(bg)
 	defer cancel()
 	for name, other := range map[string]func() error{
@@ -135,7 +151,6 @@ func TestTimeoutReachesTheCallerThatLeads(t *testing.T) {
 	p, held := holding(t)
 	b := newBroker(t, Config{Addrs: []string{p.addr()}, RequestTimeout: 200 * time.Millisecond})
 	for range 3 {
-		goAlone(t, b)
 		late := b.Stats().LateReplies
 		answer, result := sendHeld(t, b, held)
 		require.Contains(t, <-result, ErrTimeout.Error())
@@ -145,18 +160,33 @@ func TestTimeoutReachesTheCallerThatLeads(t *testing.T) {
 		require.Equal(t, "next", string(reply))
 		require.Equal(t, late+1, b.Stats().LateReplies)
 	}
-	require.EqualValues(t, 1, b.Stats().Dials, "an interruption must not cost the connection")
+	require.EqualValues(t, 1, b.Stats().Dials)
+}
+
+func TestContextEndsACallerThatLeads(t *testing.T) {
+	p, held := holding(t)
+	b := newBroker(t, patient(Config{Addrs: []string{p.addr()}}))
+	for range 10 {
+		goAlone(t, b)
+		ctx, cancel := context.WithCancel(bg)
+		out := make(chan error, 1)
+		go func() { _, err := b.Send(ctx, []byte("hold")); out <- err }()
+		answer := <-held
+		cancel()
+		require.ErrorIs(t, <-out, context.Canceled)
+		answer(nil)
+	}
 }
 
 func TestLossReachesTheCallerThatLeads(t *testing.T) {
 	p, held := holding(t)
-	b := newBroker(t, Config{Addrs: []string{p.addr()}})
+	b := newBroker(t, patient(Config{Addrs: []string{p.addr()}}))
 	c := goAlone(t, b)
 	_, result := sendHeld(t, b, held)
 	p.reset()
 	require.Contains(t, <-result, ErrConnLost.Error())
 
-	until(func() bool { return len(b.conns()) == 1 && b.conns()[0] != c && b.conns()[0].up.Load() })
+	until(func() bool { conns := b.conns(); return len(conns) == 1 && conns[0] != c })
 	_, result = sendHeld(t, b, held)
 	p.mu.Lock()
 	for pc := range p.conns {
@@ -171,20 +201,20 @@ func TestEndOfAnIdleConnectionThatNobodyReadsIsNoticed(t *testing.T) {
 	b := newBroker(t, Config{Addrs: []string{p.addr()}})
 	c := goAlone(t, b)
 	p.reset()
-	until(func() bool { return c.over.Load() })
+	until(func() bool { return c.phase.Load() >= phaseEnded })
 }
 
 func TestCloseAndShutdownWhileACallerLeads(t *testing.T) {
 	t.Run("close", func(t *testing.T) {
 		p, held := holding(t)
-		b := newBroker(t, Config{Addrs: []string{p.addr()}})
+		b := newBroker(t, patient(Config{Addrs: []string{p.addr()}}))
 		_, result := sendHeld(t, b, held)
 		require.NoError(t, b.Close())
 		require.Contains(t, <-result, "error: ")
 	})
 	t.Run("shutdown", func(t *testing.T) {
 		p, held := holding(t)
-		b := newBroker(t, Config{Addrs: []string{p.addr()}})
+		b := newBroker(t, patient(Config{Addrs: []string{p.addr()}}))
 		answer, result := sendHeld(t, b, held)
 		down := make(chan error, 1)
 		go func() { down <- b.Shutdown(bg) }()
@@ -194,11 +224,11 @@ func TestCloseAndShutdownWhileACallerLeads(t *testing.T) {
 	})
 }
 
-// A caller that leads never runs somebody's callback, or a callback that waits for
-// that caller would wait for ever.
+// A caller that leads never runs somebody's callback, or a callback that waits for that
+// caller would wait for ever.
 func TestCallbackMayWaitForTheCallerThatLeads(t *testing.T) {
 	p, held := holding(t)
-	b := newBroker(t, Config{Addrs: []string{p.addr()}})
+	b := newBroker(t, patient(Config{Addrs: []string{p.addr()}}))
 	answer, result := sendHeld(t, b, held)
 	got := make(chan string, 1)
 	require.NoError(t, b.Go(bg, []byte("x"), func([]byte, error) {
@@ -209,26 +239,23 @@ func TestCallbackMayWaitForTheCallerThatLeads(t *testing.T) {
 	require.Equal(t, "mine", <-result)
 }
 
-func TestConnWithoutReadDeadlinesIsNotLed(t *testing.T) {
+func TestConnThatIsNotOfPackageNetIsNotPolled(t *testing.T) {
 	p := newPeer(t, echo)
 	b := newBroker(t, Config{Addrs: []string{p.addr()}, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		nc, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-		return noDeadlines{nc}, err
+		return wrapped{nc}, err
 	}})
-	ready(t, b)
-	for range 3 * lendAfter {
+	manyCallers(t, b, 10, 3*loneReplies)
+	for range 3 * loneReplies {
 		_, err := b.Send(bg, []byte("x"))
 		require.NoError(t, err)
 	}
-	require.Zero(t, onlyConn(t, b).leads.Load())
+	require.Zero(t, b.Stats().Led)
+	require.Zero(t, b.Stats().Polled)
 }
 
-type noDeadlines struct{ net.Conn }
-
-func (noDeadlines) SetReadDeadline(time.Time) error { return fmt.Errorf("not supported") }
-
-// Lone and not so lone phases, timeouts, callbacks and batches mixed: every
-// request completes, with its own reply.
+// Lone and not so lone phases, timeouts, callbacks and batches mixed: every request
+// completes, with its own reply.
 func TestRightToReadUnderMixedTraffic(t *testing.T) {
 	const rounds = 300
 	var n atomic.Uint32
@@ -277,7 +304,7 @@ func TestRightToReadUnderMixedTraffic(t *testing.T) {
 }
 
 // echoPipe is a broker in a bubble whose peer echoes. Time there moves only when
-// everybody waits: if it has moved, a reply stayed unread until the sweeper came.
+// everybody waits: if it has moved, a reply stayed unread until the clock came.
 func echoPipe(t *testing.T) *Broker {
 	return bubbleBroker(t, Config{DialContext: pipeDial(answerWith(func(c net.Conn, f framing.Frame) {
 		out, err := framing.Append(nil, f.ID, f.Payload)
@@ -285,38 +312,6 @@ func echoPipe(t *testing.T) *Broker {
 			c.Write(out)
 		}
 	}))})
-}
-
-func TestWhoeverSubmitsWhileNobodyReadsIsServed(t *testing.T) {
-	for name, use := range map[string]func(b *Broker, ctx context.Context) error{
-		"Send with a context": func(b *Broker, ctx context.Context) error {
-			_, err := b.Send(ctx, []byte("x"))
-			return err
-		},
-		"Go":                func(b *Broker, _ context.Context) error { return goAndWait(b, bg) },
-		"Go with a context": goAndWait,
-		"SendBatch": func(b *Broker, _ context.Context) error {
-			return b.SendBatch(bg, [][]byte{[]byte("x"), []byte("y")}, func(int, []byte, error) {})
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				b := echoPipe(t)
-				ctx, cancel := context.WithCancel(bg)
-				defer cancel()
-				c := goAlone(t, b)
-				start := time.Now()
-				for range 3 {
-					for c.reading.Load() != free {
-						_, err := b.Send(bg, []byte("alone"))
-						require.NoError(t, err)
-					}
-					require.NoError(t, use(b, ctx))
-				}
-				require.Zero(t, time.Since(start), "nobody read until the sweeper came")
-			})
-		})
-	}
 }
 
 func goAndWait(b *Broker, ctx context.Context) error {
@@ -329,88 +324,25 @@ func goAndWait(b *Broker, ctx context.Context) error {
 
 // Callers that are alone and not alone by turns, as chance has it.
 func TestNoReplyStaysUnreadWhenCallersMeet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := echoPipe(t)
-		c := goAlone(t, b)
-		start := time.Now()
-		for range 300 {
-			var meet sync.WaitGroup
-			for who := range 3 {
-				meet.Go(func() {
-					for range who {
-						runtime.Gosched()
-					}
-					if who == 2 {
-						assert.NoError(t, goAndWait(b, bg))
-						return
-					}
-					for range 2 {
-						_, err := b.Send(bg, []byte("x"))
-						assert.NoError(t, err)
-					}
-				})
-			}
-			meet.Wait()
-			for c.reading.Load() != free {
-				_, err := b.Send(bg, []byte("alone"))
-				require.NoError(t, err)
-			}
+	b := newBroker(t, Config{Addrs: []string{newPeer(t, echo).addr()}})
+	goAlone(t, b)
+	for range 300 {
+		var meet sync.WaitGroup
+		for who := range 3 {
+			meet.Go(func() {
+				for range who {
+					runtime.Gosched()
+				}
+				if who == 2 {
+					assert.NoError(t, goAndWait(b, bg))
+					return
+				}
+				for range 2 {
+					_, err := b.Send(bg, []byte("x"))
+					assert.NoError(t, err)
+				}
+			})
 		}
-		require.Zero(t, time.Since(start), "a reply stayed unread until the sweeper came")
-	})
-}
-
-// inFlight puts a request on a connection that nobody reads.
-func inFlight(t *testing.T, c *conn) *slot {
-	s := c.table.Acquire()
-	s.V.done, s.V.leads = make(chan struct{}, 1), true
-	require.True(t, c.table.ArmSent(s, taskid.NoTick))
-	return s
-}
-
-func TestWhoFreesTheRightLooksForOtherRequests(t *testing.T) {
-	b := newBroker(t, Config{Addrs: []string{rawEcho(t)}})
-	for name, leave := range map[string]func(*conn, *slot){
-		"lend":      func(c *conn, s *slot) { c.lend(s, nil) },
-		"takeReply": func(c *conn, s *slot) { c.takeReply(s, nil) },
-	} {
-		c := newConn(b.links[0])
-		leave(c, inFlight(t, c))
-		require.Equal(t, free, c.reading.Load(), name)
-
-		c = newConn(b.links[0])
-		s, _ := inFlight(t, c), inFlight(t, c)
-		leave(c, s)
-		require.Equal(t, standing, c.reading.Load(), name)
-		require.Len(t, c.readWake, 1, name)
+		meet.Wait()
 	}
-}
-
-func TestRepliesThatComeTogetherAreNotLone(t *testing.T) {
-	b := newBroker(t, Config{Addrs: []string{rawEcho(t)}})
-	c := newConn(b.links[0])
-	c.alone = lendAfter - 1
-	var replies []byte
-	for range 2 {
-		var err error
-		replies, err = framing.Append(replies, inFlight(t, c).ID(), nil)
-		require.NoError(t, err)
-	}
-	_, lent, err := c.dispatch(replies)
-	require.NoError(t, err)
-	require.False(t, lent)
-	require.Zero(t, c.alone)
-}
-
-// The reader may have lent its right with the very reply that the caller would
-// wait for, and not told the caller yet.
-func TestCallerWhoseReplyHasComeDoesNotRead(t *testing.T) {
-	b := newBroker(t, Config{Addrs: []string{rawEcho(t)}})
-	c := newConn(b.links[0])
-	s := inFlight(t, c)
-	_, match := c.table.Answer(s.ID())
-	require.Equal(t, taskid.Won, match)
-	c.reading.Store(free)
-	require.False(t, c.lead(s)) // reading would panic: there is no socket
-	require.Equal(t, standing, c.reading.Load())
 }

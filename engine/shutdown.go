@@ -10,11 +10,15 @@ import (
 const drainPoll = 2 * time.Millisecond
 
 // Shutdown takes no more requests, waits for the replies of those in flight, and
-// closes. It stops waiting when ctx ends or ShutdownTimeout passes; requests
-// still open then fail with ErrClosingBroker and Shutdown returns an error that
-// tells how many. After Close it returns ErrQuit.
+// closes. It stops waiting when ctx ends or ShutdownTimeout passes; requests still open
+// then fail with ErrClosingBroker and Shutdown returns an error that tells how many.
+// After Close it returns ErrQuit. From a callback it returns ErrInCallback and does
+// nothing.
 func (b *Broker) Shutdown(ctx context.Context) error {
-	if !b.state.CompareAndSwap(running, draining) && b.state.Load() == closed {
+	if b.callbacks.isOne() {
+		return &OpError{Op: "close", Err: ErrInCallback}
+	}
+	if !b.state.CompareAndSwap(uint32(running), uint32(draining)) && b.state.Load() == uint32(closed) {
 		return &OpError{Op: "close", Err: ErrQuit}
 	}
 	ctx, cancel := withTimeout(ctx, b.cfg.ShutdownTimeout)
@@ -38,12 +42,16 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Close fails every open request with ErrClosingBroker, closes the connections
-// and waits for the broker's goroutines, at most ShutdownTimeout: longer waits
-// only a callback that blocks, which the error then says. Close may be called
-// more than once; later calls wait too. A callback must not call it.
+// Close fails every open request with ErrClosingBroker, closes the connections and waits
+// for the broker's goroutines, at most ShutdownTimeout. What takes longer is a function
+// of the user's, a callback, a dialler, the Close of a connection or a logger: the error
+// says so, and the goroutine that runs it is left alone. Close may be called more than
+// once; later calls wait too. From a callback it returns ErrInCallback and does nothing.
 func (b *Broker) Close() error {
-	b.state.Store(closed)
+	if b.callbacks.isOne() {
+		return &OpError{Op: "close", Err: ErrInCallback}
+	}
+	b.state.Store(uint32(closed))
 	b.stop()
 	for _, p := range b.pools {
 		p.Retire() // ends its dials
@@ -51,6 +59,7 @@ func (b *Broker) Close() error {
 	for _, c := range b.conns() {
 		c.fail("close", ErrClosingBroker)
 	}
+	b.backlog.failAll(&OpError{Op: "close", Err: ErrClosingBroker})
 	b.notify()
 	ended := make(chan struct{})
 	go func() {
@@ -64,7 +73,8 @@ func (b *Broker) Close() error {
 	case <-ended:
 		return nil
 	case <-ctx.Done():
-		return &OpError{Op: "close", Err: fmt.Errorf("%w: a callback still runs after %v", ErrTimeout, b.cfg.ShutdownTimeout)}
+		return &OpError{Op: "close", Err: fmt.Errorf("%w: a function of yours still runs after %v: "+
+			"a callback, DialContext, the Close of a connection or the Logger", ErrTimeout, b.cfg.ShutdownTimeout)}
 	}
 }
 

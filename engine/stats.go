@@ -18,6 +18,8 @@ type Stats struct {
 	Orphans  int // IDs in quarantine: sent, given up, unanswered
 	Conns    int // connections that are up
 
+	Panics uint64 // callbacks that panicked or ended their goroutine
+
 	LateReplies    uint64 // dropped: their request had been given up
 	UnknownReplies uint64 // dropped: no such request was waiting
 
@@ -28,28 +30,26 @@ type Stats struct {
 	BytesIn, BytesOut   uint64
 	Reads, Writes       uint64 // system calls that moved bytes; FramesOut/Writes is the batch size
 	Polled              uint64 // of Reads, those of busy polling
-	Yields              uint64 // how often busy polling gave its processor up to let callers run
+	Led                 uint64 // lone requests whose caller set out to read the reply itself
 	FramesIn, FramesOut uint64
 }
-
-// totals are the counters of connections that are gone.
-type totals struct {
-	s Stats
-}
-
-// add adds one connection's counters. The connection must be finished.
-func (t *totals) add(c *conn) { c.addTo(&t.s) }
 
 // Stats returns a snapshot. It takes locks that no request takes.
 func (b *Broker) Stats() Stats {
 	b.mu.Lock()
-	s, live := b.past.s, b.live
-	for _, c := range live {
+	s := b.past
+	for _, c := range b.conns() {
 		c.addTo(&s)
 	}
 	b.mu.Unlock()
+	waiting := b.backlog.len()
+	s.InFlight += waiting
+	s.Queued += waiting
+	b.ends.addTo(&s)
+	s.Accepted += uint64(waiting) + b.ends.sum()
 	s.Retries = b.retries.Load()
 	s.QueueFull = b.queueFull.Load()
+	s.Panics = b.callbacks.panics.Load()
 	for _, p := range b.pools {
 		dialled := p.Stats()
 		s.Dials += dialled.Dials
@@ -61,26 +61,43 @@ func (b *Broker) Stats() Stats {
 	return s
 }
 
+func (e *ends) sum() uint64 { return e.timeouts.Load() + e.cancelled.Load() + e.failed.Load() }
+
+func (e *ends) addTo(s *Stats) {
+	s.Timeouts += e.timeouts.Load()
+	s.Cancelled += e.cancelled.Load()
+	s.Failed += e.failed.Load()
+}
+
+// addTo adds what the connection has and had.
 func (c *conn) addTo(s *Stats) {
-	s.Accepted += c.queue.Pushed() + c.acceptedHeld.Load()
-	s.Replies += c.replies.Load()
-	s.Failed += c.failed.Load()
-	s.Timeouts += c.timeouts.Load()
-	s.Cancelled += c.cancelled.Load()
-	s.InFlight += c.open()
-	s.Queued += c.queue.Len()
+	c.addEndedTo(s)
+	open := max(c.open(), 0)
+	s.Accepted += uint64(open)
+	s.InFlight += open
+	s.Queued += c.out.ring.Records() + int(c.out.large.n.Load())
 	s.Orphans += c.table.Orphans()
-	if c.up.Load() {
+	if c.phase.Load() == phaseUp {
 		s.Conns++
 	}
-	s.LateReplies += c.late.Load()
-	s.UnknownReplies += c.unknown.Load()
-	s.BytesIn += c.bytesIn.Load()
-	s.BytesOut += c.bytesOut.Load()
-	s.Reads += c.reads.Load()
-	s.Polled += c.polled.Load()
-	s.Yields += c.yields.Load()
-	s.Writes += c.writes.Load()
-	s.FramesIn += c.framesIn.Load()
-	s.FramesOut += c.framesOut.Load()
+}
+
+// addEndedTo adds what the connection had. Accepted is not counted, which would cost
+// every request an operation on memory that all share: it is what has ended and, with
+// addTo, what is open.
+func (c *conn) addEndedTo(s *Stats) {
+	replies := c.in.replies.Load()
+	s.Accepted += replies + c.ends.sum()
+	s.Replies += replies
+	c.ends.addTo(s)
+	s.LateReplies += c.in.late.Load()
+	s.UnknownReplies += c.in.unknown.Load()
+	s.BytesIn += c.in.bytesIn.Load()
+	s.BytesOut += c.out.bytesOut.Load()
+	s.Reads += c.in.reads.Load()
+	s.Polled += c.in.polled.Load()
+	s.Led += c.in.led.Load()
+	s.Writes += c.out.writes.Load()
+	s.FramesIn += c.in.framesIn.Load()
+	s.FramesOut += c.out.framesOut.Load()
 }

@@ -46,14 +46,15 @@ func (f *freeList) push(i uint32) {
 	f.cells[pos&f.mask].Store(uint64(uint32(pos+1))<<32 | uint64(i))
 }
 
-// pushAll gives several indices to the list, in order.
-func (f *freeList) pushAll(indices []uint32) {
-	if len(indices) == 0 {
+// pushAll gives the slots that ids name to the list, in order. mask cuts an ID down to
+// its slot.
+func (f *freeList) pushAll(ids []ID, mask uint32) {
+	if len(ids) == 0 {
 		return
 	}
-	pos := f.tail.Add(uint64(len(indices))) - uint64(len(indices))
-	for _, i := range indices {
-		f.cells[pos&f.mask].Store(uint64(uint32(pos+1))<<32 | uint64(i))
+	pos := f.tail.Add(uint64(len(ids))) - uint64(len(ids))
+	for _, id := range ids {
+		f.cells[pos&f.mask].Store(uint64(uint32(pos+1))<<32 | uint64(uint32(id)&mask))
 		pos++
 	}
 }

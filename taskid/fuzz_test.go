@@ -1,127 +1,365 @@
 package taskid
 
-import "testing"
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
 
-// modelSlot is what the model knows about one request.
+// tableModel is a table as it should be, beside the one under test.
+type tableModel struct {
+	t        *testing.T
+	tb       *Table[int]
+	slots    map[uint32]*modelSlot // by index
+	free     []uint32              // in the order in which they are handed out
+	acquired uint64
+	closed   bool
+	writes   int // what the next owner leaves in V
+}
+
+// modelSlot is what the model knows about one slot.
 type modelSlot struct {
-	s                        *Slot[int]
-	live, held, queued, wire bool
-	deadline                 Tick
+	mine             bool // the test's own: acquired, or won by Answer
+	live, wire, held bool
+	armed            ID // the latest that was armed
+	id               ID // the latest that was issued
+	deadline         Tick
+	v                int
 }
 
-func (m *modelSlot) free() bool { return !m.live && !m.held && !m.queued && !m.wire }
+// newTableModel has slots that are about to issue the last of their generations.
+func newTableModel(t *testing.T, capacity int) *tableModel {
+	m := &tableModel{t: t, tb: NewTable[int](capacity), slots: map[uint32]*modelSlot{}}
+	m.tb.grow()
+	for i := range uint32(capacity) {
+		armed := ID(m.tb.Generations()-i%3)<<m.tb.slotBits | ID(i)
+		m.tb.slot(i).word.Store(uint64(armed) << idShift)
+		m.slots[i] = &modelSlot{armed: armed, id: armed}
+		m.free = append(m.free, i)
+	}
+	return m
+}
 
-// FuzzTable runs a program of bytes on a table and on a plain model: each byte
-// names a request in flight and what happens to it.
-func FuzzTable(f *testing.F) {
-	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7})
-	f.Add([]byte{0, 0, 0, 0, 1, 9, 17, 25, 2, 10, 3, 11, 4, 12, 0, 0})
-	f.Add([]byte{0, 1, 3, 4, 2, 0, 1, 2, 5, 6})
-	f.Fuzz(func(t *testing.T, program []byte) {
-		const capacity = 5
-		tb := NewTable[int](capacity)
-		var open []*modelSlot // every request with a party that needs it
-		expect := func(what string, got, want any) {
-			if got != want {
-				t.Fatalf("%s: got %v, want %v", what, got, want)
-			}
+func (m *tableModel) expect(what string, got, want any) {
+	if got != want {
+		m.t.Fatalf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+// next returns the slot's next ID: one generation on, and 1 after the last.
+func (m *tableModel) next(i uint32) ID {
+	generation := uint64(m.slots[i].armed) >> m.tb.slotBits
+	if generation == uint64(m.tb.Generations()) {
+		generation = 0
+	}
+	return ID((generation+1)<<m.tb.slotBits) | ID(i)
+}
+
+// take is what follows when the table has given out a slot under an ID.
+func (m *tableModel) take(s *Slot[int], id ID) {
+	i := m.free[0]
+	m.free = m.free[1:]
+	m.acquired++
+	m.expect("slot", s, m.tb.slot(i))
+	m.expect("ID", id, m.next(i))
+	sl := m.slots[i]
+	sl.mine, sl.id = true, id
+	m.write(s, sl)
+}
+
+func (m *tableModel) write(s *Slot[int], sl *modelSlot) {
+	m.writes++
+	s.V, sl.v = m.writes, m.writes
+}
+
+// settle frees the slot in the model when nobody needs it any more.
+func (m *tableModel) settle(i uint32) {
+	if sl := m.slots[i]; !sl.mine && !sl.live && !sl.wire && !sl.held {
+		m.free = append(m.free, i)
+	}
+}
+
+// The operations, by the first byte; the second names the slot, and what else there is
+// to choose.
+var tableOps = []func(m *tableModel, i uint32, arg byte){
+	(*tableModel).acquire,
+	(*tableModel).acquireInto,
+	(*tableModel).arm,
+	(*tableModel).freeOne,
+	(*tableModel).freeAll,
+	(*tableModel).renew,
+	func(m *tableModel, i uint32, _ byte) { m.answer(m.slots[i].armed) },
+	func(m *tableModel, i uint32, arg byte) { m.answer(m.foreign(i, arg)) },
+	func(m *tableModel, i uint32, _ byte) { m.cancel(m.slots[i].armed) },
+	func(m *tableModel, i uint32, arg byte) { m.cancel(m.foreign(i, arg)) },
+	(*tableModel).release,
+	(*tableModel).expire,
+	func(m *tableModel, _ uint32, arg byte) {
+		if arg >= 200 { // or few programs would get far
+			m.close()
 		}
-		for _, b := range program {
-			if op := b % 8; op == 0 {
-				st := tb.NewStash()
-				s := st.Acquire()
-				expect("room", s != nil, len(open) < capacity)
-				if s == nil {
-					continue
-				}
-				st.Return()
-				for _, m := range open {
-					if m.s == s {
-						t.Fatal("a slot in use was acquired again")
-					}
-				}
-				deadline := Tick(b / 8)
-				direct := b >= 128
-				if direct {
-					expect("arm sent", tb.ArmSent(s, deadline), true)
-				} else {
-					expect("arm", tb.Arm(s, deadline), true)
-				}
-				open = append(open, &modelSlot{s: s, live: true, held: true, queued: !direct, wire: direct, deadline: deadline})
-			} else if len(open) > 0 {
-				stepModel(tb, open, open[int(b/8)%len(open)], op, expect)
-			}
-			kept := open[:0]
-			for _, m := range open {
-				if !m.free() {
-					kept = append(kept, m)
-				}
-			}
-			open = kept
-			expect("slots in use", tb.InUse(), len(open))
-			orphans := 0
-			for _, m := range open {
-				if m.wire && !m.live {
-					orphans++
-				}
-			}
-			expect("orphans", tb.Orphans(), orphans)
+	},
+}
+
+func (m *tableModel) acquire(uint32, byte) {
+	s, id := m.tb.Acquire()
+	m.expect("a slot is left", s != nil, len(m.free) > 0)
+	if s != nil {
+		m.take(s, id)
+	}
+}
+
+func (m *tableModel) acquireInto(_ uint32, arg byte) {
+	ids := make([]ID, arg%8)
+	n := m.tb.AcquireInto(ids)
+	m.expect("acquired", n, min(len(ids), len(m.free)))
+	for _, id := range ids[:n] {
+		m.take(m.tb.Slot(id), id)
+	}
+}
+
+func (m *tableModel) freeOne(i uint32, _ byte) {
+	if sl := m.slots[i]; sl.mine {
+		m.tb.Free(sl.id)
+		sl.mine = false
+		m.settle(i)
+	}
+}
+
+// freeAll frees what is the test's, from slot first on.
+func (m *tableModel) freeAll(first uint32, _ byte) {
+	var ids []ID
+	for i := range uint32(len(m.slots)) {
+		if sl := m.slots[(first+i)%uint32(len(m.slots))]; sl.mine {
+			ids = append(ids, sl.id)
 		}
+	}
+	m.tb.FreeAll(ids)
+	for _, id := range ids {
+		m.slots[m.tb.indexOf(id)].mine = false
+		m.settle(m.tb.indexOf(id))
+	}
+}
+
+func (m *tableModel) renew(i uint32, _ byte) {
+	if sl := m.slots[i]; sl.mine {
+		s, id := m.tb.Renew(sl.id)
+		m.expect("renewed ID", id, m.next(i))
+		m.expect("V of a renewed slot", s.V, sl.v)
+		sl.id = id
+		m.write(s, sl)
+	}
+}
+
+func (m *tableModel) release(i uint32, _ byte) {
+	if sl := m.slots[i]; sl.held {
+		m.tb.Release(sl.armed)
+		sl.held = false
+		m.settle(i)
+	}
+}
+
+// foreign returns an ID near the slot's.
+func (m *tableModel) foreign(i uint32, arg byte) ID {
+	step := ID(1) << m.tb.slotBits
+	armed := m.slots[i].armed
+	return []ID{None, ID(i), m.next(i), armed - step, armed + 5*step, ID(arg), ^ID(arg)}[arg/32%7]
+}
+
+func (m *tableModel) arm(i uint32, arg byte) {
+	sl := m.slots[i]
+	if !sl.mine || sl.id == sl.armed { // a won slot must first be renewed
+		return
+	}
+	s := m.tb.Slot(sl.id)
+	m.expect("V before Arm", s.V, sl.v)
+	sl.deadline = Tick(arg / 8) // 0 is none
+	m.expect("armed", m.tb.Arm(s, sl.id, sl.deadline), !m.closed)
+	sl.armed = sl.id
+	if !m.closed {
+		sl.mine, sl.live, sl.wire = false, true, true
+	}
+}
+
+func (m *tableModel) answer(id ID) {
+	i := uint32(id) & (1<<m.tb.slotBits - 1)
+	sl, want := m.slots[i], Unknown
+	if sl != nil && sl.wire && sl.armed == id {
+		want = Late
+		if sl.live {
+			want = Won
+		}
+	}
+	s, match := m.tb.Answer(id)
+	m.expect("match", match, want)
+	m.expect("a slot comes with it", s != nil, want == Won)
+	if want == Won {
+		m.expect("V of the request answered", s.V, sl.v)
+		sl.mine, sl.live = true, false
+	}
+	if want != Unknown {
+		sl.wire = false
+		m.settle(i)
+	}
+}
+
+func (m *tableModel) cancel(id ID) {
+	sl := m.slots[uint32(id)&(1<<m.tb.slotBits-1)]
+	want := sl != nil && sl.live && sl.armed == id
+	if sl != nil {
+		m.expect("open", m.tb.Open(id), want)
+	}
+	s, won := m.tb.Cancel(id)
+	m.expect("cancelled", won, want)
+	m.expect("a slot comes with it", s != nil, want)
+	if want {
+		m.expect("V of the request cancelled", s.V, sl.v)
+		sl.live, sl.held = false, true
+	}
+}
+
+// given returns a function that takes note of requests that the table gives up and
+// releases every other of them at once, and one that checks that it got those wanted.
+func (m *tableModel) given(what string, wanted func(sl *modelSlot) bool, wire bool) (
+	each func(*Slot[int], ID), check func(),
+) {
+	var want, got []uint32
+	for i := range uint32(len(m.slots)) {
+		if wanted(m.slots[i]) {
+			want = append(want, i)
+		}
+	}
+	each = func(s *Slot[int], id ID) {
+		i := m.tb.indexOf(id)
+		sl := m.slots[i]
+		m.expect(what+" slot", s, m.tb.slot(i))
+		m.expect(what+" ID", id, sl.armed)
+		m.expect("V of the request "+what, s.V, sl.v)
+		got = append(got, i)
+		sl.live, sl.wire, sl.held = false, wire, len(got)%2 == 0
+		if !sl.held {
+			m.tb.Release(id)
+		}
+		m.settle(i)
+	}
+	return each, func() { m.expect(what, slices.Equal(got, want), true) }
+}
+
+func (m *tableModel) expire(_ uint32, arg byte) {
+	now := Tick(1 + arg%32)
+	each, check := m.given("expired", func(sl *modelSlot) bool {
+		return sl.live && sl.deadline != NoTick && sl.deadline <= now
+	}, true)
+	m.tb.Expire(now, each)
+	check()
+}
+
+func (m *tableModel) close() {
+	each, check := m.given("lost", func(sl *modelSlot) bool { return sl.live }, false)
+	var ended []uint32
+	for i := range uint32(len(m.slots)) {
+		if sl := m.slots[i]; sl.wire && !sl.live {
+			ended = append(ended, i)
+		}
+	}
+	// Close goes from slot to slot, so a slot that leaves quarantine and one that is
+	// released are freed in the order of their indices.
+	m.tb.Close(func(s *Slot[int], id ID) {
+		for len(ended) > 0 && ended[0] < m.tb.indexOf(id) {
+			m.endQuarantine(ended[0])
+			ended = ended[1:]
+		}
+		each(s, id)
 	})
+	for _, i := range ended {
+		m.endQuarantine(i)
+	}
+	m.closed = true
+	check()
 }
 
-// stepModel does one operation on the table and on the model; m is the request
-// that the operation is about.
-func stepModel(tb *Table[int], open []*modelSlot, m *modelSlot, op byte, expect func(string, any, any)) {
-	id := wordID(m.s.word.Load())
-	switch op {
-	case 1:
-		if m.queued {
-			expect("mark sent", tb.MarkSent(m.s, NoTick), m.live)
-			m.queued, m.wire = false, m.live
+func (m *tableModel) endQuarantine(i uint32) {
+	m.slots[i].wire = false
+	m.settle(i)
+}
+
+func (m *tableModel) check() {
+	orphans := 0
+	for _, sl := range m.slots {
+		if sl.wire && !sl.live {
+			orphans++
 		}
-	case 2:
-		want := Unknown
-		if m.wire {
-			want = Late
-			if m.live {
-				want = Won
-			}
+	}
+	m.expect("orphans", m.tb.Orphans(), orphans)
+	m.expect("slots in use", m.tb.InUse(), len(m.slots)-len(m.free))
+	m.expect("slots acquired", m.tb.Acquired(), m.acquired)
+}
+
+// FuzzTable runs a program of bytes on a table and on a plain model: two bytes for each
+// operation, after one for the capacity.
+func FuzzTable(f *testing.F) {
+	const (
+		acquire = iota
+		acquireInto
+		arm
+		free
+		freeAll
+		renew
+		answer
+		answerOther
+		cancel
+		cancelOther
+		release
+		expire
+		closeTable
+	)
+	f.Add([]byte{0, acquire, 0, arm, 0, answer, 0, free, 0, acquire, 0, arm, 0, answer, 0,
+		renew, 0, arm, 0, cancel, 0, release, 0, acquire, 0, answer, 0, acquire, 0, arm, 0,
+		closeTable, 255, acquire, 0, arm, 0, freeAll, 0})
+	f.Add([]byte{4, acquireInto, 5, arm, 0, arm, 9, arm, 18, arm, 27, expire, 2, answer, 1,
+		release, 1, answer, 2, release, 2, answerOther, 99, cancelOther, 99, freeAll, 3,
+		acquireInto, 7})
+	f.Add([]byte{3, acquireInto, 4, arm, 0, arm, 1, arm, 2, cancel, 1, cancel, 2, release, 2,
+		closeTable, 200, release, 1, free, 3})
+	f.Fuzz(runTableModel)
+}
+
+// runTableModel runs a program, and then frees what is left.
+func runTableModel(t *testing.T, program []byte) {
+	if len(program) == 0 {
+		return
+	}
+	capacity := 1 + int(program[0]%5)
+	m := newTableModel(t, capacity)
+	for program = program[1:]; len(program) > 1; program = program[2:] {
+		op, arg := program[0], program[1]
+		tableOps[int(op)%len(tableOps)](m, uint32(arg)%uint32(capacity), arg)
+		m.check()
+	}
+	m.close()
+	for i, sl := range m.slots {
+		if sl.held {
+			m.release(i, 0)
 		}
-		_, match := tb.Answer(id)
-		expect("answer", match, want)
-		if m.wire {
-			m.wire, m.live = false, false
+	}
+	m.freeAll(0, 0)
+	m.check()
+	m.expect("slots free in the end", len(m.free), capacity)
+}
+
+func TestRandomOperationsAgreeWithTheTableModel(t *testing.T) {
+	programs := 10_000
+	if testing.Short() || raceEnabled {
+		programs = 1_000
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	program := make([]byte, 201) // 100 operations
+	for range programs {
+		for i := range program {
+			program[i] = byte(rng.Uint32())
 		}
-	case 3:
-		_, won, sent := tb.Cancel(id)
-		expect("cancel", won, m.live)
-		expect("cancelled after it was sent", sent, m.live && m.wire)
-		m.live = false
-	case 4:
-		if !m.live && m.held {
-			tb.Release(m.s)
-			m.held = false
-		}
-	case 5:
-		if m.queued {
-			tb.Unqueue(m.s)
-			m.queued = false
-		}
-	case 6:
-		expired := map[*Slot[int]]bool{}
-		tb.Expire(16, func(s *Slot[int], _ bool) { expired[s] = true })
-		for _, m := range open {
-			due := m.live && m.deadline != NoTick && m.deadline <= 16
-			expect("expired", expired[m.s], due)
-			m.live = m.live && !due
-		}
-	case 7:
-		if !m.live && m.held {
-			st := tb.NewStash()
-			st.Release(m.s)
-			st.Return()
-			m.held = false
-		}
+		runTableModel(t, program)
 	}
 }

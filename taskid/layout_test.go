@@ -16,6 +16,11 @@ func TestHeadAndTailOfTheFreeListShareNoCacheLine(t *testing.T) {
 	assert.GreaterOrEqual(t, unsafe.Sizeof(f)-unsafe.Offsetof(f.tail), uintptr(cacheline.Size))
 }
 
+func TestSlotAddsOneWordToWhatItsUserKeeps(t *testing.T) {
+	assert.EqualValues(t, 32, unsafe.Sizeof(Slot[[3]uint64]{}), "two in a cache line")
+	assert.EqualValues(t, 8, unsafe.Sizeof(word{}))
+}
+
 func TestWordHasRoomForItsParts(t *testing.T) {
 	assert.Zero(t, parties&tickMask)
 	assert.Zero(t, (parties|tickMask)>>idShift)

@@ -9,22 +9,21 @@ import (
 	"github.com/ringwire/ringwire/internal/invariant"
 )
 
-// chunkSlots is how many slots a table adds at a time. A connection with few
-// requests in flight never touches more, which keeps its slots in cache.
+// chunkSlots is how many slots a table adds at a time. A connection with few requests
+// in flight never touches more, which keeps its slots in cache.
 const chunkSlots = 256
 
-// MaxCapacity is the largest number of requests one table can hold: it leaves
-// twelve bits for the generation.
+// MaxCapacity is the largest number of requests one table can hold: it leaves twelve
+// bits for the generation.
 const MaxCapacity = 1 << 20
 
-// Table is the set of requests in flight on one connection. It lives and dies
-// with the connection: a new connection gets a new table, so no reply can
-// cross from one to the next. All methods are safe for concurrent use unless
-// they say otherwise.
+// Table is the set of requests in flight on one connection. It lives and dies with the
+// connection: a new connection gets a new table, so no reply can cross from one to the
+// next. All methods are safe for concurrent use; those that are for a slot's owner (see
+// Slot.V) leave it to the caller that there is one at a time.
 type Table[T any] struct {
 	limit    int
 	slotBits uint
-	firstGen uint32
 
 	free    freeList
 	orphans atomic.Int64 // slots in quarantine: sent, given up, unanswered
@@ -32,48 +31,33 @@ type Table[T any] struct {
 
 	mu     sync.Mutex // guards growth; nothing else runs under it
 	size   atomic.Uint32
+	grown  atomic.Bool // size is limit, and every slot has been in the free list
 	chunks []atomic.Pointer[[chunkSlots]Slot[T]]
 }
 
-// Slot is one request's place in a Table. Who acquired it, or won its
-// completion, owns Buf and V until Release.
+// Slot is one request's place in a Table: small, so that thousands stay in cache.
 type Slot[T any] struct {
-	word  word
-	index uint32
-	id    ID // of the present use; written in Acquire, by the owner
+	word word
 
-	Buf Buffer // the request's frame, later its reply
-	V   T
+	// V is what the table's user keeps with the request. It belongs to whoever acquired
+	// the slot until Arm, and to whoever won its outcome until Free or Release.
+	V T
 }
 
-// ID returns the ID of the slot's present use. Only the owner may call it.
-func (s *Slot[T]) ID() ID { return s.id }
-
-// NewTable returns a table for at most capacity requests at once. A capacity
-// outside 1 to MaxCapacity is the caller's bug and panics.
+// NewTable returns a table for at most capacity requests at once. A capacity outside 1
+// to MaxCapacity is the caller's bug and panics.
 func NewTable[T any](capacity int) *Table[T] {
-	return newTableAt[T](capacity, 1)
-}
-
-// newTableAt starts the generations at firstGen, for tests of the wrap.
-func newTableAt[T any](capacity int, firstGen uint32) *Table[T] {
 	if capacity < 1 || capacity > MaxCapacity {
 		panic(fmt.Sprintf("taskid: capacity %d is outside 1 to %d", capacity, MaxCapacity))
 	}
 	t := &Table[T]{
 		limit:    capacity,
 		slotBits: uint(bits.Len(uint(capacity - 1))),
-		firstGen: firstGen,
 		chunks:   make([]atomic.Pointer[[chunkSlots]Slot[T]], (capacity+chunkSlots-1)/chunkSlots),
 	}
 	t.free.init(1 << t.slotBits)
 	return t
 }
-
-// StartGeneration makes the next IDs of slots not yet used begin at generation
-// gen. It exists so that tests can force the generation to wrap; call it before
-// the first Acquire.
-func (t *Table[T]) StartGeneration(gen uint32) { t.firstGen = gen }
 
 // Generations returns how many IDs each slot can issue before one comes back.
 func (t *Table[T]) Generations() uint32 { return 1<<(32-t.slotBits) - 1 }
@@ -81,126 +65,118 @@ func (t *Table[T]) Generations() uint32 { return 1<<(32-t.slotBits) - 1 }
 // Cap returns the largest number of requests in flight.
 func (t *Table[T]) Cap() int { return t.limit }
 
-// InUse returns the number of slots that are not free: requests in flight,
-// replies not yet released, and orphans. It is exact when nothing moves.
-func (t *Table[T]) InUse() int { return int(t.size.Load()) - t.free.len() }
+// InUse returns the number of slots that are not free: requests in flight, and orphans.
+// While others acquire and free slots it may be too large, up to Cap, never too small by
+// slots that were in use before the call.
+func (t *Table[T]) InUse() int {
+	free := t.free.len() // before the size, which only grows
+	return min(int(t.size.Load())-free, t.limit)
+}
 
-// Orphans returns the number of IDs in quarantine: their requests were sent,
-// then timed out or were cancelled, and no answer has come.
+// Orphans returns the number of IDs in quarantine: their requests were sent, then given
+// up, and no answer has come.
 func (t *Table[T]) Orphans() int { return int(t.orphans.Load()) }
 
-// Acquire takes a free slot and gives it its next ID. It returns nil when all
-// slots are in use. The slot is the caller's, and invisible to everybody else,
-// until Arm.
-func (t *Table[T]) Acquire() *Slot[T] {
+// Acquired returns how many slots have been taken from the free list so far; Renew
+// takes none.
+func (t *Table[T]) Acquired() uint64 { return t.free.head.Load() }
+
+// Acquire takes a free slot and returns it with its next ID, or nil when all slots are
+// in use. The slot is the caller's, and invisible to everybody else, until Arm; the
+// caller may return it by Free instead.
+func (t *Table[T]) Acquire() (*Slot[T], ID) {
 	for {
+		grown := t.grown.Load() // before the look: growth frees its slots, then says so
 		if i, ok := t.free.pop(); ok {
-			return t.use(i)
+			return t.Renew(ID(i))
 		}
-		if !t.grow() {
-			return nil
+		if grown || !t.grow() {
+			return nil, None
 		}
 	}
 }
 
-// use gives a slot taken from the free list its next ID.
-func (t *Table[T]) use(i uint32) *Slot[T] {
-	s := t.slot(i)
-	s.id = t.nextID(s)
-	return s
+// AcquireInto takes up to len(ids) free slots, 64 at most, in one operation where it
+// can, puts their next IDs into ids and returns how many. They are as after Acquire. It
+// may take fewer than are free, and none only when Acquire would find none.
+func (t *Table[T]) AcquireInto(ids []ID) int {
+	var indices [64]uint32
+	n := t.free.popInto(indices[:min(len(ids), len(indices))])
+	for i, index := range indices[:n] {
+		_, ids[i] = t.Renew(ID(index))
+	}
+	if n == 0 && len(ids) > 0 {
+		if s, id := t.Acquire(); s != nil {
+			ids[0], n = id, 1
+		}
+	}
+	return n
 }
 
-// nextID counts the slot's generation up and skips generation 0, so that ID 0 is
-// never issued.
+// Renew gives a slot that is the caller's, by Acquire or a won Answer, its next ID, as
+// if it had been freed and acquired. id is one that the slot has had; V stays.
+func (t *Table[T]) Renew(id ID) (*Slot[T], ID) {
+	s := t.slot(t.indexOf(id))
+	return s, t.nextID(s)
+}
+
+// nextID counts the slot's generation up and skips generation 0, so that ID 0 is never
+// issued.
 func (t *Table[T]) nextID(s *Slot[T]) ID {
 	step := ID(1) << t.slotBits
-	id := s.id + step
+	last := wordID(s.word.Load())
+	id := last + step
 	if id < step {
 		id += step
 	}
 	return id
 }
 
-// Arm publishes the slot: its request can from now on be answered, expire, be
-// cancelled or fail with the connection, and its ID belongs to the submission
-// ring. It reports false, and the request is back in the caller's hands as before
-// Arm, when the table was closed first.
-func (t *Table[T]) Arm(s *Slot[T], deadline Tick) bool {
-	return t.publish(s, live|held|queued, deadline)
-}
+// Slot returns the slot that an ID names. Only the owner of the slot may ask.
+func (t *Table[T]) Slot(id ID) *Slot[T] { return t.slot(t.indexOf(id)) }
 
-// ArmSent is Arm and MarkSent in one, for who copied the frame to where it is
-// written from without a ring between.
-func (t *Table[T]) ArmSent(s *Slot[T], deadline Tick) bool {
-	return t.publish(s, live|held|wire, deadline)
-}
-
-func (t *Table[T]) publish(s *Slot[T], state uint64, deadline Tick) bool {
-	s.word.Store(withTick(uint64(s.id)<<idShift|state, deadline))
-	// Close sets closed, then takes every live slot; we publish, then look. One
-	// of the two sees the other.
-	return !t.closed.Load() || !withdraw(s)
-}
-
-// withdraw takes an armed slot back, unless its outcome is already decided.
-func withdraw[T any](s *Slot[T]) bool {
-	for {
-		w := s.word.Load()
-		if w&live == 0 {
-			return false
-		}
-		if s.word.CompareAndSwap(w, w&^(live|queued|wire)) {
-			return true
-		}
-	}
-}
-
-// Queued returns the slot that an ID taken from the submission ring names, and
-// whether its request is still wanted. Only who popped the ID may call it, and
-// must follow it by MarkSent or Unqueue; until then the slot cannot be freed and
-// its frame does not change.
-func (t *Table[T]) Queued(id ID) (s *Slot[T], wanted bool) {
-	s = t.slot(t.indexOf(id))
-	w := s.word.Load()
+// Arm publishes the slot: from now on its request can be answered, expire, be
+// cancelled or fail with the connection. It must come before the frame can reach the
+// wire. It reports false, and the slot is the caller's as before, when the table was
+// closed first. s and id are what Acquire, AcquireInto or Renew gave; deadline is NoTick
+// or what After returned.
+func (t *Table[T]) Arm(s *Slot[T], id ID, deadline Tick) bool {
 	if invariant.Enabled {
-		invariant.Check(w&queued != 0 && wordID(w) == id, "taskid: the ring holds an ID that is not queued")
+		unused := s.word.Load()&parties == 0
+		invariant.Check(unused && id == t.nextID(s), "taskid: armed a slot that is in use, or an old ID")
 	}
-	return s, w&live != 0
+	s.word.Store(withTick(uint64(id)<<idShift|live|wire, deadline))
+	// Close sets closed, then takes every live slot; we publish, then look. One of the
+	// two sees the other.
+	return !t.closed.Load() || !t.withdraw(s, id)
 }
 
-// MarkSent records that the frame is about to go on the wire, with the deadline
-// brought forward to at most deadline. It reports false when the request was
-// given up meanwhile: the frame must then not be sent. Either way the slot no
-// longer belongs to the queue, and its frame must not be touched.
-func (t *Table[T]) MarkSent(s *Slot[T], deadline Tick) bool {
+// withdraw takes an armed slot back. It reports false when the outcome is decided: the
+// slot may then serve another request. What was given up after Close had passed its
+// slot leaves quarantine here.
+func (t *Table[T]) withdraw(s *Slot[T], id ID) bool {
 	for {
 		w := s.word.Load()
-		if w&live == 0 {
-			t.Unqueue(s)
+		if wordID(w) != id || w&wire == 0 {
 			return false
 		}
-		n := withTick(w&^queued|wire, wordTick(w).Earlier(deadline))
-		if s.word.CompareAndSwap(w, n) {
-			return true
+		n := w &^ (live | wire)
+		if !s.word.CompareAndSwap(w, n) {
+			continue
 		}
+		if w&live == 0 {
+			t.endQuarantine(t.indexOf(id), n)
+		}
+		return w&live != 0
 	}
 }
 
-// Unqueue records that the queue has let go of a slot without sending its frame.
-// Only who popped its ID may call it.
-func (t *Table[T]) Unqueue(s *Slot[T]) {
-	for {
-		w := s.word.Load()
-		if s.word.CompareAndSwap(w, w&^queued) {
-			t.freeIfUnused(s, w&^queued)
-			return
-		}
-	}
+// Open reports whether the outcome of the request with this ID is open. The ID must be
+// one that the table has issued.
+func (t *Table[T]) Open(id ID) bool {
+	w := t.slot(t.indexOf(id)).word.Load()
+	return wordID(w) == id && w&live != 0
 }
-
-// Open reports whether the outcome of the slot's request is open. Only who acquired
-// the slot may call it, before it releases it.
-func (t *Table[T]) Open(s *Slot[T]) bool { return s.word.Load()&live != 0 }
 
 // Match is what Answer found.
 type Match uint8
@@ -212,8 +188,9 @@ const (
 	Won                  // the caller completes the request with this reply
 )
 
-// Answer takes note of a reply. After Won the slot is the caller's until Release;
-// in every other case the reply must be dropped.
+// Answer takes note of a reply; its ID may be any. After Won the slot is the caller's
+// until Free, FreeAll or the Arm that follows Renew; in every other case the reply must
+// be dropped.
 func (t *Table[T]) Answer(id ID) (*Slot[T], Match) {
 	i := t.indexOf(id)
 	if i >= t.size.Load() {
@@ -232,57 +209,62 @@ func (t *Table[T]) Answer(id ID) (*Slot[T], Match) {
 		if w&live != 0 {
 			return s, Won
 		}
-		t.orphans.Add(-1)
-		t.freeIfUnused(s, n)
+		t.endQuarantine(i, n)
 		return nil, Late
 	}
 }
 
-// Cancel gives up the request with this ID. won means that the caller now
-// completes it and owns the slot until Release; sent tells whether its frame may
-// have reached the wire. It is harmless for an ID that is no longer in flight.
-func (t *Table[T]) Cancel(id ID) (s *Slot[T], won, sent bool) {
+// Cancel gives up the request with this ID. won means that the caller completes it and
+// owns the slot until Release. It is harmless for an ID that is not in flight.
+func (t *Table[T]) Cancel(id ID) (s *Slot[T], won bool) {
 	i := t.indexOf(id)
 	if i >= t.size.Load() {
-		return nil, false, false
+		return nil, false
 	}
 	s = t.slot(i)
 	for {
 		w := s.word.Load()
 		if wordID(w) != id || w&live == 0 {
-			return nil, false, false
+			return nil, false
 		}
-		if s.word.CompareAndSwap(w, w&^live) {
-			t.quarantine(w)
-			return s, true, w&wire != 0
+		if t.giveUp(s, w) {
+			return s, true
 		}
 	}
 }
 
-// Expire gives up every request whose deadline is at or before now and calls
-// complete for each, which owns the slot until it calls Release.
-func (t *Table[T]) Expire(now Tick, complete func(s *Slot[T], sent bool)) {
+// Expire gives up every request whose deadline is at or before now and calls complete
+// for each, on the caller's goroutine; complete owns the slot until it calls Release.
+func (t *Table[T]) Expire(now Tick, complete func(s *Slot[T], id ID)) {
 	for i := range t.size.Load() {
 		s := t.slot(i)
 		w := s.word.Load()
-		if w&live == 0 || wordTick(w) == NoTick || !wordTick(w).due(now) {
+		if w&live == 0 || wordTick(w) == NoTick || !wordTick(w).Due(now) {
 			continue
 		}
-		// A failed swap means that the request moved on, or was sent and has a
-		// new deadline: the next sweep sees it again.
-		if s.word.CompareAndSwap(w, w&^live) {
-			t.quarantine(w)
-			complete(s, w&wire != 0)
+		// A failed swap means that the request moved on: it is answered or given up.
+		if t.giveUp(s, w) {
+			complete(s, wordID(w))
 		}
 	}
 }
 
-// Close ends the table: Arm fails from now on, every request still open is
-// given to complete, which owns the slot until it calls Release, and the
-// quarantine ends, since no reply can come any more. IDs still in the queue
-// remain the queue's, which must pop and Unqueue them. Only the first call has
-// an effect.
-func (t *Table[T]) Close(complete func(s *Slot[T], sent bool)) {
+// giveUp takes the outcome of a live slot and puts its ID into quarantine.
+func (t *Table[T]) giveUp(s *Slot[T], w uint64) bool {
+	// Counted before it can be answered late: the count is never below zero.
+	t.orphans.Add(1)
+	if s.word.CompareAndSwap(w, w&^live|held) {
+		return true
+	}
+	t.orphans.Add(-1)
+	return false
+}
+
+// Close ends the table: Arm fails from now on, every request still open is given to
+// complete, on the caller's goroutine, which owns the slot until it calls Release, and
+// the quarantine ends, since no reply can come any more. Only the first call has an
+// effect; another returns at once.
+func (t *Table[T]) Close(complete func(s *Slot[T], id ID)) {
 	if t.closed.Swap(true) {
 		return
 	}
@@ -290,76 +272,77 @@ func (t *Table[T]) Close(complete func(s *Slot[T], sent bool)) {
 		s := t.slot(i)
 		for {
 			w := s.word.Load()
-			if w&(live|wire) == 0 {
+			if w&wire == 0 {
 				break
 			}
 			n := w &^ (live | wire)
+			if w&live != 0 {
+				n |= held
+			}
 			if !s.word.CompareAndSwap(w, n) {
 				continue
 			}
 			if w&live != 0 {
-				complete(s, w&wire != 0)
+				complete(s, wordID(w))
 			} else {
-				t.orphans.Add(-1)
-				t.freeIfUnused(s, n)
+				t.endQuarantine(i, n)
 			}
 			break
 		}
 	}
 }
 
-// Release ends the owner's use of a slot whose request is complete. The slot is
-// free at once, or when the queue and the wire have let go of it too.
-func (t *Table[T]) Release(s *Slot[T]) {
-	if t.letGo(s) {
-		t.put(s)
-	}
-}
-
-// letGo ends the owner's use of the slot and reports whether nobody else has any:
-// then the caller frees it.
-func (t *Table[T]) letGo(s *Slot[T]) bool {
+// Release ends the use of a slot by whoever gave its request up. The slot is free at
+// once, or when its answer comes.
+func (t *Table[T]) Release(id ID) {
+	i := t.indexOf(id)
+	s := t.slot(i)
 	for {
 		w := s.word.Load()
 		if invariant.Enabled {
-			invariant.Check(w&live == 0, "taskid: released a slot whose request is open")
-		}
-		if w&(queued|wire) == 0 { // nobody else can know the slot
-			return true
+			givenUp := wordID(w) == id && w&(held|live) == held
+			invariant.Check(givenUp, "taskid: released a slot that was not given up")
 		}
 		if s.word.CompareAndSwap(w, w&^held) {
-			return false
+			t.freeIfUnused(i, w&^held)
+			return
 		}
 	}
 }
 
-// Discard returns a slot that was never armed, or that Arm gave back.
-func (t *Table[T]) Discard(s *Slot[T]) {
-	t.put(s)
+// Free returns a slot that is the caller's: acquired and not armed, or won by Answer.
+func (t *Table[T]) Free(id ID) {
+	i := t.indexOf(id)
+	t.checkUnused(i)
+	t.free.push(i)
+}
+
+// FreeAll is Free for several slots, with one operation on what others share.
+func (t *Table[T]) FreeAll(ids []ID) {
+	for i := 0; invariant.Enabled && i < len(ids); i++ {
+		t.checkUnused(t.indexOf(ids[i]))
+	}
+	t.free.pushAll(ids, 1<<t.slotBits-1)
+}
+
+func (t *Table[T]) checkUnused(i uint32) {
+	if invariant.Enabled {
+		w := t.slot(i).word.Load()
+		invariant.Check(w&parties == 0, "taskid: freed a slot that is in use")
+	}
+}
+
+// endQuarantine is for whoever cleared wire, but not live, by writing w.
+func (t *Table[T]) endQuarantine(i uint32, w uint64) {
+	t.orphans.Add(-1)
+	t.freeIfUnused(i, w)
 }
 
 // freeIfUnused frees the slot if the word just written names no party.
-func (t *Table[T]) freeIfUnused(s *Slot[T], w uint64) {
+func (t *Table[T]) freeIfUnused(i uint32, w uint64) {
 	if w&parties == 0 {
-		t.put(s)
+		t.free.push(i)
 	}
-}
-
-func (t *Table[T]) put(s *Slot[T]) {
-	s.Buf.drop()
-	t.free.push(s.index)
-}
-
-// quarantine counts a request that was given up after it was sent.
-func (t *Table[T]) quarantine(w uint64) {
-	if w&wire != 0 {
-		t.orphans.Add(1)
-	}
-}
-
-// scarce reports whether few slots are free and no more can be made.
-func (t *Table[T]) scarce() bool {
-	return t.free.len() < stashRest && int(t.size.Load()) == t.limit
 }
 
 func (t *Table[T]) indexOf(id ID) uint32 { return uint32(id) & (1<<t.slotBits - 1) }
@@ -368,12 +351,9 @@ func (t *Table[T]) slot(i uint32) *Slot[T] {
 	return &t.chunks[i/chunkSlots].Load()[i%chunkSlots]
 }
 
-// grow adds a chunk of slots. It reports false when the table has its full size
-// and no slot is free.
+// grow adds a chunk of slots. It reports false when the table has its full size and no
+// slot is free.
 func (t *Table[T]) grow() bool {
-	if int(t.size.Load()) == t.limit {
-		return false // the usual case, without the lock
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	size := int(t.size.Load())
@@ -385,16 +365,14 @@ func (t *Table[T]) grow() bool {
 	}
 	n := min(chunkSlots, t.limit-size)
 	chunk := new([chunkSlots]Slot[T])
-	memory := make([]byte, n*firstBytes)
 	for i := range n {
-		chunk[i].Buf.B = memory[i*firstBytes : i*firstBytes : (i+1)*firstBytes]
-		chunk[i].index = uint32(size + i)
-		chunk[i].id = ID(t.firstGen-1)<<t.slotBits | ID(size+i)
+		chunk[i].word.Store(uint64(size+i) << idShift) // generation 0: the first is 1
 	}
 	t.chunks[size/chunkSlots].Store(chunk)
 	t.size.Store(uint32(size + n)) // before the indices are free: Answer checks it
 	for i := range n {
 		t.free.push(uint32(size + i))
 	}
+	t.grown.Store(size+n == t.limit)
 	return true
 }

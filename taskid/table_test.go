@@ -1,130 +1,161 @@
 package taskid
 
 import (
-	"runtime"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// sent acquires, arms and marks a request as sent.
-func sent(t *testing.T, tb *Table[int], deadline Tick) *Slot[int] {
+// arm acquires a slot and publishes it.
+func arm(t *testing.T, tb *Table[int], deadline Tick) (*Slot[int], ID) {
 	t.Helper()
-	s := tb.Acquire()
+	s, id := tb.Acquire()
 	require.NotNil(t, s)
-	require.True(t, tb.Arm(s, deadline))
-	require.True(t, tb.MarkSent(s, NoTick))
-	return s
+	require.True(t, tb.Arm(s, id, deadline))
+	return s, id
+}
+
+// full reports whether the table has no slot left.
+func full(tb *Table[int]) bool {
+	s, id := tb.Acquire()
+	if s != nil {
+		tb.Free(id)
+	}
+	return s == nil
+}
+
+func nothing(t *testing.T) func(*Slot[int], ID) {
+	return func(*Slot[int], ID) { t.Error("no request is due") }
 }
 
 func TestReplyCompletesItsRequestOnce(t *testing.T) {
 	tb := NewTable[int](4)
-	s := sent(t, tb, NoTick)
-	id := s.ID()
+	s, id := arm(t, tb, NoTick)
+	require.True(t, tb.Open(id))
 
 	got, match := tb.Answer(id)
 	require.Equal(t, Won, match)
 	require.Same(t, s, got)
+	assert.False(t, tb.Open(id))
 	_, match = tb.Answer(id)
 	assert.Equal(t, Unknown, match, "a duplicate reply must find nothing")
-	_, won, _ := tb.Cancel(id)
+	_, won := tb.Cancel(id)
 	assert.False(t, won)
+	tb.Expire(1, nothing(t))
 	assert.Equal(t, 1, tb.InUse())
-	tb.Release(s)
+	tb.Free(id)
 	assert.Zero(t, tb.InUse())
 	_, match = tb.Answer(id)
 	assert.Equal(t, Unknown, match)
 }
 
-func TestReplyBeforeTheFrameIsSentIsUnknown(t *testing.T) {
+func TestReplyBeforeArmIsUnknown(t *testing.T) {
 	tb := NewTable[int](4)
-	s := tb.Acquire()
-	_, match := tb.Answer(s.ID())
-	assert.Equal(t, Unknown, match, "not armed")
-	require.True(t, tb.Arm(s, NoTick))
-	_, match = tb.Answer(s.ID())
-	assert.Equal(t, Unknown, match, "armed, in the queue")
-	require.True(t, tb.MarkSent(s, NoTick))
-	_, match = tb.Answer(s.ID())
+	s, id := tb.Acquire()
+	_, match := tb.Answer(id)
+	assert.Equal(t, Unknown, match)
+	_, won := tb.Cancel(id)
+	assert.False(t, won)
+	assert.False(t, tb.Open(id))
+	require.True(t, tb.Arm(s, id, NoTick))
+	_, match = tb.Answer(id)
 	assert.Equal(t, Won, match)
 }
 
-func TestCancelledRequestStaysInQuarantineUntilItsAnswer(t *testing.T) {
-	tb := NewTable[int](1)
-	s := sent(t, tb, NoTick)
-	id := s.ID()
-
-	_, won, wasSent := tb.Cancel(id)
-	require.True(t, won)
-	assert.True(t, wasSent)
-	assert.Equal(t, 1, tb.Orphans())
-	tb.Release(s)
-	require.Nil(t, tb.Acquire(), "the only slot is in quarantine")
-
-	_, match := tb.Answer(id)
-	assert.Equal(t, Late, match)
-	assert.Zero(t, tb.Orphans())
-	again := tb.Acquire()
-	require.NotNil(t, again)
-	assert.NotEqual(t, id, again.ID())
-}
-
-func TestAnswerBeforeTheOwnerReleasesLeavesTheSlotToTheOwner(t *testing.T) {
-	tb := NewTable[int](1)
-	s := sent(t, tb, NoTick)
-	_, won, _ := tb.Cancel(s.ID())
-	require.True(t, won)
-	_, match := tb.Answer(s.ID())
-	require.Equal(t, Late, match)
-	require.Nil(t, tb.Acquire(), "its owner still reads the slot")
-	tb.Release(s)
-	require.NotNil(t, tb.Acquire())
-}
-
-func TestCancelledInQueueIsFreedWhenPopped(t *testing.T) {
-	tb := NewTable[int](1)
-	s := tb.Acquire()
-	require.True(t, tb.Arm(s, NoTick))
-	_, won, wasSent := tb.Cancel(s.ID())
-	require.True(t, won)
-	assert.False(t, wasSent)
-	tb.Release(s)
-	require.Nil(t, tb.Acquire(), "its ID is still in the queue")
-	q, wanted := tb.Queued(s.ID())
-	assert.False(t, wanted)
-	assert.False(t, tb.MarkSent(q, NoTick), "must not be sent")
-	assert.Zero(t, tb.Orphans(), "it was never sent")
-	require.NotNil(t, tb.Acquire())
-}
-
-func TestArmSentPublishesARequestThatCanBeAnsweredAtOnce(t *testing.T) {
-	tb := NewTable[int](1)
-	s := tb.Acquire()
-	require.True(t, tb.ArmSent(s, 5))
-	id := s.ID()
-	got, match := tb.Answer(id)
+func TestVStaysWithItsSlotThroughALife(t *testing.T) {
+	tb := NewTable[int](2)
+	s, id := tb.Acquire()
+	s.V = 7
+	assert.Same(t, s, tb.Slot(id))
+	require.True(t, tb.Arm(s, id, NoTick))
+	s, match := tb.Answer(id)
 	require.Equal(t, Won, match)
-	require.Same(t, s, got)
-	tb.Release(s)
+	assert.Equal(t, 7, s.V)
+	s, id = tb.Renew(id)
+	assert.Equal(t, 7, s.V)
+	require.True(t, tb.Arm(s, id, NoTick))
+	s, won := tb.Cancel(id)
+	require.True(t, won)
+	assert.Equal(t, 7, s.V)
+}
 
-	s = tb.Acquire()
-	require.True(t, tb.ArmSent(s, 5))
-	id = s.ID()
-	tb.Expire(5, func(s *Slot[int], wasSent bool) { assert.True(t, wasSent); tb.Release(s) })
-	assert.Equal(t, 1, tb.Orphans())
-	assert.Nil(t, tb.Acquire(), "in quarantine until its answer")
-	_, match = tb.Answer(id)
-	assert.Equal(t, Late, match)
+func TestRequestGivenUpStaysInQuarantineUntilItsAnswer(t *testing.T) {
+	for name, giveUp := range map[string]func(tb *Table[int], id ID) *Slot[int]{
+		"cancelled": func(tb *Table[int], id ID) *Slot[int] { s, _ := tb.Cancel(id); return s },
+		"expired": func(tb *Table[int], id ID) (got *Slot[int]) {
+			tb.Expire(5, func(s *Slot[int], due ID) {
+				assert.Equal(t, id, due)
+				got = s
+			})
+			return got
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tb := NewTable[int](1)
+			s, id := arm(t, tb, 5)
+			require.Same(t, s, giveUp(tb, id))
+			require.Nil(t, giveUp(tb, id), "it was given up before")
+			assert.False(t, tb.Open(id))
+			assert.Equal(t, 1, tb.Orphans())
+			tb.Release(id)
+			require.True(t, full(tb), "the only slot is in quarantine")
+			assert.Equal(t, 1, tb.InUse())
 
-	s = tb.Acquire()
-	tb.Close(func(*Slot[int], bool) { t.Error("nothing is open") })
-	require.False(t, tb.ArmSent(s, 5))
-	tb.Discard(s)
-	assert.Zero(t, tb.InUse())
+			_, match := tb.Answer(id)
+			assert.Equal(t, Late, match)
+			assert.Zero(t, tb.Orphans())
+			_, match = tb.Answer(id)
+			assert.Equal(t, Unknown, match)
+			_, again := arm(t, tb, NoTick)
+			assert.NotEqual(t, id, again)
+		})
+	}
+}
+
+func TestLateAnswerLeavesTheSlotToWhoGaveTheRequestUp(t *testing.T) {
+	tb := NewTable[int](1)
+	_, id := arm(t, tb, NoTick)
+	_, won := tb.Cancel(id)
+	require.True(t, won)
+	_, match := tb.Answer(id)
+	require.Equal(t, Late, match)
 	assert.Zero(t, tb.Orphans())
+	require.True(t, full(tb), "who gave it up still reads the slot")
+	tb.Release(id)
+	require.False(t, full(tb))
+}
+
+func TestRenewIsFreeAndAcquireWithoutTheFreeList(t *testing.T) {
+	tb := NewTable[int](8)
+	s, id := arm(t, tb, NoTick)
+	before := tb.Acquired()
+	for range 5 {
+		_, match := tb.Answer(id)
+		require.Equal(t, Won, match)
+		renewed, next := tb.Renew(id)
+		require.Same(t, s, renewed)
+		require.Equal(t, id+1<<tb.slotBits, next)
+		_, match = tb.Answer(next)
+		require.Equal(t, Unknown, match, "it is not armed yet")
+		require.True(t, tb.Arm(s, next, NoTick))
+		_, match = tb.Answer(id)
+		require.Equal(t, Unknown, match, "the ID is an earlier one")
+		id = next
+	}
+	assert.Equal(t, before, tb.Acquired())
+	assert.Equal(t, 1, tb.InUse())
+}
+
+func TestIDThatWasNeverArmedIsIssuedAgain(t *testing.T) {
+	tb := NewTable[int](1)
+	_, id := tb.Acquire()
+	tb.Free(id)
+	s, again := tb.Acquire()
+	assert.Equal(t, id, again, "nobody can have seen it")
+	_, renewed := tb.Renew(again)
+	assert.Equal(t, id, renewed)
+	assert.True(t, tb.Arm(s, renewed, NoTick))
 }
 
 func TestExpireTakesWhatIsDueAndNothingElse(t *testing.T) {
@@ -138,32 +169,27 @@ func TestExpireTakesWhatIsDueAndNothingElse(t *testing.T) {
 		{"at", 10, 10, true},
 		{"after", 10, 11, true},
 		{"none", NoTick, 10, false},
+		{"the longest, before", Tick(10).After(MaxTicks), 10, false},
+		{"the longest, at", Tick(10).After(MaxTicks), 10 + MaxTicks, true},
 		{"across the wrap, before", Tick(3), tickRange - 2, false},
 		{"across the wrap, after", tickRange - 2, Tick(3), true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tb := NewTable[int](4)
-			sent(t, tb, c.deadline)
-			n := 0
-			tb.Expire(c.now, func(s *Slot[int], wasSent bool) {
-				n++
-				assert.True(t, wasSent)
-				tb.Release(s)
+			_, id := arm(t, tb, c.deadline)
+			var got []ID
+			tb.Expire(c.now, func(s *Slot[int], due ID) {
+				assert.Same(t, tb.Slot(id), s)
+				got = append(got, due)
+				tb.Release(due)
 			})
-			assert.Equal(t, c.due, n == 1)
+			if c.due {
+				assert.Equal(t, []ID{id}, got)
+			} else {
+				assert.Empty(t, got)
+			}
+			assert.Equal(t, !c.due, tb.Open(id))
 		})
-	}
-}
-
-func TestMarkSentBringsTheDeadlineForwardOnly(t *testing.T) {
-	for _, c := range []struct{ armed, sent, want Tick }{
-		{NoTick, NoTick, NoTick}, {NoTick, 7, 7}, {7, NoTick, 7}, {7, 9, 7}, {9, 7, 7}, {tickRange - 1, 3, tickRange - 1},
-	} {
-		tb := NewTable[int](1)
-		s := tb.Acquire()
-		tb.Arm(s, c.armed)
-		require.True(t, tb.MarkSent(s, c.sent))
-		assert.Equal(t, c.want, wordTick(s.word.Load()), "%+v", c)
 	}
 }
 
@@ -173,227 +199,286 @@ func TestTickSkipsNoTick(t *testing.T) {
 	assert.Equal(t, uint32(4), Tick(2).Since(tickRange-2))
 }
 
+func TestEarlierOfTwoDeadlinesIsNeverNoneOfThem(t *testing.T) {
+	for _, c := range []struct{ a, b, want Tick }{
+		{NoTick, NoTick, NoTick}, {7, NoTick, 7}, {7, 9, 7}, {7, 7, 7}, {tickRange - 1, 3, tickRange - 1},
+	} {
+		assert.Equal(t, c.want, c.a.Earlier(c.b), "%+v", c)
+		assert.Equal(t, c.want, c.b.Earlier(c.a), "%+v", c)
+	}
+}
+
 func TestCloseCompletesWhatIsOpenAndEndsTheQuarantine(t *testing.T) {
 	tb := NewTable[int](8)
-	queuedOnly := tb.Acquire()
-	require.True(t, tb.Arm(queuedOnly, NoTick))
-	onWire := sent(t, tb, NoTick)
-	orphan := sent(t, tb, NoTick)
-	tb.Cancel(orphan.ID())
-	tb.Release(orphan)
-	answered := sent(t, tb, NoTick)
-	tb.Answer(answered.ID())
+	_, opened := arm(t, tb, NoTick)
+	_, quarantined := arm(t, tb, NoTick)
+	tb.Cancel(quarantined)
+	tb.Release(quarantined)
+	_, held := arm(t, tb, NoTick)
+	tb.Cancel(held)
+	_, answered := arm(t, tb, NoTick)
+	tb.Answer(answered)
+	_, acquired := tb.Acquire()
 
-	got := map[*Slot[int]]bool{}
-	tb.Close(func(s *Slot[int], wasSent bool) { got[s] = wasSent; tb.Release(s) })
-	assert.Equal(t, map[*Slot[int]]bool{queuedOnly: false, onWire: true}, got)
+	var got []ID
+	tb.Close(func(s *Slot[int], id ID) {
+		assert.Same(t, tb.Slot(id), s)
+		got = append(got, id)
+	})
+	assert.Equal(t, []ID{opened}, got)
+	assert.False(t, tb.Open(opened))
 	assert.Zero(t, tb.Orphans())
-	tb.Release(answered)
-	tb.Unqueue(queuedOnly)
+	assert.Equal(t, 4, tb.InUse(), "all but the one in quarantine have an owner")
+	for _, id := range []ID{opened, held} {
+		_, match := tb.Answer(id)
+		assert.Equal(t, Unknown, match, "no reply can come any more")
+		tb.Release(id)
+	}
+	tb.FreeAll([]ID{answered, acquired})
 	assert.Zero(t, tb.InUse())
+	tb.Close(nothing(t))
+	assert.Zero(t, tb.InUse())
+}
 
-	late := tb.Acquire()
-	assert.False(t, tb.Arm(late, NoTick), "a closed table takes nothing")
-	tb.Discard(late)
-	tb.Close(func(*Slot[int], bool) { t.Error("the second Close completed something") })
+func TestArmOnAClosedTableLeavesTheSlotToTheCaller(t *testing.T) {
+	tb := NewTable[int](1)
+	s, id := tb.Acquire()
+	s.V = 3
+	tb.Close(nothing(t))
+	require.False(t, tb.Arm(s, id, 1))
+	assert.False(t, tb.Open(id))
+	tb.Expire(1, nothing(t))
+	_, match := tb.Answer(id)
+	assert.Equal(t, Unknown, match)
+	assert.Equal(t, 3, s.V)
+	assert.Equal(t, 1, tb.InUse())
+	tb.Free(id)
 	assert.Zero(t, tb.InUse())
+}
+
+// The rest of an Arm that was held up between its store and its look.
+func TestWithdrawTakesBackOnlyWhatIsItsOwn(t *testing.T) {
+	tb := NewTable[int](1)
+	s, first := arm(t, tb, NoTick)
+	tb.Answer(first)
+	tb.Free(first)
+	_, second := arm(t, tb, NoTick)
+	require.False(t, tb.withdraw(s, first), "it was answered")
+	require.True(t, tb.Open(second), "the slot serves another request by now")
+	require.True(t, tb.withdraw(s, second))
+	tb.Free(second)
+	assert.Zero(t, tb.InUse())
+}
+
+// Close can pass a slot just before it is armed, and Expire take it just after.
+func TestWithdrawEndsAQuarantineThatCloseDidNotSee(t *testing.T) {
+	for _, released := range []bool{true, false} {
+		tb := NewTable[int](1)
+		s, id := arm(t, tb, NoTick)
+		tb.Cancel(id)
+		if released {
+			tb.Release(id)
+		}
+		require.False(t, tb.withdraw(s, id), "its outcome is delivered")
+		assert.Zero(t, tb.Orphans())
+		if !released {
+			assert.True(t, full(tb), "who gave it up still uses it")
+			tb.Release(id)
+		}
+		assert.Zero(t, tb.InUse())
+		assert.False(t, full(tb))
+	}
 }
 
 func TestFullTableHoldsExactlyItsCapacity(t *testing.T) {
 	for _, capacity := range []int{1, 2, 3, 255, 256, 257, 1000} {
 		tb := NewTable[int](capacity)
 		for round := range 3 {
-			var got []*Slot[int]
-			for s := tb.Acquire(); s != nil; s = tb.Acquire() {
-				got = append(got, s)
+			seen := map[*Slot[int]]bool{}
+			var got []ID
+			for s, id := tb.Acquire(); s != nil; s, id = tb.Acquire() {
+				require.False(t, seen[s], "two requests have one slot")
+				seen[s] = true
+				got = append(got, id)
 			}
 			require.Len(t, got, capacity, "round %d", round)
-			for _, s := range got {
-				tb.Discard(s)
+			require.Equal(t, capacity, tb.InUse())
+			for _, id := range got {
+				tb.Free(id)
 			}
 		}
 		assert.Zero(t, tb.InUse())
+		assert.EqualValues(t, 3*capacity, tb.Acquired())
+	}
+}
+
+func TestExhaustedTableOfFullSizeTakesNoLock(t *testing.T) {
+	tb := NewTable[int](chunkSlots + 1)
+	for range tb.Cap() {
+		s, _ := tb.Acquire()
+		require.NotNil(t, s)
+	}
+	tb.mu.Lock() // whoever waits for it here waits for ever
+	defer tb.mu.Unlock()
+	assert.True(t, full(tb))
+	assert.Zero(t, tb.AcquireInto(make([]ID, 4)))
+}
+
+func TestAcquireIntoTakesWhatThereIs(t *testing.T) {
+	for _, capacity := range []int{1, 3, 63, 64, 65, 256, 1000} {
+		tb := NewTable[int](capacity)
+		for _, room := range []int{1, 2, 64, 65, 2000} {
+			ids := make([]ID, room)
+			assert.Zero(t, tb.AcquireInto(nil))
+			seen := map[*Slot[int]]bool{}
+			var got []ID
+			for n := tb.AcquireInto(ids); n > 0; n = tb.AcquireInto(ids) {
+				require.LessOrEqual(t, n, min(room, 64))
+				for _, id := range ids[:n] {
+					require.False(t, seen[tb.Slot(id)], "two requests have one slot")
+					seen[tb.Slot(id)] = true
+				}
+				got = append(got, ids[:n]...)
+			}
+			require.Len(t, got, capacity)
+			require.True(t, full(tb))
+			for _, id := range got {
+				_, match := tb.Answer(id)
+				require.Equal(t, Unknown, match, "it is not armed")
+			}
+			tb.FreeAll(nil)
+			tb.FreeAll(got)
+			require.Zero(t, tb.InUse())
+		}
+	}
+}
+
+func TestAcquireIntoIssuesTheIDsThatAcquireWould(t *testing.T) {
+	one, many := NewTable[int](4), NewTable[int](4)
+	for range 5 {
+		ids := make([]ID, 4)
+		n := many.AcquireInto(ids[:1])
+		for n < 4 {
+			n += many.AcquireInto(ids[n:])
+		}
+		for _, id := range ids {
+			s, want := one.Acquire()
+			require.Equal(t, want, id)
+			require.True(t, one.Arm(s, want, NoTick))
+			require.True(t, many.Arm(many.Slot(id), id, NoTick))
+			one.Answer(want)
+			many.Answer(id)
+			one.Free(want)
+		}
+		many.FreeAll(ids)
 	}
 }
 
 func TestSlotsAreReusedInFIFOOrder(t *testing.T) {
 	tb := NewTable[int](4)
-	a, b := tb.Acquire(), tb.Acquire()
-	tb.Discard(b)
-	tb.Discard(a)
-	c, d := tb.Acquire(), tb.Acquire()
-	assert.NotContains(t, []*Slot[int]{a, b}, c, "slots that were free longer come first")
-	assert.NotContains(t, []*Slot[int]{a, b}, d)
-	assert.Same(t, b, tb.Acquire())
-	assert.Same(t, a, tb.Acquire())
+	var ids [4]ID
+	for i := range ids {
+		_, ids[i] = tb.Acquire()
+	}
+	tb.Free(ids[3])
+	tb.FreeAll([]ID{ids[1], ids[2]})
+	tb.Free(ids[0])
+	for _, want := range []ID{ids[3], ids[1], ids[2], ids[0]} {
+		s, _ := tb.Acquire()
+		assert.Same(t, tb.Slot(want), s)
+	}
 }
 
-func TestIDsWrapWithoutZeroAndWithoutRepetition(t *testing.T) {
-	for _, capacity := range []int{1, 2, 4} {
-		tb := newTableAt[int](capacity, 0)
-		tb.StartGeneration(tb.Generations() - 2)
-		seen := map[ID]int{}
-		for i := range capacity * 12 {
-			s := sent(t, tb, NoTick)
-			require.NotEqual(t, None, s.ID())
-			require.NotZero(t, uint32(s.ID())>>tb.slotBits, "generation 0 is reserved")
-			if at, ok := seen[s.ID()]; ok {
-				t.Fatalf("ID %v of use %d came back at use %d", s.ID(), at, i)
-			}
-			seen[s.ID()] = i
-			got, match := tb.Answer(s.ID())
-			require.Equal(t, Won, match)
-			tb.Release(got)
+// startAt sets the generation that every slot of a new table was last used in.
+func startAt[T any](tb *Table[T], generation uint32) {
+	tb.grow()
+	for i := range tb.size.Load() {
+		tb.slot(i).word.Store(uint64(ID(generation)<<tb.slotBits|ID(i)) << idShift)
+	}
+}
+
+func TestIDsBeginWithGenerationOne(t *testing.T) {
+	for _, capacity := range []int{1, 2, 300} {
+		tb := NewTable[int](capacity)
+		for i := range capacity {
+			_, id := tb.Acquire()
+			require.Equal(t, ID(1<<tb.slotBits|i), id)
 		}
 	}
 }
 
-func TestOrphanKeepsItsIDAcrossTheWrap(t *testing.T) {
-	tb := newTableAt[int](2, 0)
-	tb.StartGeneration(tb.Generations() - 1)
-	orphan := sent(t, tb, NoTick)
-	tb.Cancel(orphan.ID())
-	tb.Release(orphan)
-	for range 10 {
-		s := sent(t, tb, NoTick)
-		require.NotEqual(t, orphan.index, s.index)
-		tb.Answer(s.ID())
-		tb.Release(s)
+func TestIDsWrapWithoutZeroAndWithoutRepetition(t *testing.T) {
+	for _, capacity := range []int{1, 2, 4} {
+		tb := NewTable[int](capacity)
+		startAt(tb, tb.Generations()-2)
+		seen := map[ID]bool{}
+		for range capacity * 12 {
+			_, id := arm(t, tb, NoTick)
+			require.NotEqual(t, None, id)
+			require.NotZero(t, uint32(id)>>tb.slotBits, "generation 0 is reserved")
+			require.False(t, seen[id], "ID %v came back", id)
+			seen[id] = true
+			_, match := tb.Answer(id)
+			require.Equal(t, Won, match)
+			tb.Free(id)
+		}
 	}
-	_, match := tb.Answer(orphan.ID())
+}
+
+func TestSlotOfTheLargestTableIssuesEveryGenerationBeforeItRepeatsOne(t *testing.T) {
+	tb := NewTable[int](MaxCapacity)
+	require.Equal(t, MaxCapacity, tb.Cap())
+	require.EqualValues(t, 1<<12-1, tb.Generations())
+	tb.Acquire()
+	_, id := tb.Acquire() // not slot 0, whose ID of generation 0 is None
+	seen := map[ID]bool{}
+	for range tb.Generations() {
+		s, next := tb.Renew(id)
+		require.False(t, seen[next])
+		seen[next] = true
+		require.NotZero(t, uint32(next)>>tb.slotBits)
+		require.Same(t, tb.Slot(id), s)
+		require.True(t, tb.Arm(s, next, NoTick))
+		_, match := tb.Answer(next)
+		require.Equal(t, Won, match)
+		id = next
+	}
+	_, next := tb.Renew(id)
+	assert.True(t, seen[next])
+}
+
+func TestOrphanKeepsItsIDAcrossTheWrap(t *testing.T) {
+	tb := NewTable[int](2)
+	startAt(tb, tb.Generations()-1)
+	orphan, lost := arm(t, tb, NoTick)
+	tb.Cancel(lost)
+	tb.Release(lost)
+	for range 10 {
+		s, id := arm(t, tb, NoTick)
+		require.NotSame(t, orphan, s)
+		tb.Answer(id)
+		tb.Free(id)
+	}
+	_, match := tb.Answer(lost)
 	assert.Equal(t, Late, match)
 }
 
 func TestForeignIDsAreHarmless(t *testing.T) {
 	tb := NewTable[int](300)
-	s := sent(t, tb, NoTick)
-	for _, id := range []ID{None, 1, s.ID() + 1, s.ID() ^ 1<<31, ^ID(0), 299, 511} {
-		_, match := tb.Answer(id)
-		assert.Equal(t, Unknown, match, "%v", id)
-		_, won, _ := tb.Cancel(id)
-		assert.False(t, won, "%v", id)
+	_, id := arm(t, tb, NoTick)
+	for _, other := range []ID{None, 1, id + 1, id ^ 1<<31, id + 1<<tb.slotBits, ^ID(0), 299, 511} {
+		_, match := tb.Answer(other)
+		assert.Equal(t, Unknown, match, "%v", other)
+		_, won := tb.Cancel(other)
+		assert.False(t, won, "%v", other)
 	}
-	_, match := tb.Answer(s.ID())
+	assert.True(t, tb.Open(id))
+	assert.False(t, tb.Open(id+1<<tb.slotBits))
+	_, match := tb.Answer(id)
 	assert.Equal(t, Won, match)
 }
 
 func TestCapacityOutOfRangePanics(t *testing.T) {
 	assert.Panics(t, func() { NewTable[int](0) })
 	assert.Panics(t, func() { NewTable[int](MaxCapacity + 1) })
-}
-
-// contest is a table under attack: submitters, a canceller, a sweeper and an
-// answerer race for the same requests.
-type contest struct {
-	tb                          *Table[int]
-	ids                         chan ID // the queue
-	issued, completed, answered atomic.Int64
-}
-
-func (c *contest) complete(s *Slot[int], _ bool) {
-	c.completed.Add(1)
-	s.V++ // the race detector sees a slot with two owners
-	c.tb.Release(s)
-}
-
-func (c *contest) submit(n int) {
-	for i := 0; i < n; {
-		s := c.tb.Acquire()
-		if s == nil {
-			c.tb.Expire(1, c.complete) // makes room
-			runtime.Gosched()
-			continue
-		}
-		i++
-		s.V++
-		id, deadline := s.ID(), NoTick
-		if i%3 == 0 {
-			deadline = 1
-		}
-		c.tb.Arm(s, deadline)
-		c.issued.Add(1)
-		c.ids <- id
-	}
-}
-
-// serve is flusher and reader in one: it pops, cancels some, sends, expires and
-// answers the rest.
-func (c *contest) serve(w int) {
-	n := 0
-	for id := range c.ids {
-		if n++; n%5 == w {
-			if s, won, sent := c.tb.Cancel(id); won {
-				c.complete(s, sent)
-			}
-		}
-		s, _ := c.tb.Queued(id)
-		if !c.tb.MarkSent(s, NoTick) {
-			continue
-		}
-		if n%7 == w {
-			c.tb.Expire(1, c.complete)
-		}
-		if s, match := c.tb.Answer(id); match == Won {
-			c.answered.Add(1)
-			c.complete(s, true)
-		}
-	}
-}
-
-func TestEveryRequestIsCompletedOnceUnderContention(t *testing.T) {
-	rounds := 20_000
-	if testing.Short() {
-		rounds = 4_000
-	}
-	c := &contest{tb: NewTable[int](64), ids: make(chan ID, 64)}
-	var submitting, serving sync.WaitGroup
-	for range 4 {
-		submitting.Go(func() { c.submit(rounds) })
-	}
-	for w := range 2 {
-		serving.Go(func() { c.serve(w) })
-	}
-	submitting.Wait()
-	close(c.ids)
-	serving.Wait()
-	c.tb.Close(c.complete)
-
-	if got, want := c.completed.Load(), c.issued.Load(); got != want {
-		t.Errorf("%d completions of %d requests", got, want)
-	}
-	if c.answered.Load() == 0 || c.answered.Load() == c.completed.Load() {
-		t.Errorf("no contention: %d of %d were answered", c.answered.Load(), c.completed.Load())
-	}
-	if c.tb.InUse() != 0 || c.tb.Orphans() != 0 {
-		t.Errorf("%d slots in use and %d orphans after the end", c.tb.InUse(), c.tb.Orphans())
-	}
-}
-
-func TestBuffersComeBackAndSmallOnesStay(t *testing.T) {
-	var b Buffer
-	small := b.Reserve(100, true)
-	assert.GreaterOrEqual(t, cap(small), 100)
-	assert.Same(t, &small[:1][0], &b.Reserve(60, true)[:1][0], "a small buffer stays with its slot")
-	before := Borrowed()
-	big := b.Reserve(5000, true)
-	assert.GreaterOrEqual(t, cap(big), 5000)
-	b.drop()
-	assert.Equal(t, before, Borrowed())
-	assert.Nil(t, b.B, "a large buffer goes back to the pool")
-
-	b.Reserve(10, true)
-	first := &b.B[:1][0]
-	b.Reserve(10, false)
-	assert.NotSame(t, first, &b.B[:1][0], "without pooling each use allocates")
-}
-
-func TestReserveKeepsItsCapacityClass(t *testing.T) {
-	for n := 1; n <= 1<<17; n = n*3/2 + 1 {
-		var b Buffer
-		got := b.Reserve(n, true)
-		assert.Empty(t, got)
-		assert.GreaterOrEqual(t, cap(got), n)
-		assert.Less(t, cap(got), max(2*n, 65), "n = %d", n)
-		b.Free()
-	}
 }

@@ -6,21 +6,27 @@ import "sync/atomic"
 // interleaving explorer can take over scheduling.
 type word = atomic.Uint64
 
-// The slot word. Every transition of a slot is one atomic operation on it, so
-// the ID, the deadline and the parties that still need the slot can never be
-// seen apart.
+// The slot word. Every transition of a slot is one atomic operation on it, so the ID,
+// the deadline and the parties that still need the slot are never seen apart.
 //
-//	 63            32 31           8 7     4   3      2      1      0
-//	┌────────────────┬──────────────┬───────┬──────┬──────┬──────┬──────┐
-//	│ task ID        │ deadline     │   0   │ wire │queued│ held │ live │
-//	└────────────────┴──────────────┴───────┴──────┴──────┴──────┴──────┘
+//	 63            32 31           8 7        3      2      1      0
+//	┌────────────────┬──────────────┬──────────┬──────┬──────┬──────┐
+//	│ task ID        │ deadline     │    0     │ held │ wire │ live │
+//	└────────────────┴──────────────┴──────────┴──────┴──────┴──────┘
+//
+// The states, by what is set. A slot without any of the three belongs to whoever took
+// it from the free list or won its answer, or lies in the free list.
+//
+//	live wire       the outcome is open
+//	     wire held  given up; whoever gave it up still uses Slot.V
+//	     wire       quarantine: given up, the answer may still come
+//	          held  given up and answered late, or lost with the connection
 const (
-	live   uint64 = 1 << iota // the outcome is open; who clears it delivers the outcome
-	held                      // the caller, or who completes for it, uses the slot's memory
-	queued                    // the ID sits in the submission ring
-	wire                      // the frame may be on the wire and is unanswered
+	live uint64 = 1 << iota // the outcome is open; whoever clears it delivers the outcome
+	wire                    // the frame may be on the wire and is unanswered
+	held                    // the one that gave the request up still uses the slot
 
-	parties = live | held | queued | wire
+	parties = live | wire | held
 
 	tickShift = 8
 	tickMask  = uint64(tickRange-1) << tickShift
@@ -49,15 +55,15 @@ func (t Tick) After(n uint32) Tick {
 	return t
 }
 
-// due reports whether t is at or before now. Both lie within half the range of
+// Due reports whether t is at or before now. Both lie within half the range of
 // each other, so the sign of their difference decides.
-func (t Tick) due(now Tick) bool {
+func (t Tick) Due(now Tick) bool {
 	return int32((now-t)<<8) >= 0
 }
 
 // Earlier returns the earlier of two deadlines, either of which may be NoTick.
 func (t Tick) Earlier(o Tick) Tick {
-	if t == NoTick || o != NoTick && o.due(t) {
+	if t == NoTick || o != NoTick && o.Due(t) {
 		return o
 	}
 	return t

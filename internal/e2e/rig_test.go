@@ -14,11 +14,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ringwire/ringwire/engine"
+	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/internal/e2e/chaos"
 	"github.com/ringwire/ringwire/internal/faultnet"
-	"github.com/ringwire/ringwire/internal/staging"
 	"github.com/ringwire/ringwire/server"
-	"github.com/ringwire/ringwire/taskid"
 )
 
 var (
@@ -63,10 +62,9 @@ func checkLeaks(t testing.TB) {
 	}
 	current := goleak.IgnoreCurrent()
 	before := descriptors(t)
-	staged, borrowed := staging.Outstanding(), taskid.Borrowed()
+	staged := bytepool.Outstanding()
 	t.Cleanup(func() {
-		assert.Equal(t, staged, staging.Outstanding(), "staging buffers out")
-		assert.Equal(t, borrowed, taskid.Borrowed(), "task-ID buffers out")
+		assert.Equal(t, staged, bytepool.Outstanding(), "pooled buffers out")
 		assert.NoError(t, goleak.Find(current))
 		assert.Eventually(t, func() bool { return descriptors(t) <= before }, testBound, time.Millisecond,
 			"descriptors: %d before", before)

@@ -18,17 +18,19 @@ import (
 const module = "github.com/ringwire/ringwire/"
 
 // ours are the packages on a request's path.
-var ours = []string{"engine", "server", "ring", "taskid", "framing", "internal/staging"}
+var ours = []string{"engine", "server", "ring", "taskid", "framing", "internal/bytepool"}
 
 // waits lists our functions that may wait, and in what. That is the design:
 // callers and the flusher are parked on channels of their own.
 var waits = map[string][]string{
-	"engine.(*conn).wait":        {"runtime.chanrecv1", "runtime.selectgo"}, // a blocking caller, for its reply
-	"engine.(*Broker).SendBatch": {"runtime.chanrecv1", "runtime.selectgo"}, // for the last of its replies
-	"engine.(*conn).flush":       {"runtime.selectgo"},                      // the flusher, for the token
-	"engine.(*conn).standBy":     {"runtime.selectgo"},                      // the reader, while a lone caller reads
-	"engine.(*Broker).sweep":     {"runtime.selectgo"},                      // the sweeper, for its tick
-	"server.(*Server).sweep":     {"runtime.selectgo"},                      // likewise
+	"engine.(*Broker).await":      {"runtime.chanrecv1", "runtime.selectgo"}, // a blocking caller, for its reply
+	"engine.(*Broker).SendBatch":  {"runtime.chanrecv1", "runtime.selectgo"}, // for the last of its replies
+	"engine.(*conn).flush":        {"runtime.selectgo"},                      // the flusher, for the right to write
+	"engine.(*conn).read":         {"runtime.selectgo"},                      // the reader, for the right to read
+	"engine.(*poller).wait":       {"runtime.selectgo"},                      // the poller, for replies that are due
+	"engine.(*Broker).keepTime":   {"runtime.selectgo"},                      // the clock, for its tick
+	"engine.(*Broker).sleepClock": {"runtime.selectgo"},                      // the clock, for a request
+	"server.(*Server).sweep":      {"runtime.selectgo"},                      // the sweeper, for its tick
 }
 
 // stack is a call stack, the innermost function first.
@@ -67,9 +69,11 @@ func symbolize(pcs []uintptr) (s stack) {
 
 // forbidden explains why a function of ours may not wait as it does in s; "" if
 // it may, or if it is not ours: who waits is the first function outside the
-// standard library.
+// standard library and bytebufferpool, which is no more than a sync.Pool.
 func (s stack) forbidden() string {
-	who := slices.IndexFunc(s, func(f string) bool { return !standard(f) })
+	who := slices.IndexFunc(s, func(f string) bool {
+		return !standard(f) && !strings.HasPrefix(f, "github.com/valyala/bytebufferpool.")
+	})
 	if who < 1 {
 		return ""
 	}
@@ -194,12 +198,15 @@ func TestLoadedServerWaitsForNoLock(t *testing.T) {
 }
 
 func TestContentionCheckKnowsWhoWaits(t *testing.T) {
-	submit, await := module+"engine.(*conn).enqueue", module+"engine.(*conn).wait"
+	submit, await := module+"engine.(*conn).submit", module+"engine.(*Broker).await"
 	for _, s := range []stack{
 		{"runtime.chanrecv1", await, module + "engine.(*Broker).SendInto"},
 		{"runtime.goparkunlock", "runtime.chanrecv", "runtime.chanrecv1", await},
 		{"runtime.unlock", "runtime.wakep", "runtime.ready", "runtime.send", "runtime.chansend1", submit},
 		{"sync.(*Mutex).Lock", "github.com/panjf2000/gnet/v2.(*eventloop).run", submit},
+		{"sync.(*Mutex).Lock", "sync.(*Pool).pinSlow", "sync.(*Pool).Get",
+			"github.com/valyala/bytebufferpool.(*Pool).Get",
+			"github.com/panjf2000/gnet/v2.(*eventloop).run"},
 		{"sync.(*Mutex).Lock", module + "benchmarks/internal/load.(*Load).Run", submit},
 		{"sync.(*Mutex).Lock"},
 		{await},
@@ -212,7 +219,8 @@ func TestContentionCheckKnowsWhoWaits(t *testing.T) {
 		{"internal/sync.(*Mutex).lockSlow", "internal/sync.(*Mutex).Lock", "sync.(*Mutex).Lock", submit},
 		{"runtime.unlock2", "sync.runtime_notifyListWait", "sync.(*Cond).Wait", await},
 		{"sync.(*RWMutex).RLock", module + "taskid.(*Table[...]).Acquire", submit},
-		{"sync.(*Mutex).Lock", "sync.(*Pool).pinSlow", "sync.(*Pool).Get", module + "internal/staging.Get"},
+		{"sync.(*Mutex).Lock", "sync.(*Pool).pinSlow", "sync.(*Pool).Get",
+			"github.com/valyala/bytebufferpool.(*Pool).Get", module + "internal/bytepool.find"},
 		{"internal/poll.runtime_Semacquire", "internal/poll.(*fdMutex).rwlock", "internal/poll.(*FD).Write", "net.(*conn).Write", submit},
 		{"runtime.chanrecv1", submit},
 		{"runtime.chansend1", await},

@@ -1,0 +1,207 @@
+package engine
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/ringwire/ringwire/internal/bytepool"
+	"github.com/ringwire/ringwire/internal/list"
+	"github.com/ringwire/ringwire/taskid"
+)
+
+// backlog is where requests wait, first in, first out, while no connection takes them:
+// none is up yet, or the sockets take no bytes. It belongs to the broker, so a request
+// goes to whichever connection has room first, and may be given up without a trace.
+//
+// Whoever makes room looks at the backlog afterwards (moveOn); whoever has put a request
+// into it looks for room afterwards. In good times it is empty and nobody locks it.
+type backlog struct {
+	b *Broker
+	n atomic.Int32 // length, read without the lock
+
+	mu   sync.Mutex // guards what follows; under it requests are framed, nothing else
+	list list.List[pending]
+	pool sync.Pool // of *pending
+}
+
+// pending is one request in the backlog.
+type pending struct {
+	node list.Node[pending]
+	request
+	copied *bytepool.Buffer // holds the payload, unless it is borrowed
+}
+
+func (q *backlog) init(b *Broker) {
+	q.b = b
+	q.pool.New = func() any { return new(pending) }
+}
+
+func (q *backlog) len() int { return int(q.n.Load()) }
+
+// push has a request wait, if there is room for it.
+func (q *backlog) push(r *request) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	limit, err := q.b.room(r)
+	if err == nil {
+		err = q.b.stateError() // looked at under the lock: Close empties the backlog after it
+	}
+	switch {
+	case err != nil:
+		return err
+	case q.list.Len() >= limit:
+		return errFull
+	}
+	q.add(r)
+	return nil
+}
+
+// pushAnyway is push for a request that takes the place of one that has ended.
+func (q *backlog) pushAnyway(r *request) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.b.stateError() != nil {
+		return false
+	}
+	q.add(r)
+	return true
+}
+
+func (q *backlog) add(r *request) {
+	p := q.pool.Get().(*pending)
+	p.request = *r
+	if !r.blocks {
+		p.copied = bytepool.Get(len(r.payload))
+		p.copied.B = append(p.copied.B[:0], r.payload...)
+		p.payload = p.copied.B
+	}
+	if r.ticket != nil {
+		r.ticket.waiting = p
+	}
+	q.list.PushBack(&p.node, p)
+	q.n.Store(int32(q.list.Len()))
+	q.b.clock.rouse()
+}
+
+// takeOut removes a request. The lock is held.
+func (q *backlog) takeOut(p *pending) {
+	q.list.Remove(&p.node)
+	q.n.Store(int32(q.list.Len()))
+}
+
+// hand gives the first request to a connection, if there is one that takes it. The lock
+// is held. The ticket is written before, since it is the caller's again as soon as the
+// request can be answered.
+func (q *backlog) hand(p *pending) *conn {
+	if p.ticket != nil {
+		p.ticket.waiting = nil
+	}
+	if q.b.offer(&p.request, false) {
+		return p.request.conn
+	}
+	if p.ticket != nil {
+		p.ticket.waiting = p
+	}
+	return nil
+}
+
+// dispose gives the memory of a request back that was taken out.
+func (q *backlog) dispose(p *pending) {
+	if p.copied != nil {
+		bytepool.Put(p.copied)
+	}
+	*p = pending{}
+	q.pool.Put(p)
+}
+
+// moveOn gives waiting requests to connections while these take them.
+func (q *backlog) moveOn() {
+	if q.n.Load() == 0 {
+		return
+	}
+	var touched [4]*conn
+	for again := true; again; {
+		n := 0
+		q.mu.Lock()
+		for again = false; ; {
+			p := q.list.Front()
+			if p == nil {
+				break
+			}
+			c := q.hand(p)
+			if c == nil {
+				break
+			}
+			q.takeOut(p)
+			q.dispose(p)
+			if n == 0 || touched[n-1] != c {
+				touched[n] = c
+				n++
+			}
+			if again = n == len(touched); again {
+				break
+			}
+		}
+		q.mu.Unlock()
+		for _, c := range touched[:n] {
+			c.kick()
+			c.call()
+		}
+	}
+}
+
+// withdraw takes a request out on behalf of its caller. It reports false when it does
+// not wait.
+func (q *backlog) withdraw(t *ticket) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	p := t.waiting
+	if p == nil {
+		return false
+	}
+	q.takeOut(p)
+	t.waiting = nil
+	q.dispose(p)
+	return true
+}
+
+// failWhere fails the requests for which fails returns true. It returns how many.
+func (q *backlog) failWhere(fails func(p *pending) bool, err error) (n int) {
+	var out []*pending
+	q.mu.Lock()
+	for p := q.list.Front(); p != nil; {
+		next := p.node.Next()
+		if fails(p) {
+			q.takeOut(p)
+			if p.ticket != nil {
+				p.ticket.waiting = nil
+			}
+			out = append(out, p)
+		}
+		p = next
+	}
+	q.mu.Unlock()
+	for _, p := range out {
+		to := p.to
+		q.dispose(p)
+		q.b.callbacks.fail(nil, to, err)
+	}
+	return len(out)
+}
+
+// expire fails the requests whose time is up. Only the clock calls it.
+func (q *backlog) expire(now taskid.Tick) {
+	if q.n.Load() == 0 {
+		return
+	}
+	due := func(p *pending) bool { return p.deadline != taskid.NoTick && p.deadline.Due(now) }
+	n := q.failWhere(due, &OpError{Op: "submit", Err: ErrTimeout})
+	q.b.ends.timeouts.Add(uint64(n))
+}
+
+// failAll fails every request. The reason why no more may wait must have been made known
+// before: push looks for it under the lock.
+func (q *backlog) failAll(err error) {
+	n := q.failWhere(func(*pending) bool { return true }, err)
+	q.b.ends.failed.Add(uint64(n))
+}

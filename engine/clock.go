@@ -1,0 +1,224 @@
+package engine
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/ringwire/ringwire/internal/baton"
+	"github.com/ringwire/ringwire/internal/role"
+	"github.com/ringwire/ringwire/taskid"
+)
+
+const (
+	minTick = time.Millisecond
+	maxTick = 50 * time.Millisecond
+	// tickShare is how many ticks the shortest timeout has at least, until the tick
+	// reaches its minimum.
+	tickShare = 64
+	// stepMax is how far the clock moves at one sweep at most.
+	stepMax = 4
+	// sleepTicks is how long the clock goes on after the last request.
+	sleepTicks = 16
+	// orphanShare is the fraction of a table, as a divisor, that may be in quarantine
+	// before the connection is replaced.
+	orphanShare = 4
+	// drainAtLeast is how long a connection that is being replaced may go on for the sake
+	// of requests still unanswered, if ReadTimeout is not longer.
+	drainAtLeast = time.Second
+)
+
+// clock is the coarse time that deadlines are measured in. Reading it is one load.
+//
+// Its goroutine moves it, by the ticks that have passed since its last sweep but no more
+// than stepMax: so a deadline computed from what a late sweep last showed is early by
+// less than that, which after adds, and a process that was stopped gives its replies
+// nearly all the time they had left.
+type clock struct {
+	tick   time.Duration
+	ticked atomic.Uint32 // the present taskid.Tick; stored by the clock's goroutine only
+	asleep atomic.Bool
+	wake   chan struct{} // capacity 1
+
+	last time.Time // up to here the clock has moved; its goroutine's
+}
+
+func newClock(cfg *Config) *clock {
+	shortest, longest := time.Duration(maxTick*tickShare), time.Duration(0)
+	for _, d := range []time.Duration{cfg.RequestTimeout, cfg.ReadTimeout, cfg.WriteTimeout} {
+		if d > 0 {
+			shortest, longest = min(shortest, d), max(longest, d)
+		}
+	}
+	tick := max(minTick, shortest/tickShare, longest/(taskid.MaxTicks-1-stepMax))
+	k := &clock{tick: tick, wake: make(chan struct{}, 1)}
+	k.ticked.Store(1)
+	k.last = time.Now()
+	return k
+}
+
+// ticks converts a timeout to ticks, rounded up; 0 for none.
+func (k *clock) ticks(d time.Duration) uint32 {
+	if d <= 0 {
+		return 0
+	}
+	return uint32((d + k.tick - 1) / k.tick)
+}
+
+func (k *clock) now() taskid.Tick { return taskid.Tick(k.ticked.Load()) }
+
+// after returns the deadline n ticks from now, NoTick for n = 0: one more because the
+// present tick has partly passed, stepMax because it may be long past.
+func (k *clock) after(n uint32) taskid.Tick {
+	if n == 0 {
+		return taskid.NoTick
+	}
+	return k.now().After(n + 1 + stepMax)
+}
+
+// advance moves the clock to real, and returns the present tick.
+func (k *clock) advance(real time.Time) taskid.Tick {
+	passed := int(real.Sub(k.last) / k.tick)
+	steps := min(max(passed, 0), stepMax)
+	k.last = k.last.Add(time.Duration(steps) * k.tick)
+	if passed > stepMax {
+		k.last = real // the rest is forgiven
+	}
+	now := k.now().After(uint32(steps))
+	k.ticked.Store(uint32(now))
+	return now
+}
+
+// rouse starts the clock if it sleeps. A submitter calls it after its request can be
+// seen, the clock looks for requests after it has set asleep: one sees the other.
+func (k *clock) rouse() {
+	if k.asleep.Load() && k.asleep.CompareAndSwap(true, false) {
+		k.wake <- struct{}{}
+	}
+}
+
+// keepTime is the clock's goroutine: it moves the clock, completes what is overdue,
+// watches writes and callbacks, and replaces connections whose table fills with orphans.
+// It runs no code of the user's and waits for nobody.
+func (b *Broker) keepTime() {
+	defer b.wg.Done()
+	role.Set("clock")
+	ticker := time.NewTicker(b.clock.tick)
+	defer ticker.Stop()
+	for quiet := 0; ; quiet++ {
+		select {
+		case <-ticker.C:
+		case <-b.ctx.Done():
+			return
+		}
+		real := time.Now()
+		now := b.clock.advance(real)
+		b.backlog.expire(now)
+		for _, c := range b.conns() {
+			c.sweep(now, real)
+		}
+		if b.needsClock() {
+			quiet = 0
+		}
+		if quiet < sleepTicks {
+			continue
+		}
+		ticker.Stop()
+		for _, c := range b.conns() {
+			c.out.ring.Trim()
+		}
+		if !b.sleepClock() {
+			return
+		}
+		b.clock.last = time.Now()
+		ticker.Reset(b.clock.tick)
+		quiet = 0
+	}
+}
+
+// sleepClock waits for the next request. It reports false when the broker closes.
+func (b *Broker) sleepClock() bool {
+	k := b.clock
+	k.asleep.Store(true)
+	if b.needsClock() && k.asleep.CompareAndSwap(true, false) {
+		return true // a request slipped in and did not see us asleep
+	}
+	select {
+	case <-k.wake:
+		return true
+	case <-b.ctx.Done():
+		return false
+	}
+}
+
+// needsClock reports whether anything has to be watched.
+func (b *Broker) needsClock() bool {
+	if b.backlog.len() > 0 {
+		return true
+	}
+	for _, c := range b.conns() {
+		if c.needsClock() {
+			return true
+		}
+	}
+	return false
+}
+
+// needsClock reports whether the connection has to be watched. The right to read is free
+// while a request is open, so it is looked at after the requests.
+func (c *conn) needsClock() bool {
+	return c.open() > 0 || c.out.writing.Load() != 0 || c.phase.Load() == phaseRetiring ||
+		c.in.guard.Load()&guardRunning != 0 || c.in.right.State() == baton.Free && c.phase.Load() < phaseEnded
+}
+
+// sweep looks after one connection.
+func (c *conn) sweep(now taskid.Tick, real time.Time) {
+	c.watchCallback(real)
+	if c.phase.Load() >= phaseEnded {
+		return
+	}
+	c.table.Expire(now, c.expire)
+	c.reclaim()
+	c.watchWrite(now)
+	c.watchOrphans()
+}
+
+// expire completes a request whose time is up.
+func (c *conn) expire(s *slot, id taskid.ID) {
+	to := s.V.to
+	c.table.Release(id)
+	c.ends.timeouts.Add(1)
+	c.b.callbacks.fail(c.link, to, &OpError{Op: "wait", Addr: c.link.addr, Written: true, Err: ErrTimeout})
+}
+
+// reclaim gives the right to read to the reader when nobody has used it since the last
+// sweep, so that the end of an idle connection is noticed.
+func (c *conn) reclaim() {
+	reads := c.in.reads.Load()
+	if reads == c.seenReads {
+		c.in.right.Assign()
+	}
+	c.seenReads = reads
+}
+
+// watchWrite ends a connection whose peer takes nothing for WriteTimeout.
+func (c *conn) watchWrite(now taskid.Tick) {
+	began := taskid.Tick(c.out.writing.Load())
+	if began != 0 && c.b.writeTicks != 0 && now.Since(began) > c.b.writeTicks+stepMax {
+		c.fail("write", lost(ErrTimeout))
+	}
+}
+
+// watchOrphans replaces a connection on which too many requests were given up, and ends
+// one that is being replaced when its last request has ended or its time is up.
+func (c *conn) watchOrphans() {
+	if c.phase.Load() == phaseRetiring {
+		if c.retireBy--; c.retireBy <= 0 || c.open() == 0 {
+			c.fail("close", lost(errReplaced))
+		}
+		return
+	}
+	if orphans := c.table.Orphans(); orphans*orphanShare >= c.table.Cap() && orphans > 0 {
+		c.retireBy = int(max(c.b.readTicks, c.b.clock.ticks(drainAtLeast))) + 2
+		c.replace()
+	}
+}

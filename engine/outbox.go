@@ -1,0 +1,366 @@
+package engine
+
+import (
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ringwire/ringwire/internal/baton"
+	"github.com/ringwire/ringwire/internal/bytepool"
+	"github.com/ringwire/ringwire/internal/cacheline"
+	"github.com/ringwire/ringwire/internal/rawio"
+	"github.com/ringwire/ringwire/internal/role"
+	"github.com/ringwire/ringwire/ring"
+	"github.com/ringwire/ringwire/taskid"
+)
+
+const (
+	// largeMax is how many frames longer than a chunk an outbox holds, and as many more as
+	// there are submitters who see room at the same moment.
+	largeMax = 4
+	// writesMax bounds how much somebody other than the flusher writes before it lets the
+	// right go: as much as an outbox holds.
+	writesMax = ring.Chunks + largeMax
+	// placeTries is how often a submitter that finds the outbox full tries to make room.
+	placeTries = 64
+)
+
+// outbox is the sending half of a connection: frames on their way to the socket, and
+// who writes.
+//
+// A submitter frames its request straight into the ring and publishes it, then looks at
+// the right to write (conn.kick). The poller, and a reader that has something to
+// dispatch, promise to write: what they cause to be submitted then leaves together.
+// Otherwise a lone request is written by its submitter at once, and one in company is
+// left to the flusher, the right's keeper, which lets the others add theirs. Only the
+// flusher ever waits in a write.
+//
+// A request is in the outbox to be written: it is not taken back when its caller gives
+// up. What must wait longer, because the socket takes nothing, waits in the backlog.
+type outbox struct {
+	// Read by every submitter, and seldom written.
+	ring  *ring.Bytes
+	right baton.Right
+	// stalled says that the socket has not taken all it was offered, and that the flusher
+	// waits or is about to. Then the outbox takes nothing.
+	stalled atomic.Bool
+	// writing is the tick at which a write began that waits for the peer, 0 if none.
+	writing atomic.Uint32
+	large   largeFrames
+
+	// What follows belongs to the holder of the right.
+	_       cacheline.Pad
+	part    []byte // taken from the ring, or of a large frame, and not yet written
+	records int    // frames in part
+	at      ring.Position
+	buffer  *bytepool.Buffer // of the large frame that part is of; nil: part is of the ring
+	tryN    int
+	tryErr  error
+	// offered is a position in the ring: no byte from there on has been given to the
+	// socket.
+	offered atomic.Uint64
+
+	bytesOut, writes, framesOut atomic.Uint64
+	_                           cacheline.Pad
+}
+
+// largeFrames are frames longer than a chunk of the ring, in order. They come one at a
+// time and cost tens of microseconds each, so a lock does not matter.
+type largeFrames struct {
+	n  atomic.Int32 // their number, read without the lock
+	mu sync.Mutex
+	q  []largeFrame
+}
+
+type largeFrame struct {
+	id  taskid.ID
+	buf *bytepool.Buffer
+}
+
+func (l *largeFrames) push(f largeFrame) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.q = append(l.q, f)
+	l.n.Store(int32(len(l.q)))
+}
+
+func (l *largeFrames) pop() (largeFrame, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.q) == 0 {
+		return largeFrame{}, false
+	}
+	f := l.q[0]
+	l.q = slices.Delete(l.q, 0, 1)
+	l.n.Store(int32(len(l.q)))
+	return f, true
+}
+
+// has reports whether the frame with this ID waits.
+func (l *largeFrames) has(id taskid.ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.q, func(f largeFrame) bool { return f.id == id })
+}
+
+// ready reports whether there is something to write. Anybody may ask.
+func (o *outbox) ready() bool { return o.ring.Ready() || o.large.n.Load() > 0 }
+
+// kick sees to it that what was published is written: whoever has the right, or has
+// promised, will look again; else we take it.
+func (c *conn) kick() {
+	if c.out.right.State() != baton.Free || !c.out.right.Take() {
+		return
+	}
+	if c.rawOut != nil && c.open() <= 1 {
+		c.writeSome()
+		c.endWriting()
+		return
+	}
+	c.out.right.Keep()
+}
+
+// endWriting frees the right that the caller holds, when it has written what there was.
+func (c *conn) endWriting() {
+	o := &c.out
+	for range writesMax {
+		if o.stalled.Load() {
+			break
+		}
+		if !o.right.Release(o.ready) {
+			return
+		}
+		if c.rawOut == nil {
+			break
+		}
+		c.writeSome()
+	}
+	o.right.Keep()
+}
+
+// relieve makes room in a full outbox, by writing on behalf of whoever holds or has
+// promised the right. It reports whether the socket takes bytes.
+func (c *conn) relieve() (moves bool) {
+	o := &c.out
+	switch {
+	case o.stalled.Load() || c.phase.Load() != phaseUp:
+		return false
+	case c.rawOut == nil:
+		if !o.right.Revoke() { // who has promised to write may be in a callback that submits
+			c.kick()
+		}
+		runtime.Gosched()
+	case o.right.Take():
+		c.writeSome()
+		c.endWriting()
+	case o.right.Borrow():
+		c.writeSome()
+		c.renewPromise()
+	default:
+		runtime.Gosched()
+	}
+	return !o.stalled.Load()
+}
+
+// renewPromise ends a write that was done for a promise. When the socket takes no more
+// the flusher writes, and the promise is over.
+func (c *conn) renewPromise() {
+	if c.out.stalled.Load() {
+		c.out.right.Keep()
+	} else {
+		c.out.right.Renew()
+	}
+}
+
+// redeem writes what there is, for whoever has promised to. It promises anew when the
+// promise was taken and the right is free again.
+func (c *conn) redeem() {
+	o := &c.out
+	if !o.ready() {
+		return
+	}
+	if o.right.Redeem() || o.right.Take() {
+		c.writeSome()
+		c.renewPromise()
+	}
+}
+
+// endPromise writes what there is and ends the promise to write, if there still is one.
+func (c *conn) endPromise() {
+	o := &c.out
+	for !o.right.Redeem() {
+		if o.right.State() != baton.Borrowed {
+			return
+		}
+		runtime.Gosched() // whoever relieves the outbox makes single attempts
+	}
+	if o.ready() && c.rawOut != nil {
+		c.writeSome()
+	}
+	c.endWriting()
+}
+
+// writeSome writes what there is without waiting, as much as an outbox holds. What the
+// socket does not take leaves the outbox stalled. The caller holds the right.
+func (c *conn) writeSome() {
+	for range writesMax {
+		if len(c.out.part) == 0 && !c.nextPart() {
+			break
+		}
+		if !c.attemptWrite() {
+			break
+		}
+	}
+	c.b.backlog.moveOn()
+}
+
+// nextPart takes what is to be written next out of the outbox.
+func (c *conn) nextPart() bool {
+	o := &c.out
+	o.part, o.records, o.at = o.ring.Take()
+	if len(o.part) > 0 {
+		return true
+	}
+	f, ok := o.large.pop()
+	if ok {
+		o.buffer, o.part, o.records = f.buf, f.buf.B, 1
+	}
+	return ok
+}
+
+// attemptWrite makes one attempt to write the part without waiting and reports whether
+// all of it went.
+func (c *conn) attemptWrite() bool {
+	o := &c.out
+	if !c.offer() {
+		return true
+	}
+	o.tryN, o.tryErr = 0, nil
+	if err := c.rawOut.Write(c.writeOnce); err != nil && o.tryErr == nil {
+		o.tryErr = err
+	}
+	whole := o.tryN == len(o.part)
+	if !whole && o.tryErr == nil {
+		o.stalled.Store(true)
+	}
+	c.wrote(o.tryN, o.tryErr)
+	return whole
+}
+
+// writeAttempt runs inside raw.Write. It always reports done, so that raw.Write never
+// waits for the descriptor.
+func (c *conn) writeAttempt(fd uintptr) bool {
+	c.out.tryN, c.out.tryErr = rawio.Write(fd, c.out.part)
+	return true
+}
+
+// offer says, before it happens, that the part is given to the socket. It reports false
+// when the connection has ended, and drops the part: the end looks at what was offered
+// after it has changed the phase, we look at the phase after we have offered. So what
+// the end takes for unwritten is not written.
+func (c *conn) offer() bool {
+	o := &c.out
+	if o.buffer == nil {
+		o.offered.Store(uint64(o.at) + uint64(len(o.part)))
+	}
+	if c.phase.Load() < phaseEnded {
+		return true
+	}
+	c.finishPart()
+	return false
+}
+
+// wrote notes that the socket has taken n bytes of the part, and what it said.
+func (c *conn) wrote(n int, err error) {
+	o := &c.out
+	o.bytesOut.Add(uint64(n))
+	o.writes.Add(1)
+	o.part = o.part[n:]
+	if o.buffer == nil {
+		o.at += ring.Position(n)
+		o.offered.Store(uint64(o.at))
+	}
+	if len(o.part) == 0 {
+		o.framesOut.Add(uint64(o.records))
+		c.finishPart()
+	}
+	if err != nil {
+		c.fail("write", lost(err))
+	}
+}
+
+// finishPart gives the memory of the part back.
+func (c *conn) finishPart() {
+	o := &c.out
+	o.part, o.records = nil, 0
+	if o.buffer != nil {
+		bytepool.Put(o.buffer)
+		o.buffer = nil
+		return
+	}
+	o.ring.Done()
+}
+
+// flush is the flusher: the only goroutine that may wait in a write.
+func (c *conn) flush() {
+	defer c.b.wg.Done()
+	role.Set("flusher")
+	o := &c.out
+	for {
+		select {
+		case <-o.right.Wait():
+		case <-c.dead:
+			c.emptyOutbox()
+			c.leave()
+			return
+		}
+		for again := true; again; again = o.right.Release(o.ready) {
+			if c.open() > 1 && !o.stalled.Load() {
+				// Their callers are about to be ready, or just became so: one write then carries
+				// them all (gorpc and fasthttp do the same).
+				runtime.Gosched()
+			}
+			c.writeAll()
+			c.b.backlog.moveOn()
+		}
+	}
+}
+
+// emptyOutbox gives the memory of an outbox back whose connection has ended. It waits
+// for whoever writes, which is a matter of single attempts, and keeps the right for good.
+func (c *conn) emptyOutbox() {
+	o := &c.out
+	for !o.right.Take() {
+		o.right.Revoke()
+		select {
+		case <-o.right.Wait():
+		default:
+			runtime.Gosched()
+			continue
+		}
+		break
+	}
+	c.writeAll() // nothing is written, since the connection has ended
+}
+
+// writeAll writes until the outbox is empty. It waits for the socket, watched by the
+// clock.
+func (c *conn) writeAll() {
+	o := &c.out
+	for len(o.part) > 0 || c.nextPart() {
+		if c.rawOut != nil && c.attemptWrite() {
+			continue
+		}
+		if len(o.part) == 0 || !c.offer() {
+			continue
+		}
+		o.writing.Store(uint32(c.b.clock.now()))
+		n, err := c.net.Write(o.part)
+		o.writing.Store(0)
+		c.wrote(n, err)
+		o.stalled.Store(false)
+		c.b.backlog.moveOn()
+	}
+	o.stalled.Store(false)
+}

@@ -1,0 +1,258 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/ringwire/ringwire/internal/bytepool"
+	"github.com/ringwire/ringwire/ring"
+	"github.com/ringwire/ringwire/taskid"
+)
+
+// verdict is what a connection says to a request.
+type verdict int
+
+const (
+	accepted verdict = iota
+	noSlot           // MaxInFlight requests are unanswered
+	noRoom           // the outbox is full, and bytes move
+	stalled          // the socket takes nothing
+	ended            // the connection has ended
+)
+
+// place gives a request to a connection, the next in turn that takes it, or has it wait
+// in the backlog. After an error nothing was queued.
+func (b *Broker) place(r *request) error {
+	if err := b.stateError(); err != nil {
+		return err
+	}
+	if len(r.payload) > b.maxPayload {
+		_, err := b.format.Append(nil, 1, r.payload)
+		return &OpError{Op: "submit", Err: err}
+	}
+	// What waits goes first.
+	if b.backlog.len() == 0 && b.offer(r, true) {
+		r.conn.kick()
+		if !r.blocks { // who blocks may read the reply itself
+			r.conn.call()
+		}
+		return nil
+	}
+	return b.placeLater(r)
+}
+
+// next returns the next connection in turn that is up, or nil.
+func (b *Broker) next() *conn {
+	turn := uint64(0)
+	if len(b.links) > 1 {
+		turn = b.turn.Add(1)
+	}
+	for i := range uint64(len(b.links)) {
+		if c := b.links[(turn+i)%uint64(len(b.links))].current.Load(); c != nil {
+			return c
+		}
+	}
+	return nil
+}
+
+// offer offers the request to the connections that are up, in turn. relieve allows to
+// write where the outbox is full; whoever offers under a lock must not.
+func (b *Broker) offer(r *request, relieve bool) bool {
+	if len(b.links) == 1 {
+		c := b.links[0].current.Load()
+		return c != nil && c.submit(r, relieve) == accepted
+	}
+	turn := b.turn.Add(1)
+	for i := range uint64(len(b.links)) {
+		c := b.links[(turn+i)%uint64(len(b.links))].current.Load()
+		if c != nil && c.submit(r, relieve) == accepted {
+			return true
+		}
+	}
+	return false
+}
+
+// placeLater is place for a request that no connection took at once.
+func (b *Broker) placeLater(r *request) error {
+	err := b.backlog.push(r)
+	if err == nil {
+		b.backlog.moveOn() // room may have come before we were seen waiting
+		return nil
+	}
+	if errors.Is(err, ErrQueueFull) {
+		if b.placeOnSpare(r) {
+			return nil
+		}
+		b.queueFull.Add(1)
+	}
+	return err
+}
+
+// placeOnSpare places the first Go of a reply callback in the place of the request that
+// was answered, although there is room for nobody else.
+func (b *Broker) placeOnSpare(r *request) bool {
+	if r.blocks || b.callbacks.running.Load() == 0 {
+		return false
+	}
+	for _, c := range b.conns() {
+		s, id := c.takeSpare()
+		if s == nil {
+			continue
+		}
+		if c.submitAs(r, s, id, true) != accepted {
+			c.table.Free(id)
+			return b.backlog.pushAnyway(r)
+		}
+		c.kick()
+		return true
+	}
+	return false
+}
+
+// room tells how many requests may wait in the backlog now, or why none may. What waits
+// has no reply either, so it counts in MaxInFlight.
+func (b *Broker) room(r *request) (limit int, err error) {
+	up, free, moving, left := 0, false, false, b.cfg.MaxInFlight*len(b.links)
+	for _, l := range b.links {
+		c := l.current.Load()
+		if c == nil || c.phase.Load() != phaseUp {
+			continue
+		}
+		up++
+		left -= c.table.InUse()
+		free = free || !c.full()
+		moving = moving || !c.out.stalled.Load() && c.out.writing.Load() == 0
+	}
+	switch {
+	case up == 0 && b.hopeful.Load() == 0:
+		return 0, b.downError()
+	case r.waits:
+		return maxWaiting, nil
+	case int64(left) <= b.callbacks.owed.Load() || up > 0 && !free:
+		return 0, errFull
+	case up > 0 && moving && r.blocks:
+		return left, nil // they bound themselves
+	}
+	return min(b.cfg.QueueSize*len(b.cfg.Addrs), left), nil
+}
+
+// maxWaiting bounds the requests of callers that block for room: they bound themselves.
+const maxWaiting = 1 << 30
+
+// errFull is the refusal of a request.
+var errFull = &OpError{Op: "submit", Err: ErrQueueFull}
+
+// full reports whether MaxInFlight requests are unanswered, or were given up and their
+// callbacks have not returned.
+func (c *conn) full() bool {
+	inUse := c.table.InUse()
+	return inUse >= c.b.cfg.MaxInFlight || inUse+int(c.link.owed.Load()) >= c.b.cfg.MaxInFlight
+}
+
+// busy reports whether the socket takes nothing, or nothing more than what waits.
+func (c *conn) busy() bool {
+	o := &c.out
+	return o.stalled.Load() || o.writing.Load() != 0 && o.ring.Records() >= c.b.cfg.QueueSize
+}
+
+// submit frames a request into the outbox.
+func (c *conn) submit(r *request, relieve bool) verdict {
+	if c.busy() {
+		return stalled
+	}
+	if c.link.owed.Load() != 0 && c.full() {
+		return noSlot
+	}
+	s, id := c.acquire(r)
+	if s == nil {
+		return noSlot
+	}
+	v := c.submitAs(r, s, id, relieve)
+	if v != accepted {
+		c.table.Free(id)
+	}
+	return v
+}
+
+// acquire takes a slot: for the first Go of a reply callback the one of the request that
+// was answered, which is at hand and warm.
+func (c *conn) acquire(r *request) (*slot, taskid.ID) {
+	if !r.blocks && c.b.callbacks.running.Load() != 0 {
+		if s, id := c.takeSpare(); s != nil {
+			return s, id
+		}
+	}
+	return c.table.Acquire()
+}
+
+// submitAs frames a request as id, whose slot stays the caller's unless it is accepted.
+func (c *conn) submitAs(r *request, s *slot, id taskid.ID, relieve bool) verdict {
+	n := c.b.header + len(r.payload)
+	if n > ring.ChunkBytes {
+		return c.submitLarge(r, s, id, n, relieve)
+	}
+	room, ok := c.out.ring.Reserve(n)
+	for try := 0; !ok; try++ {
+		if try == placeTries || !relieve {
+			return noRoom
+		}
+		if !c.relieve() {
+			return stalled
+		}
+		room, ok = c.out.ring.Reserve(n)
+	}
+	if !c.arm(r, s, id, room.At) {
+		// What was reserved stays empty: nobody writes on this connection any more.
+		return ended
+	}
+	c.frame(room.B[:0], r, id)
+	room.Publish()
+	return accepted
+}
+
+// submitLarge is submitAs for a frame that does not fit a chunk of the ring.
+func (c *conn) submitLarge(r *request, s *slot, id taskid.ID, n int, relieve bool) verdict {
+	if c.out.large.n.Load() >= largeMax {
+		if relieve && !c.relieve() {
+			return stalled
+		}
+		if c.out.large.n.Load() >= largeMax {
+			return noRoom
+		}
+	}
+	buf := bytepool.Get(n)
+	buf.B = c.frame(buf.B[:0], r, id)
+	if !c.arm(r, s, id, atLarge) {
+		bytepool.Put(buf)
+		return ended
+	}
+	c.out.large.push(largeFrame{id, buf})
+	return accepted
+}
+
+// arm publishes a slot with its request. It reports false when the connection has ended.
+func (c *conn) arm(r *request, s *slot, id taskid.ID, at ring.Position) bool {
+	s.V = flight{to: r.to, at: at}
+	if r.ticket != nil {
+		r.ticket.conn, r.ticket.id = c, id
+	}
+	deadline := r.deadline.Earlier(c.b.clock.after(c.b.readTicks))
+	if !c.table.Arm(s, id, deadline) {
+		if r.ticket != nil {
+			r.ticket.conn = nil
+		}
+		return false
+	}
+	r.conn, r.id = c, id
+	c.b.clock.rouse()
+	return true
+}
+
+// frame appends the request's frame. It fits: place has looked.
+func (c *conn) frame(b []byte, r *request, id taskid.ID) []byte {
+	b, err := c.b.format.Append(b, id, r.payload)
+	if err != nil {
+		panic(fmt.Sprintf("engine: a payload within the limit does not fit: %v", err))
+	}
+	return b
+}

@@ -1,0 +1,125 @@
+package engine
+
+import (
+	"github.com/ringwire/ringwire/ring"
+	"github.com/ringwire/ringwire/taskid"
+)
+
+// request is one request on its way to a connection.
+type request struct {
+	payload  []byte // the caller's; copied before place returns, or borrowed while it blocks
+	to       outcome
+	ticket   *ticket     // where the request is, for a caller that may give it up; nil: nobody may
+	deadline taskid.Tick // of the whole call
+	blocks   bool        // its caller blocks, so the payload may be borrowed meanwhile
+	waits    bool        // it waits for room however many wait before it
+
+	conn *conn // where place has put it; nil: into the backlog
+	id   taskid.ID
+}
+
+// outcome is where the result of a request goes. It is delivered exactly once, by
+// whoever takes the request out of the table or the backlog.
+//
+// A *waiter belongs to a goroutine that blocks: to deliver to it runs nobody's code.
+// The others are callbacks, and run code of the user's: only a reply is delivered to
+// them by the reading goroutine, every other result by the runners (callback.go).
+type outcome interface {
+	callback(reply []byte, err error)
+}
+
+// flight is what the table keeps for a request whose frame is in the outbox or on the
+// wire.
+type flight struct {
+	to outcome
+	at ring.Position // where the frame begins in the outbox
+}
+
+type (
+	table = taskid.Table[flight]
+	slot  = taskid.Slot[flight]
+)
+
+// ticket says where a request is, so that it can be given up: in the backlog, or on a
+// connection. It is written by whoever places the request: by the submitter before
+// place returns, and under the backlog's lock by whoever moves it on from there.
+type ticket struct {
+	waiting *pending
+	conn    *conn
+	id      taskid.ID
+}
+
+// waiter is what a blocked caller waits with. It belongs to the caller and stays warm
+// from call to call; whoever delivers the outcome has it until the token is in done.
+type waiter struct {
+	done   chan struct{} // receives one token; capacity 1
+	dst    []byte        // the reply is appended here if there is room
+	own    []byte        // else it is put here, and copied by the caller
+	err    error
+	ticket ticket
+}
+
+// keepReplyBytes is the largest memory for a reply that a waiter keeps.
+const keepReplyBytes = 64 << 10
+
+func newWaiter() any { return &waiter{done: make(chan struct{}, 1)} }
+
+// reply delivers a reply, which is borrowed.
+func (w *waiter) reply(b []byte) {
+	w.keep(b)
+	w.done <- struct{}{} // the waiter is now the caller's
+}
+
+// keep copies a reply.
+func (w *waiter) keep(b []byte) {
+	if cap(w.dst)-len(w.dst) >= len(b) {
+		w.dst = append(w.dst, b...)
+	} else {
+		w.own = append(w.own[:0], b...)
+	}
+}
+
+// fail delivers an error.
+func (w *waiter) fail(err error) {
+	w.err = err
+	w.done <- struct{}{}
+}
+
+// callback makes a waiter an outcome.
+func (w *waiter) callback(reply []byte, err error) {
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	w.reply(reply)
+}
+
+// take returns the outcome to the caller: its slice, grown by the reply.
+func (w *waiter) take() ([]byte, error) {
+	dst, err := w.dst, w.err
+	if err == nil && len(w.own) > 0 {
+		dst = append(dst, w.own...)
+	}
+	w.dst, w.err, w.own, w.ticket = nil, nil, w.own[:0], ticket{}
+	if cap(w.own) > keepReplyBytes {
+		w.own = nil
+	}
+	return dst, err
+}
+
+// plainCallback is the outcome of a Go whose context cannot end.
+type plainCallback func(reply []byte, err error)
+
+func (fn plainCallback) callback(reply []byte, err error) { fn(reply, err) }
+
+// watchedCallback is the outcome of a Go whose context may end.
+type watchedCallback struct {
+	fn     func(reply []byte, err error)
+	unbind func() bool // ends the watch on the context
+	ticket ticket
+}
+
+func (w *watchedCallback) callback(reply []byte, err error) {
+	w.unbind()
+	w.fn(reply, err)
+}
