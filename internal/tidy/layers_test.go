@@ -19,8 +19,9 @@ const topLayer = 1 << 10
 // onlyImporter names, for each module that may be linked into the library, the
 // one package that may import it. Test files are free to import testify and goleak.
 var onlyImporter = map[string]string{
-	"github.com/panjf2000/gnet/v2": "server",
-	"github.com/panjf2000/ants/v2": "server",
+	"github.com/panjf2000/gnet/v2":      "server",
+	"github.com/panjf2000/ants/v2":      "server",
+	"github.com/valyala/bytebufferpool": "internal/bytepool",
 }
 
 var (
