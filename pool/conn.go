@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
+	"reflect"
 
 	"github.com/ringwire/ringwire/internal/liveness"
 )
@@ -40,12 +42,9 @@ func New(cfg Config) (*Pool, error) {
 type connector struct{ Config }
 
 func (c *connector) open(ctx context.Context) (net.Conn, error) {
-	nc, err := c.Dial(ctx, c.Addr)
+	nc, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if nc == nil {
-		return nil, errors.New("Config.Dial returned neither a connection nor an error")
 	}
 	if err := liveness.KeepAlive(nc, c.KeepAlive); err != nil {
 		nc.Close()
@@ -60,6 +59,27 @@ func (c *connector) open(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	return tc, nil
+}
+
+// dial calls the user's function. One that panics, or returns nothing, has failed like
+// one that returns an error: whoever waits for a connection is told.
+func (c *connector) dial(ctx context.Context) (nc net.Conn, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			nc, err = nil, fmt.Errorf("Config.Dial panicked: %v", v)
+		}
+	}()
+	nc, err = c.Dial(ctx, c.Addr)
+	if err == nil && isNil(nc) {
+		return nil, errors.New("Config.Dial returned neither a connection nor an error")
+	}
+	return nc, err
+}
+
+// isNil reports whether there is no connection: a nil pointer in the interface is none.
+func isNil(nc net.Conn) bool {
+	v := reflect.ValueOf(nc)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 func hostOf(addr string) string {
