@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -308,7 +309,9 @@ func (c *conn) takeOver(guard uint64) bool {
 // replaceReader lets other goroutines go on with all that the one that reads had in
 // hand. The inbox is the caller's.
 func (c *conn) replaceReader() {
-	c.out.right.Revoke() // a promise to write what callbacks submit
+	for !c.out.right.Revoke() && c.out.promised() { // to write what callbacks submit
+		runtime.Gosched() // it is borrowed: whoever relieves the outbox makes single attempts
+	}
 	if p := c.in.by; p != nil {
 		c.in.by = nil
 		p.replace(c)

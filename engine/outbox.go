@@ -186,11 +186,18 @@ func (c *conn) redeem() {
 	}
 }
 
+// promised reports whether there is a promise, borrowed or not. To see it renewed counts:
+// it may have been borrowed when it was asked for.
+func (o *outbox) promised() bool {
+	s := o.right.State()
+	return s == baton.Promised || s == baton.Borrowed
+}
+
 // endPromise writes what there is and ends the promise to write, if there still is one.
 func (c *conn) endPromise() {
 	o := &c.out
 	for !o.right.Redeem() {
-		if o.right.State() != baton.Borrowed {
+		if !o.promised() {
 			return
 		}
 		runtime.Gosched() // whoever relieves the outbox makes single attempts

@@ -26,7 +26,7 @@ type modelQueue struct {
 	held     bool                                     // the right
 	cells    [modelChunks]int8                        // 0 is nil
 	chunks   [1 + modelChunks + modelProducers]aChunk // chunk 0 is none
-	pool     uint8                                    // the chunks that nobody uses, a bit for each
+	pool     uint8                                    // the chunks in nobody's use, bit by bit
 	p        [modelProducers]modelProducer
 }
 

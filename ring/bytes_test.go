@@ -152,7 +152,7 @@ func TestNothingOfBytesIsTakenWhileAProducerCopies(t *testing.T) {
 		for range 2 {
 			requireTakesNothing(t, r)
 		}
-		require.Greater(t, r.Backlog(), 1, "what comes after Take does not delay what it waits for")
+		require.Greater(t, r.Backlog(), 1, "what comes after Take does not delay it")
 		copy(slow.B, "slow")
 		slow.Publish()
 		require.True(t, r.Ready(), "who publishes last finds what to do")

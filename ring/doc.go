@@ -3,10 +3,12 @@
 //
 //   - [SPSC]: one producer, one consumer.
 //   - [MPSC]: any number of producers, one consumer.
+//   - [Bytes]: records of bytes from any number of producers, for one consumer that
+//     takes them without a copy.
 //   - [Counter]: a sum, striped so that adders do not share a cache line.
 //
-// Nothing here blocks, spins, allocates after construction or starts a
-// goroutine. An operation that cannot be done now reports so; how to wait is the
+// Nothing here blocks, spins or starts a goroutine, and nothing but Bytes, which
+// takes chunks from a pool, allocates after construction. An operation that cannot be done now reports so; how to wait is the
 // caller's decision.
 //
 // # One at a time
@@ -21,6 +23,8 @@
 //	SPSC   TryPush TryPop PopInto   wait-free
 //	MPSC   TryPush                  lock-free among producers
 //	MPSC   TryPop PopInto Empty     wait-free
+//	Bytes  Reserve                  lock-free among producers
+//	Bytes  Publish Take Done Ready  wait-free but for retries when a producer succeeds
 //	Counter Add Load                wait-free
 //	       Len Cap Pushed           wait-free
 //
@@ -59,5 +63,6 @@
 // and, in place of its check of the cell by producers, the consumer's index and
 // the producers' shared copy of it of Agrona's ManyToOneConcurrentArrayQueue:
 // the consumer so gives a whole batch back by one store. Counter is the JDK's
-// LongAdder with a fixed number of stripes.
+// LongAdder with a fixed number of stripes. Bytes is a ring of the buffers of a log
+// appender, of which one is filled while another one is written.
 package ring

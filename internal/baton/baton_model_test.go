@@ -411,14 +411,15 @@ func TestEveryInterleavingOfARightModel(t *testing.T) {
 	blocked := part{works: 2, borrows: true, keeps: true}
 	blockedRenewer := part{works: 1, promises: true, renews: true, keeps: true}
 	revoker, keeper := part{revokes: true}, part{keeper: true}
+	keeping, assigner := part{works: 2, keeps: true}, part{assigns: true}
 	for name, parts := range map[string][]part{
 		"workers":                        {worker, worker, worker},
 		"a promiser":                     {promiser, worker, worker},
 		"two promisers":                  {renewer, renewer, worker},
 		"promisers and a borrower":       {renewer, promiser, borrower},
 		"two borrowers":                  {renewer, borrower, borrower},
-		"a keeper":                       {{works: 2, keeps: true}, blocked, {assigns: true}, keeper},
-		"a keeper and a promise":         {renewer, blocked, {assigns: true}, keeper},
+		"a keeper":                       {keeping, blocked, assigner, keeper},
+		"a keeper and a promise":         {renewer, blocked, assigner, keeper},
 		"a keeper of promises":           {blockedRenewer, blocked, worker, keeper},
 		"a promise taken away":           {renewer, borrower, revoker, keeper},
 		"a promise taken from a sleeper": {stopper, borrower, revoker, keeper},

@@ -63,9 +63,12 @@ func (c *crowd) add(rng *rand.Rand, borrows bool) {
 		c.workOn()
 	case borrows && state == Promised && c.right.Borrow():
 		c.work()
-		if rng.IntN(8) == 0 {
+		switch rng.IntN(8) {
+		case 0:
 			c.right.Keep()
 			return
+		case 1, 2, 3:
+			runtime.Gosched() // whoever has promised comes back meanwhile
 		}
 		c.right.Renew()
 	}
@@ -75,15 +78,18 @@ func (c *crowd) add(rng *rand.Rand, borrows bool) {
 func (c *crowd) promise(rng *rand.Rand) {
 	c.right.Promise()
 	c.add(rng, false)
+	if rng.IntN(2) == 0 {
+		runtime.Gosched() // it is about other things
+	}
 	if c.due() && (c.right.Redeem() || c.right.Take()) {
 		c.work()
 		c.right.Renew()
 	}
 	for !c.right.Redeem() {
+		runtime.Gosched() // what is borrowed comes back, now or later
 		if s := c.right.State(); s != Borrowed && s != Promised {
 			return
 		}
-		runtime.Gosched()
 	}
 	c.workOn()
 }
@@ -100,35 +106,36 @@ func (c *crowd) keep(quit <-chan struct{}) {
 	}
 }
 
-func (c *crowd) run(t *testing.T, rounds int) {
+// What goroutines of a crowd do.
+func works(c *crowd, rng *rand.Rand)    { c.add(rng, false) }
+func borrows(c *crowd, rng *rand.Rand)  { c.add(rng, true) }
+func promises(c *crowd, rng *rand.Rand) { c.promise(rng) }
+func revokes(c *crowd, _ *rand.Rand)    { c.right.Revoke() }
+func assigns(c *crowd, rng *rand.Rand) {
+	if rng.IntN(8) == 0 {
+		c.right.Assign()
+	}
+}
+
+// run has a goroutine do each of these so many times. Nobody looks after the last piece
+// of work: what was left would stay.
+func (c *crowd) run(t *testing.T, rounds int, parts ...func(*crowd, *rand.Rand)) {
 	c.right.Init()
 	quit := make(chan struct{})
 	var keeper, others sync.WaitGroup
 	keeper.Go(func() { c.keep(quit) })
-	for i, do := range []func(rng *rand.Rand){
-		func(rng *rand.Rand) { c.add(rng, false) },
-		func(rng *rand.Rand) { c.add(rng, false) },
-		func(rng *rand.Rand) { c.add(rng, true) },
-		c.promise,
-		c.promise,
-		func(*rand.Rand) { c.right.Revoke() },
-		func(rng *rand.Rand) {
-			if rng.IntN(8) == 0 {
-				c.right.Assign()
-			}
-		},
-	} {
+	for i, do := range parts {
+		seed := rand.Uint64()
 		others.Go(func() {
-			rng := rand.New(rand.NewPCG(uint64(i), uint64(rounds)))
+			rng := rand.New(rand.NewPCG(uint64(i), seed))
 			for range rounds {
-				do(rng)
+				do(c, rng)
 				if rng.IntN(4) == 0 {
 					runtime.Gosched()
 				}
 			}
 		})
 	}
-	// Nobody looks after the last piece of work: what was left would stay.
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
@@ -163,9 +170,10 @@ func TestStressOfARightLeavesNoWork(t *testing.T) {
 		t.Run(fmt.Sprint("procs=", procs), func(t *testing.T) {
 			old := runtime.GOMAXPROCS(procs)
 			defer runtime.GOMAXPROCS(old)
-			(&crowd{}).run(t, rounds)
+			(&crowd{}).run(t, rounds, works, works, borrows, promises, promises, revokes, assigns)
 			for range ends { // at each of them something could be left
-				(&crowd{}).run(t, 3)
+				(&crowd{}).run(t, 2, works, works, assigns)
+				(&crowd{}).run(t, 1, promises, borrows, borrows)
 			}
 		})
 	}
