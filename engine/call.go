@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/ringwire/ringwire/internal/baton"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -26,30 +27,72 @@ func (b *Broker) Send(ctx context.Context, req []byte) ([]byte, error) {
 // it does not allocate. After an error the bytes of dst are unchanged; the memory
 // behind them may have been written.
 func (b *Broker) SendInto(ctx context.Context, dst, req []byte) ([]byte, error) {
-	if err := b.mayBlock(ctx, "submit"); err != nil {
-		return dst, err
-	}
-	w := b.waiter()
-	defer b.putWaiter(w)
-	deadline := b.clock.after(b.requestTicks)
-	for attempt := 0; ; attempt++ {
-		w.dst = dst
-		r := request{payload: req, to: w, ticket: &w.ticket, deadline: deadline, blocks: true, waits: b.cfg.WaitQueue}
-		err := b.place(&r)
-		if err != nil {
-			w.dst = nil
-		} else {
-			b.await(ctx, w, &r)
-			var reply []byte
-			if reply, err = w.take(); err == nil {
-				return reply, nil
-			}
-		}
-		if attempt >= b.cfg.MaxRetries || !b.repeatable(err) {
+	if ctx.Err() != nil || b.callbacks.running.Load() != 0 {
+		if err := b.mayBlock(ctx, "submit"); err != nil {
 			return dst, err
 		}
-		b.retries.Add(1)
 	}
+	w := b.waiter()
+	w.dst = dst
+	err := b.ask(ctx, w, req, true)
+	if err == nil {
+		err = w.err
+	}
+	if err != nil {
+		err = b.askAgain(ctx, w, dst, req, err)
+	}
+	dst = w.take(dst, err)
+	b.putWaiter(w)
+	return dst, err
+}
+
+// askAgain repeats a request that failed with err, if that is safe and may help.
+func (b *Broker) askAgain(ctx context.Context, w *waiter, dst, req []byte, err error) error {
+	for range b.cfg.MaxRetries {
+		if !b.repeatable(err) {
+			break
+		}
+		b.retries.Add(1)
+		w.dst, w.err = dst, nil
+		if err = b.ask(ctx, w, req, false); err == nil {
+			err = w.err
+		}
+		if err == nil {
+			break
+		}
+	}
+	return err
+}
+
+// ask submits a request and waits until its outcome is in w. An error means that it was
+// not submitted. The request is kept in w and not on the stack: what a caller touches
+// between two sleeps decides how many of them fit the caches.
+func (b *Broker) ask(ctx context.Context, w *waiter, req []byte, first bool) error {
+	r := &w.request
+	r.payload, r.conn = req, nil
+	if first {
+		r.to, r.blocks, r.waits = w, true, b.cfg.WaitQueue
+		r.deadline = b.clock.after(b.requestTicks)
+	}
+	ended := ctx.Done()
+	if r.ticket = nil; ended != nil {
+		w.ticket = ticket{}
+		r.ticket = &w.ticket
+	}
+	err := b.place(r)
+	r.payload = nil
+	if err != nil {
+		return err
+	}
+	if r.conn != nil && r.conn.in.right.State() == baton.Free && r.conn.lead(w, r.id, ended) {
+		return nil
+	}
+	if ended == nil {
+		<-w.done
+		return nil
+	}
+	b.await(ctx, w)
+	return nil
 }
 
 // mayBlock returns why a call that would block must not: its context has ended, or it
@@ -85,18 +128,10 @@ func (b *Broker) putWaiter(w *waiter) {
 }
 
 // await blocks until the outcome is in w, or gives the request up when ctx ends.
-func (b *Broker) await(ctx context.Context, w *waiter, r *request) {
-	ended := ctx.Done()
-	if r.conn != nil && r.conn.lead(w, r.id, ended) {
-		return
-	}
-	if ended == nil {
-		<-w.done
-		return
-	}
+func (b *Broker) await(ctx context.Context, w *waiter) {
 	select {
 	case <-w.done:
-	case <-ended:
+	case <-ctx.Done():
 		if op, addr, sent, won := b.giveUp(&w.ticket); won {
 			w.err = &OpError{Op: op, Addr: addr, Written: sent, Err: contextError(ctx)}
 			return

@@ -16,6 +16,10 @@ import (
 const (
 	// readBytes is the size of the read buffer: about a thousand small replies.
 	readBytes = 64 << 10
+	// halfBytes is how much callbacks submit before it is written although more replies are
+	// to be dispatched: the server then works on one half of a large window while we work
+	// on the other.
+	halfBytes = 32 << 10
 	// freedMax is how many slots the reading goroutine collects before it gives them back.
 	freedMax = 64
 	// unmatchedMax is how many replies that nobody waits for, in unmatchedTicks of the
@@ -189,6 +193,9 @@ func (c *conn) dispatchUntilFailure() (again, mine bool) {
 		running = nil
 		if !c.leaveCallback(guard) {
 			return false, false
+		}
+		if c.out.ring.Filled() >= halfBytes && c.rawOut != nil {
+			c.redeem()
 		}
 	}
 	switch {

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/ring"
@@ -23,22 +22,15 @@ const (
 // place gives a request to a connection, the next in turn that takes it, or has it wait
 // in the backlog. After an error nothing was queued.
 func (b *Broker) place(r *request) error {
-	if err := b.stateError(); err != nil {
-		return err
-	}
-	if len(r.payload) > b.maxPayload {
-		_, err := b.format.Append(nil, 1, r.payload)
-		return &OpError{Op: "submit", Err: err}
-	}
 	// What waits goes first.
-	if b.backlog.len() == 0 && b.offer(r, true) {
-		r.conn.kick()
-		if !r.blocks { // who blocks may read the reply itself
-			r.conn.call()
-		}
-		return nil
+	if b.state.Load() != uint32(running) || len(r.payload) > b.maxPayload || b.backlog.len() > 0 || !b.offer(r, true) {
+		return b.placeLater(r)
 	}
-	return b.placeLater(r)
+	r.conn.kick()
+	if !r.blocks { // who blocks may read the reply itself
+		r.conn.call()
+	}
+	return nil
 }
 
 // next returns the next connection in turn that is up, or nil.
@@ -74,6 +66,13 @@ func (b *Broker) offer(r *request, relieve bool) bool {
 
 // placeLater is place for a request that no connection took at once.
 func (b *Broker) placeLater(r *request) error {
+	if err := b.stateError(); err != nil {
+		return err
+	}
+	if len(r.payload) > b.maxPayload {
+		_, err := b.format.Append(nil, 1, r.payload)
+		return &OpError{Op: "submit", Err: err}
+	}
 	err := b.backlog.push(r)
 	if err == nil {
 		b.backlog.moveOn() // room may have come before we were seen waiting
@@ -163,26 +162,23 @@ func (c *conn) submit(r *request, relieve bool) verdict {
 	if c.link.owed.Load() != 0 && c.full() {
 		return noSlot
 	}
-	s, id := c.acquire(r)
+	var s *slot
+	var id taskid.ID
+	// For the first Go of a reply callback the slot of the request that was answered is at
+	// hand, and warm.
+	if !r.blocks && c.b.callbacks.running.Load() != 0 {
+		s, id = c.takeSpare()
+	}
 	if s == nil {
-		return noSlot
+		if s, id = c.table.Acquire(); s == nil {
+			return noSlot
+		}
 	}
 	v := c.submitAs(r, s, id, relieve)
 	if v != accepted {
 		c.table.Free(id)
 	}
 	return v
-}
-
-// acquire takes a slot: for the first Go of a reply callback the one of the request that
-// was answered, which is at hand and warm.
-func (c *conn) acquire(r *request) (*slot, taskid.ID) {
-	if !r.blocks && c.b.callbacks.running.Load() != 0 {
-		if s, id := c.takeSpare(); s != nil {
-			return s, id
-		}
-	}
-	return c.table.Acquire()
 }
 
 // submitAs frames a request as id, whose slot stays the caller's unless it is accepted.
@@ -192,14 +188,11 @@ func (c *conn) submitAs(r *request, s *slot, id taskid.ID, relieve bool) verdict
 		return c.submitLarge(r, s, id, n, relieve)
 	}
 	room, ok := c.out.ring.Reserve(n)
-	for try := 0; !ok; try++ {
-		if try == placeTries || !relieve {
-			return noRoom
+	if !ok {
+		var v verdict
+		if room, v = c.reserveLater(n, relieve); v != accepted {
+			return v
 		}
-		if !c.relieve() {
-			return stalled
-		}
-		room, ok = c.out.ring.Reserve(n)
 	}
 	if !c.arm(r, s, id, room.At) {
 		// What was reserved stays empty: nobody writes on this connection any more.
@@ -208,6 +201,22 @@ func (c *conn) submitAs(r *request, s *slot, id taskid.ID, relieve bool) verdict
 	c.frame(room.B[:0], r, id)
 	room.Publish()
 	return accepted
+}
+
+// reserveLater reserves room in an outbox that is full, if it can be relieved.
+func (c *conn) reserveLater(n int, relieve bool) (ring.Room, verdict) {
+	for range placeTries {
+		if !relieve {
+			break
+		}
+		if !c.relieve() {
+			return ring.Room{}, stalled
+		}
+		if room, ok := c.out.ring.Reserve(n); ok {
+			return room, accepted
+		}
+	}
+	return ring.Room{}, noRoom
 }
 
 // submitLarge is submitAs for a frame that does not fit a chunk of the ring.
@@ -248,11 +257,14 @@ func (c *conn) arm(r *request, s *slot, id taskid.ID, at ring.Position) bool {
 	return true
 }
 
-// frame appends the request's frame. It fits: place has looked.
+// frame appends the request's frame. It fits: place has looked. It is not inlined: what
+// it needs of the stack would lie on that of every caller that sleeps.
+//
+//go:noinline
 func (c *conn) frame(b []byte, r *request, id taskid.ID) []byte {
 	b, err := c.b.format.Append(b, id, r.payload)
 	if err != nil {
-		panic(fmt.Sprintf("engine: a payload within the limit does not fit: %v", err))
+		panic("engine: a payload within the limit does not fit a frame")
 	}
 	return b
 }

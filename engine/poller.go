@@ -39,7 +39,8 @@ type poller struct {
 // polled is a connection in the poller's set.
 type polled struct {
 	*conn
-	idle time.Time // since when nothing has come; zero: not known
+	idle  time.Time // since when nothing has come; zero: not known
+	quiet bool      // nothing was due when the poller last looked
 }
 
 func newPoller(b *Broker) *poller {
@@ -122,6 +123,9 @@ func (p *poller) poll() (mine bool) {
 		busy := false
 		for i := 0; i < len(p.set); i++ {
 			c := &p.set[i]
+			if c.quiet && !c.due() {
+				continue
+			}
 			n, err := c.attemptRead()
 			if err != nil {
 				c.readFailed(err)
@@ -133,12 +137,12 @@ func (p *poller) poll() (mine bool) {
 				continue
 			}
 			busy = true
-			c.idle = time.Time{}
+			c.idle, c.quiet = time.Time{}, false
 			c.in.pause.Hit()
 			if !c.dispatch() {
 				return false
 			}
-			if c.in.lone > loneReplies {
+			if c.in.lone > loneReplies && len(p.set) == 1 {
 				c.in.lone = 0
 				p.free(i)
 				i--
@@ -156,25 +160,32 @@ func (p *poller) poll() (mine bool) {
 	return true
 }
 
-// settle looks after a round in which nothing came: what is not due needs no polling,
-// and what has been polled in vain for long is left to its reader.
+// settle looks after a round in which nothing came. What has been polled in vain for
+// BusyPoll is left to its reader. A connection on which nothing is due is not read while
+// others are polled, and freed with the last of them: its callers are at work on those,
+// and will be back.
 func (p *poller) settle(now time.Time) {
+	due := false
 	for i := 0; i < len(p.set); i++ {
 		c := &p.set[i]
+		c.quiet = !c.due()
+		due = due || !c.quiet
 		switch {
-		case c.phase.Load() >= phaseEnded:
-			p.drop(i)
-			i--
-		case !c.due():
-			p.free(i)
-			i--
 		case c.idle.IsZero():
 			c.idle = now
-		case now.Sub(c.idle) >= p.b.cfg.BusyPoll:
+			if c.phase.Load() < phaseEnded {
+				continue
+			}
+		case now.Sub(c.idle) < p.b.cfg.BusyPoll:
+			continue
+		case !c.quiet:
 			c.in.pause.Vain()
-			p.drop(i)
-			i--
 		}
+		p.drop(i)
+		i--
+	}
+	for !due && len(p.set) > 0 {
+		p.free(0)
 	}
 }
 

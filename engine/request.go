@@ -52,11 +52,17 @@ type ticket struct {
 // waiter is what a blocked caller waits with. It belongs to the caller and stays warm
 // from call to call; whoever delivers the outcome has it until the token is in done.
 type waiter struct {
-	done   chan struct{} // receives one token; capacity 1
-	dst    []byte        // the reply is appended here if there is room
-	own    []byte        // else it is put here, and copied by the caller
-	err    error
-	ticket ticket
+	// What every call needs, in one cache line: the caller writes it on one processor and
+	// whoever reads replies often on another one.
+	done    chan struct{} // receives one token; capacity 1
+	dst     []byte        // the reply is put behind it if there is room,
+	n       int           // and is this long
+	spilled bool          // or it is in own, from where the caller copies it
+	err     error
+
+	request request // the caller's
+	own     []byte
+	ticket  ticket
 }
 
 // keepReplyBytes is the largest memory for a reply that a waiter keeps.
@@ -72,11 +78,13 @@ func (w *waiter) reply(b []byte) {
 
 // keep copies a reply.
 func (w *waiter) keep(b []byte) {
-	if cap(w.dst)-len(w.dst) >= len(b) {
-		w.dst = append(w.dst, b...)
-	} else {
-		w.own = append(w.own[:0], b...)
+	w.n = len(b)
+	if have := len(w.dst); cap(w.dst)-have >= len(b) {
+		copy(w.dst[have:have+len(b)], b)
+		return
 	}
+	w.spilled = true
+	w.own = append(w.own[:0], b...)
 }
 
 // fail delivers an error.
@@ -94,17 +102,24 @@ func (w *waiter) callback(reply []byte, err error) {
 	w.reply(reply)
 }
 
-// take returns the outcome to the caller: its slice, grown by the reply.
-func (w *waiter) take() ([]byte, error) {
-	dst, err := w.dst, w.err
-	if err == nil && len(w.own) > 0 {
+// take returns the caller's slice, grown by the reply if there is one, and makes the
+// waiter ready for the next call.
+func (w *waiter) take(dst []byte, err error) []byte {
+	w.dst, w.err = nil, nil
+	if !w.spilled {
+		if err != nil {
+			return dst
+		}
+		return dst[:len(dst)+w.n]
+	}
+	w.spilled = false
+	if err == nil {
 		dst = append(dst, w.own...)
 	}
-	w.dst, w.err, w.own, w.ticket = nil, nil, w.own[:0], ticket{}
 	if cap(w.own) > keepReplyBytes {
 		w.own = nil
 	}
-	return dst, err
+	return dst
 }
 
 // plainCallback is the outcome of a Go whose context cannot end.

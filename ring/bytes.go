@@ -245,6 +245,16 @@ func (r *Bytes) Ready() bool {
 	}
 }
 
+// Filled returns how many bytes are reserved in the newest chunk, 0 when it is sealed.
+// Anybody may ask.
+func (r *Bytes) Filled() int {
+	v := r.state.Load()
+	if v&sealedBit != 0 {
+		return 0
+	}
+	return int(v & bytesMask)
+}
+
 // Backlog returns about how many chunks hold bytes that the consumer has not given back.
 func (r *Bytes) Backlog() int {
 	first := r.consumed.Load()

@@ -418,3 +418,19 @@ func TestStateOfBytesHoldsAChunk(t *testing.T) {
 	assert.Zero(t, oneChunk&(sealedBit|bytesMask))
 	assert.Zero(t, 1<<(64-chunkShift)%Chunks, "numbers that wrap go on with the next cell")
 }
+
+func TestFilledCountsWhatIsReservedUntilItIsTaken(t *testing.T) {
+	r := NewBytes()
+	require.Zero(t, r.Filled())
+	for i := range 3 {
+		room, ok := r.Reserve(10)
+		require.True(t, ok)
+		require.Equal(t, 10*(i+1), r.Filled())
+		room.Publish()
+	}
+	b, _, _ := r.Take()
+	require.Len(t, b, 30)
+	require.Zero(t, r.Filled())
+	r.Done()
+	require.Zero(t, r.Filled())
+}
