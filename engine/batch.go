@@ -65,7 +65,9 @@ func (bt *batch) leave() {
 // requests still open are given up. It returns the error of the first request found to
 // have failed, nil if none did. Only a nil fn, and a call from a callback, make it
 // return without sending.
-func (b *Broker) SendBatch(ctx context.Context, reqs [][]byte, fn func(i int, reply []byte, err error)) error {
+func (b *Broker) SendBatch(
+	ctx context.Context, reqs [][]byte, fn func(i int, reply []byte, err error),
+) error {
 	if fn == nil {
 		return &OpError{Op: "submit", Err: errNoFunc}
 	}
@@ -148,7 +150,9 @@ const runMax = 64
 // sendRun submits the first of reqs to one connection, as many as it takes at once, with
 // one operation each on the free slots and on the output. It returns how many, 0 if it
 // takes none that way.
-func (b *Broker) sendRun(bt *batch, first int, reqs [][]byte, deadline taskid.Tick, watched bool) int {
+func (b *Broker) sendRun(
+	bt *batch, first int, reqs [][]byte, deadline taskid.Tick, watched bool,
+) int {
 	c := b.next()
 	if c == nil || b.backlog.len() > 0 || c.busy() {
 		return 0
@@ -182,11 +186,12 @@ func (b *Broker) sendRun(bt *batch, first int, reqs [][]byte, deadline taskid.Ti
 		if watched {
 			r.ticket = &it.ticket
 		}
-		if !c.arm(&r, c.table.Slot(ids[armed]), ids[armed], room.At+ring.Position(len(out))) {
+		at := room.At + ring.Position(len(out))
+		out = c.frame(out, &r, ids[armed])
+		if !c.arm(&r, c.table.Slot(ids[armed]), ids[armed], at) {
 			c.table.FreeAll(ids[armed:count]) // the connection has ended: nobody writes any more
 			return armed
 		}
-		out = c.frame(out, &r, ids[armed])
 	}
 	room.PublishAll(count)
 	c.kick()

@@ -190,7 +190,9 @@ func (b *Broker) Go(ctx context.Context, req []byte, fn func(reply []byte, err e
 var errNoFunc = errors.New("it needs a function to call with the reply")
 
 // goWatched is Go for a context that can end.
-func (b *Broker) goWatched(ctx context.Context, req []byte, deadline taskid.Tick, fn func([]byte, error)) error {
+func (b *Broker) goWatched(
+	ctx context.Context, req []byte, deadline taskid.Tick, fn func([]byte, error),
+) error {
 	w := &watchedCallback{fn: fn}
 	placed := make(chan struct{})
 	ready := false

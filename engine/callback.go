@@ -205,8 +205,10 @@ const (
 func (c *conn) enterCallback(id taskid.ID) (guard uint64) {
 	in := &c.in
 	if in.caller.Load() == 0 {
-		in.caller.Store(uintptr(goroutine.Self()))
-		c.b.callbacks.running.Add(1)
+		if self := goroutine.Self(); self != 0 { // else goroutines cannot be told apart
+			in.caller.Store(uintptr(self))
+			c.b.callbacks.running.Add(1)
+		}
 	}
 	in.calls++
 	guard = in.calls<<guardNumber | uint64(id)<<guardID | guardSpare | guardRunning
@@ -227,7 +229,9 @@ func (c *conn) leaveCallback(guard uint64) (mine bool) {
 		return true
 	}
 	c.link.owed.Add(-1)
-	c.b.callbacks.leave(goroutine.Self())
+	if self := goroutine.Self(); self != 0 {
+		c.b.callbacks.leave(self)
+	}
 	return false
 }
 
@@ -244,7 +248,7 @@ func (c *conn) leaveCallbacks() {
 func (c *conn) takeSpare() (*slot, taskid.ID) {
 	in := &c.in
 	self := uintptr(goroutine.Self())
-	if in.caller.Load() != self {
+	if self == 0 || in.caller.Load() != self {
 		return nil, taskid.None
 	}
 	guard := in.guard.Load()
@@ -274,7 +278,7 @@ func (c *conn) watchCallback(now time.Time) {
 	if now.Sub(in.watchedSince) < callbackPatience || !c.takeOver(guard) {
 		return
 	}
-	c.b.log(slog.LevelWarn, "a callback has not returned, the replies behind it are read by another goroutine",
+	c.b.log(slog.LevelWarn, "a callback has not returned; others read the replies behind it",
 		slog.String("addr", c.link.addr), slog.Duration("after", callbackPatience))
 }
 
@@ -293,12 +297,15 @@ func (c *conn) takeOver(guard uint64) bool {
 	// The inbox is ours, but for the bytes that the callback has borrowed.
 	in.calls++
 	c.link.owed.Add(1)
-	c.b.callbacks.adopt(goroutine.ID(in.caller.Load())) // it counts in running already
-	in.caller.Store(0)
+	if caller := in.caller.Load(); caller != 0 {
+		c.b.callbacks.adopt(goroutine.ID(caller)) // it counts in running already
+		in.caller.Store(0)
+	}
 	if spare {
 		c.free(taskid.ID(guard >> guardID))
 	}
 	c.freeAll()
+	in.publish()
 	rest := in.buf[in.used:in.end]
 	in.buf = make([]byte, max(readBytes, 2*len(rest)))
 	in.used, in.end = 0, copy(in.buf, rest)
@@ -331,6 +338,7 @@ func (c *conn) callbackFailed(guard uint64, to outcome, v any) (mine bool) {
 	}
 	c.leaveCallbacks()
 	c.freeAll()
+	c.in.publish()
 	c.replaceReader()
 	return false
 }

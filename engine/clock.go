@@ -108,6 +108,7 @@ func (b *Broker) keepTime() {
 		select {
 		case <-ticker.C:
 		case <-b.ctx.Done():
+			b.failBacklog()
 			return
 		}
 		real := time.Now()
@@ -127,12 +128,19 @@ func (b *Broker) keepTime() {
 			c.out.ring.Trim()
 		}
 		if !b.sleepClock() {
+			b.failBacklog()
 			return
 		}
 		b.clock.last = time.Now()
 		ticker.Reset(b.clock.tick)
 		quiet = 0
 	}
+}
+
+// failBacklog fails what waits when the broker has closed. The clock does it, since
+// whoever starts goroutines for callbacks must be one that Close waits for.
+func (b *Broker) failBacklog() {
+	b.backlog.failAll(&OpError{Op: "close", Err: ErrClosingBroker})
 }
 
 // sleepClock waits for the next request. It reports false when the broker closes.
@@ -187,7 +195,8 @@ func (c *conn) expire(s *slot, id taskid.ID) {
 	to := s.V.to
 	c.table.Release(id)
 	c.ends.timeouts.Add(1)
-	c.b.callbacks.fail(c.link, to, &OpError{Op: "wait", Addr: c.link.addr, Written: true, Err: ErrTimeout})
+	err := &OpError{Op: "wait", Addr: c.link.addr, Written: true, Err: ErrTimeout}
+	c.b.callbacks.fail(c.link, to, err)
 }
 
 // reclaim gives the right to read to the reader when nobody has used it since the last
@@ -203,7 +212,8 @@ func (c *conn) reclaim() {
 // watchWrite ends a connection whose peer takes nothing for WriteTimeout.
 func (c *conn) watchWrite(now taskid.Tick) {
 	began := taskid.Tick(c.out.writing.Load())
-	if began != 0 && c.b.writeTicks != 0 && now.Since(began) > c.b.writeTicks+stepMax {
+	limit := c.b.writeTicks
+	if began != 0 && limit != 0 && now.Since(began) > limit+stepMax {
 		c.fail("write", lost(ErrTimeout))
 	}
 }

@@ -38,7 +38,8 @@ var (
 
 	// ErrInCallback: a call that would block was made from a callback of the same broker,
 	// which may be what it would wait for. Make it on a goroutine of your own.
-	ErrInCallback = errors.New("called from a callback of the same broker, which must not block; start a goroutine")
+	ErrInCallback = errors.New(
+		"called from a callback of the same broker, which must not block; start a goroutine")
 
 	// ErrClosing: the pool of connections to one address is closing.
 	ErrClosing error = &sentinel{"pool is closing", net.ErrClosed}

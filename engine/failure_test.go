@@ -553,3 +553,37 @@ func TestConnectionFullOfOrphansIsReplaced(t *testing.T) {
 	require.NoError(t, err)
 	until(func() bool { return b.Stats().Orphans == 0 })
 }
+
+// A request that was given up while it waited to be written costs the peer nothing, and
+// its ID is free again.
+func TestWhatWasGivenUpBeforeItWasWrittenIsNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate, got := make(chan struct{}), make(chan string, 10)
+		b := bubbleBroker(t, Config{WriteTimeout: -1, DialContext: pipeDial(func(nc net.Conn) {
+			<-gate
+			answerWith(func(nc net.Conn, f framing.Frame) {
+				got <- string(f.Payload)
+				frame, _ := framing.Append(nil, f.ID, f.Payload)
+				nc.Write(frame)
+			})(nc)
+		})})
+		ready(t, b)
+		answered := make(chan error, 10)
+		fn := func(_ []byte, err error) { answered <- err }
+		require.NoError(t, b.Go(bg, []byte("one"), fn))
+		synctest.Wait() // its write waits for the peer
+		ctx, cancel := context.WithCancel(bg)
+		require.NoError(t, b.Go(ctx, []byte("given up"), fn))
+		require.NoError(t, b.Go(bg, []byte("two"), fn))
+		<-time.After(time.Second) // virtual
+		cancel()
+		require.ErrorIs(t, <-answered, context.Canceled)
+		close(gate)
+		require.NoError(t, <-answered)
+		require.NoError(t, <-answered)
+		require.Equal(t, "one", <-got)
+		require.Equal(t, "two", <-got)
+		require.Empty(t, got)
+		require.Zero(t, b.Stats().Orphans)
+	})
+}

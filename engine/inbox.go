@@ -31,7 +31,8 @@ const (
 var errPeerClosed = fmt.Errorf("closed by the peer: %w", io.EOF)
 
 // errUnmatchedReplies: the peer sends replies to requests that were never made.
-var errUnmatchedReplies = errors.New("peer sends replies nobody asked for; is it a ringwire or anet server?")
+var errUnmatchedReplies = errors.New(
+	"peer sends replies nobody asked for; is it a ringwire or anet server?")
 
 // inbox is the receiving half of a connection: what was read, and who reads. All of it
 // belongs to whoever has the right, except for the atomic fields.
@@ -50,10 +51,13 @@ type inbox struct {
 	used, end int
 	pause     busypoll.Pause // after polls in vain
 	lone      int            // replies in a row, each to the only request of the connection
+	woken     int            // callers that the last dispatch has woken
 	by        *poller        // the poller, if it is the one that reads
 	ids       [freedMax]taskid.ID
 	freed     int    // ids[:freed] are slots to be given back
 	calls     uint64 // callbacks so far
+
+	newFrames, newReplies uint64 // dispatched and not yet counted in framesIn and replies
 
 	watched      uint64    // the clock's: the callback that ran when it last looked,
 	watchedSince time.Time // and when it saw that one first
@@ -67,7 +71,7 @@ type inbox struct {
 	caller atomic.Uintptr // the goroutine that runs callbacks, while it does
 	guard  atomic.Uint64  // see callback.go
 
-	bytesIn, reads, polled, framesIn, replies, late, unknown, led atomic.Uint64
+	bytesIn, reads, polled, framesIn, replies, late, unknown, led, yields atomic.Uint64
 }
 
 // due reports whether replies are due. More may be in flight than it sees by the time
@@ -129,6 +133,7 @@ func (c *conn) readFailed(err error) {
 // room for more. It reports false when the reading was taken away from the calling
 // goroutine while a callback ran, which must then leave everything as it is.
 func (c *conn) dispatch() (mine bool) {
+	c.in.woken = 0
 	for again := true; again; {
 		again, mine = c.dispatchUntilFailure()
 		if !mine {
@@ -136,8 +141,15 @@ func (c *conn) dispatch() (mine bool) {
 		}
 	}
 	in := &c.in
+	switch {
+	case in.newFrames == 1 && in.woken == 1:
+		in.lone++
+	case in.newFrames > 0:
+		in.lone = 0
+	}
 	c.leaveCallbacks()
 	c.freeAll()
+	in.publish()
 	in.end = copy(in.buf, in.buf[in.used:in.end])
 	in.used = 0
 	if in.end == len(in.buf) {
@@ -151,17 +163,13 @@ func (c *conn) dispatch() (mine bool) {
 func (c *conn) dispatchUntilFailure() (again, mine bool) {
 	in := &c.in
 	var (
-		frames, replies uint64
-		woken           int
-		running         outcome // the callback that runs
-		guard           uint64
+		running outcome // the callback that runs
+		guard   uint64
 	)
 	defer func() {
 		if running != nil {
 			again, mine = true, c.callbackFailed(guard, running, recover())
 		}
-		in.framesIn.Add(frames)
-		in.replies.Add(replies)
 	}()
 	for in.used < in.end {
 		f, n, bad := c.b.format.Parse(in.buf[in.used:in.end])
@@ -173,15 +181,15 @@ func (c *conn) dispatchUntilFailure() (again, mine bool) {
 			break
 		}
 		in.used += n
-		frames++
+		in.newFrames++
 		s, match := c.table.Answer(f.ID)
 		if match != taskid.Won {
 			c.unmatched(match)
 			continue
 		}
-		replies++
+		in.newReplies++
 		if w, ok := s.V.to.(*waiter); ok {
-			woken++
+			in.woken++
 			c.free(f.ID)
 			w.reply(f.Payload)
 			continue
@@ -198,13 +206,14 @@ func (c *conn) dispatchUntilFailure() (again, mine bool) {
 			c.redeem()
 		}
 	}
-	switch {
-	case frames == 1 && woken == 1:
-		in.lone++
-	case frames > 0:
-		in.lone = 0
-	}
 	return false, true
+}
+
+// publish adds what was dispatched to the counters that others read.
+func (in *inbox) publish() {
+	in.framesIn.Add(in.newFrames)
+	in.replies.Add(in.newReplies)
+	in.newFrames, in.newReplies = 0, 0
 }
 
 // free collects a slot that is to be given back.

@@ -119,7 +119,8 @@ func (l *link) keep(nc net.Conn) {
 	case <-c.dead:
 		if l.b.ctx.Err() == nil {
 			l.connsLost.Add(1)
-			l.b.log(slog.LevelWarn, "connection lost", slog.String("addr", l.addr), slog.Any("cause", c.cause))
+			l.b.log(slog.LevelWarn, "connection lost",
+				slog.String("addr", l.addr), slog.Any("cause", c.cause))
 		}
 		c.finish()
 	default: // retired: its last requests may still be answered

@@ -2,13 +2,12 @@ package engine
 
 import (
 	"runtime"
-	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/ringwire/ringwire/internal/baton"
 	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/internal/cacheline"
+	"github.com/ringwire/ringwire/internal/invariant"
 	"github.com/ringwire/ringwire/internal/rawio"
 	"github.com/ringwire/ringwire/internal/role"
 	"github.com/ringwire/ringwire/ring"
@@ -22,6 +21,9 @@ const (
 	// writesMax bounds how much somebody other than the flusher writes before it lets the
 	// right go: as much as an outbox holds.
 	writesMax = ring.Chunks + largeMax
+	// staleTicks is after how long without a write it is looked whether what waits has
+	// been given up.
+	staleTicks = 2
 	// placeTries is how often a submitter that finds the outbox full tries to make room.
 	placeTries = 64
 )
@@ -50,58 +52,21 @@ type outbox struct {
 	large   largeFrames
 
 	// What follows belongs to the holder of the right.
-	_       cacheline.Pad
-	part    []byte // taken from the ring, or of a large frame, and not yet written
-	records int    // frames in part
-	at      ring.Position
-	buffer  *bytepool.Buffer // of the large frame that part is of; nil: part is of the ring
-	tryN    int
-	tryErr  error
+	_         cacheline.Pad
+	part      []byte // taken from the ring, or of a large frame, and not yet written
+	records   int    // frames in part
+	at        ring.Position
+	buffer    *bytepool.Buffer // of the large frame that part is of; nil: part is of the ring
+	tookAt    taskid.Tick      // when something was last taken from the ring
+	shortened bool             // part has lost frames of requests that were given up
+	tryN      int
+	tryErr    error
 	// offered is a position in the ring: no byte from there on has been given to the
 	// socket.
 	offered atomic.Uint64
 
 	bytesOut, writes, framesOut atomic.Uint64
 	_                           cacheline.Pad
-}
-
-// largeFrames are frames longer than a chunk of the ring, in order. They come one at a
-// time and cost tens of microseconds each, so a lock does not matter.
-type largeFrames struct {
-	n  atomic.Int32 // their number, read without the lock
-	mu sync.Mutex
-	q  []largeFrame
-}
-
-type largeFrame struct {
-	id  taskid.ID
-	buf *bytepool.Buffer
-}
-
-func (l *largeFrames) push(f largeFrame) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.q = append(l.q, f)
-	l.n.Store(int32(len(l.q)))
-}
-
-func (l *largeFrames) pop() (largeFrame, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.q) == 0 {
-		return largeFrame{}, false
-	}
-	f := l.q[0]
-	l.q = slices.Delete(l.q, 0, 1)
-	l.n.Store(int32(len(l.q)))
-	return f, true
-}
-
-// has reports whether the frame with this ID waits.
-func (l *largeFrames) has(id taskid.ID) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.ContainsFunc(l.q, func(f largeFrame) bool { return f.id == id })
 }
 
 // ready reports whether there is something to write. Anybody may ask.
@@ -227,6 +192,15 @@ func (c *conn) nextPart() bool {
 	o := &c.out
 	o.part, o.records, o.at = o.ring.Take()
 	if len(o.part) > 0 {
+		now := c.b.clock.now()
+		if o.shortened = now.Since(o.tookAt) >= staleTicks; o.shortened {
+			c.dropGivenUp()
+		}
+		o.tookAt = now
+		if len(o.part) == 0 { // nobody waits for any of it
+			c.finishPart()
+			return c.nextPart()
+		}
 		return true
 	}
 	f, ok := o.large.pop()
@@ -234,6 +208,28 @@ func (c *conn) nextPart() bool {
 		o.buffer, o.part, o.records = f.buf, f.buf.B, 1
 	}
 	return ok
+}
+
+// dropGivenUp takes out of the part the frames of requests that were given up while they
+// waited to be written. That nobody has written for a while is seldom, and means that
+// processors or the socket are overloaded: the peer should not be asked for more than
+// somebody waits for.
+func (c *conn) dropGivenUp() {
+	o := &c.out
+	rest, kept := o.part, o.part[:0]
+	for len(rest) > 0 {
+		f, n, err := c.b.format.Parse(rest)
+		if invariant.Enabled {
+			invariant.Check(n > 0 && err == nil, "engine: the outbox holds something else than frames")
+		}
+		if c.table.Withdraw(f.ID) {
+			o.records--
+		} else {
+			kept = append(kept, rest[:n]...)
+		}
+		rest = rest[n:]
+	}
+	o.part = kept
 }
 
 // attemptWrite makes one attempt to write the part without waiting and reports whether
@@ -269,7 +265,11 @@ func (c *conn) writeAttempt(fd uintptr) bool {
 func (c *conn) offer() bool {
 	o := &c.out
 	if o.buffer == nil {
-		o.offered.Store(uint64(o.at) + uint64(len(o.part)))
+		end := uint64(o.at) + uint64(len(o.part))
+		if o.shortened { // positions in it are no longer what they were
+			end = uint64(o.at) + ring.ChunkBytes
+		}
+		o.offered.Store(end)
 	}
 	if c.phase.Load() < phaseEnded {
 		return true
@@ -286,7 +286,9 @@ func (c *conn) wrote(n int, err error) {
 	o.part = o.part[n:]
 	if o.buffer == nil {
 		o.at += ring.Position(n)
-		o.offered.Store(uint64(o.at))
+		if !o.shortened {
+			o.offered.Store(uint64(o.at))
+		}
 	}
 	if len(o.part) == 0 {
 		o.framesOut.Add(uint64(o.records))

@@ -23,7 +23,8 @@ const (
 // in the backlog. After an error nothing was queued.
 func (b *Broker) place(r *request) error {
 	// What waits goes first.
-	if b.state.Load() != uint32(running) || len(r.payload) > b.maxPayload || b.backlog.len() > 0 || !b.offer(r, true) {
+	if b.state.Load() != uint32(running) || len(r.payload) > b.maxPayload ||
+		b.backlog.len() > 0 || !b.offer(r, true) {
 		return b.placeLater(r)
 	}
 	r.conn.kick()
@@ -194,11 +195,11 @@ func (c *conn) submitAs(r *request, s *slot, id taskid.ID, relieve bool) verdict
 			return v
 		}
 	}
-	if !c.arm(r, s, id, room.At) {
-		// What was reserved stays empty: nobody writes on this connection any more.
-		return ended
-	}
+	// Before it is armed: then its caller may be told of an end, and use the payload.
 	c.frame(room.B[:0], r, id)
+	if !c.arm(r, s, id, room.At) {
+		return ended // it stays unpublished: nobody writes on this connection any more
+	}
 	room.Publish()
 	return accepted
 }

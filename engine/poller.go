@@ -10,9 +10,13 @@ import (
 	"github.com/ringwire/ringwire/internal/role"
 )
 
-// loneReplies is after how many lone replies in a row the poller leaves a connection to
-// its only caller.
-const loneReplies = 32
+const (
+	// loneReplies is after how many lone replies in a row the poller leaves a connection to
+	// its only caller.
+	loneReplies = 32
+	// stranded is how many callers that were woken and do not run are worth a processor.
+	stranded = 128
+)
 
 // poller polls the sockets of its connections while replies are due on them. To put a
 // goroutine that reads to sleep, and to wake it, costs the peer's write and us tens of
@@ -28,6 +32,13 @@ const loneReplies = 32
 //
 // The poller has the rights to read of the connections in its set, and promises to
 // write. It sleeps while none is due.
+//
+// Since it does not sleep otherwise, Linux leaves it its processor to the end of its time
+// slice, some 3 ms, also when another thread of the process waits for that very processor
+// while a second one has moments to spare. Callers that the other thread has taken over
+// then wait as long: half of the tail at 256 callers was that (perf sched). So when many
+// callers that it has woken do not submit, and nothing else is to be done, the poller
+// yields its processor to the system.
 type poller struct {
 	b      *Broker
 	asleep atomic.Bool
@@ -41,6 +52,7 @@ type polled struct {
 	*conn
 	idle  time.Time // since when nothing has come; zero: not known
 	quiet bool      // nothing was due when the poller last looked
+	woken int       // callers woken that have not submitted since, as far as is known
 }
 
 func newPoller(b *Broker) *poller {
@@ -142,6 +154,7 @@ func (p *poller) poll() (mine bool) {
 			if !c.dispatch() {
 				return false
 			}
+			c.woken += c.in.woken
 			if c.in.lone > loneReplies && len(p.set) == 1 {
 				c.in.lone = 0
 				p.free(i)
@@ -150,14 +163,33 @@ func (p *poller) poll() (mine bool) {
 		}
 		runtime.Gosched()
 		for i := range p.set {
-			p.set[i].redeem()
+			c := &p.set[i]
+			before := c.out.framesOut.Load()
+			c.redeem()
+			if sent := int(c.out.framesOut.Load() - before); sent > 0 {
+				busy = true
+				c.woken = max(c.woken-sent, 0)
+			}
 		}
 		p.collect()
 		if !busy {
+			p.yield()
 			p.settle(time.Now())
 		}
 	}
 	return true
+}
+
+// yield gives the processor up if a crowd of callers does not get to run.
+func (p *poller) yield() {
+	for i := range p.set {
+		if c := &p.set[i]; c.woken >= stranded {
+			c.woken /= 2 // some of them may have other things to do than to submit again
+			c.in.yields.Add(1)
+			busypoll.Yield()
+			return
+		}
+	}
 }
 
 // settle looks after a round in which nothing came. What has been polled in vain for

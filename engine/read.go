@@ -2,9 +2,14 @@ package engine
 
 import (
 	"runtime"
+	"time"
 
 	"github.com/ringwire/ringwire/internal/role"
 )
+
+// stopPoll is how often the reader of a connection that has ended looks whether somebody
+// else still reads.
+const stopPoll = time.Millisecond
 
 // read is the reader: the only goroutine that sleeps in a read of the socket, and the
 // keeper of the right to read. holding says that it begins with the right.
@@ -16,6 +21,7 @@ func (c *conn) read(holding bool) {
 			select {
 			case <-c.in.right.Wait():
 			case <-c.dead:
+				c.stopAll()
 				c.leave()
 				return
 			}
@@ -27,6 +33,18 @@ func (c *conn) read(holding bool) {
 		case readEnded:
 			c.leave()
 			return
+		}
+	}
+}
+
+// stopAll waits until nobody else reads on a connection that has ended, and keeps the
+// right for good.
+func (c *conn) stopAll() {
+	for !c.in.right.Take() {
+		select {
+		case <-c.in.right.Wait():
+			return
+		case <-time.After(stopPoll): // a callback may take long
 		}
 	}
 }

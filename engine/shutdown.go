@@ -59,7 +59,6 @@ func (b *Broker) Close() error {
 	for _, c := range b.conns() {
 		c.fail("close", ErrClosingBroker)
 	}
-	b.backlog.failAll(&OpError{Op: "close", Err: ErrClosingBroker})
 	b.notify()
 	ended := make(chan struct{})
 	go func() {

@@ -30,6 +30,7 @@ type Stats struct {
 	BytesIn, BytesOut   uint64
 	Reads, Writes       uint64 // system calls that moved bytes; FramesOut/Writes is the batch size
 	Polled              uint64 // of Reads, those of busy polling
+	Yields              uint64 // how often the poller gave its processor up to let callers run
 	Led                 uint64 // lone requests whose caller set out to read the reply itself
 	FramesIn, FramesOut uint64
 }
@@ -97,6 +98,7 @@ func (c *conn) addEndedTo(s *Stats) {
 	s.Reads += c.in.reads.Load()
 	s.Polled += c.in.polled.Load()
 	s.Led += c.in.led.Load()
+	s.Yields += c.in.yields.Load()
 	s.Writes += c.out.writes.Load()
 	s.FramesIn += c.in.framesIn.Load()
 	s.FramesOut += c.out.framesOut.Load()

@@ -214,6 +214,26 @@ func (t *Table[T]) Answer(id ID) (*Slot[T], Match) {
 	}
 }
 
+// Withdraw ends the quarantine of a request that was given up, if that is so, because its
+// frame will not be sent. Only whoever would send the frame may call it, before it is
+// sent.
+func (t *Table[T]) Withdraw(id ID) bool {
+	i := t.indexOf(id)
+	s := t.slot(i)
+	for {
+		w := s.word.Load()
+		if wordID(w) != id || w&wire == 0 || w&live != 0 {
+			return false
+		}
+		n := w &^ wire
+		if !s.word.CompareAndSwap(w, n) {
+			continue
+		}
+		t.endQuarantine(i, n)
+		return true
+	}
+}
+
 // Cancel gives up the request with this ID. won means that the caller completes it and
 // owns the slot until Release. It is harmless for an ID that is not in flight.
 func (t *Table[T]) Cancel(id ID) (s *Slot[T], won bool) {

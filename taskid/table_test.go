@@ -482,3 +482,18 @@ func TestCapacityOutOfRangePanics(t *testing.T) {
 	assert.Panics(t, func() { NewTable[int](0) })
 	assert.Panics(t, func() { NewTable[int](MaxCapacity + 1) })
 }
+
+func TestWithdrawEndsTheQuarantineOfWhatWasGivenUpOnly(t *testing.T) {
+	tb := NewTable[int](1)
+	s, id := tb.Acquire()
+	require.True(t, tb.Arm(s, id, NoTick))
+	assert.False(t, tb.Withdraw(id), "its outcome is open")
+	_, won := tb.Cancel(id)
+	require.True(t, won)
+	require.True(t, tb.Withdraw(id))
+	assert.Zero(t, tb.Orphans())
+	assert.False(t, tb.Withdraw(id), "twice")
+	assert.Equal(t, 1, tb.InUse(), "whoever gave it up still uses the slot")
+	tb.Release(id)
+	assert.Zero(t, tb.InUse())
+}
