@@ -214,7 +214,8 @@ func TestCloseLeavesNoRequestWithoutItsOutcome(t *testing.T) {
 	}
 	const requests = 300
 	refused, closed := int64(0), atomic.Int64{}
-	for range rounds {
+	// More of them while Close and the submitters have not met: chance has it.
+	for round := 0; round < rounds || refused == 0 || closed.Load() == 0; round++ {
 		c := newContest(t, 16, requests) // a reader keeps up to 4 before it frees them
 		c.run(func() {
 			for c.next.Load() < requests/2 {
@@ -228,8 +229,6 @@ func TestCloseLeavesNoRequestWithoutItsOutcome(t *testing.T) {
 			return
 		}
 	}
-	assert.NotZero(t, refused, "no contention")
-	assert.NotZero(t, closed.Load(), "no contention")
 }
 
 func TestSlotHasOneOwnerWhateverWayItIsAcquired(t *testing.T) {
