@@ -263,6 +263,24 @@ func (c *conn) takeSpare() (*slot, taskid.ID) {
 	return c.table.Renew(taskid.ID(guard >> guardID))
 }
 
+// returnSpare gives a slot back that takeSpare has returned and that was not used, so
+// that the callback still finds it. It reports false when id is not that slot.
+func (c *conn) returnSpare(id taskid.ID) bool {
+	in := &c.in
+	self := uintptr(goroutine.Self())
+	if c.b.callbacks.running.Load() == 0 || self == 0 || in.caller.Load() != self {
+		return false
+	}
+	guard := in.guard.Load()
+	if guard&(guardRunning|guardSpare) != guardRunning || in.caller.Load() != self {
+		return false
+	}
+	if _, again := c.table.Renew(taskid.ID(guard >> guardID)); again != id {
+		return false
+	}
+	return in.guard.CompareAndSwap(guard, guard|guardSpare)
+}
+
 // watchCallback takes the reading away from a callback that has blocked for too long.
 // Only the clock calls it.
 func (c *conn) watchCallback(now time.Time) {

@@ -176,7 +176,7 @@ func (c *conn) submit(r *request, relieve bool) verdict {
 		}
 	}
 	v := c.submitAs(r, s, id, relieve)
-	if v != accepted {
+	if v != accepted && !c.returnSpare(id) {
 		c.table.Free(id)
 	}
 	return v

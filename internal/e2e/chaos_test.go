@@ -62,8 +62,8 @@ func TestChaosResetsNeverMisdeliver(t *testing.T) {
 				faultnet.Config{
 					Seed: s, SplitRate: 0.05, MergeRate: 0.05, DelayRate: 0.02, DelayMax: time.Millisecond, DropTail: 2000,
 					// Both directions draw, so the mean is a third of the maximum:
-					// this makes a third more resets than wanted.
-					ResetAfter: faultnet.Range{Min: 1, Max: 3 * bytesPerRequest * n / want * 3 / 4},
+					// this makes twice as many resets as wanted.
+					ResetAfter: faultnet.Range{Min: 1, Max: 3 * bytesPerRequest * n / want / 2},
 				},
 				engine.Config{ConnsPerAddr: 4},
 			)

@@ -23,7 +23,8 @@ var ours = []string{"engine", "server", "ring", "taskid", "framing", "internal/b
 // waits lists our functions that may wait, and in what. That is the design:
 // callers and the flusher are parked on channels of their own.
 var waits = map[string][]string{
-	"engine.(*Broker).await":      {"runtime.chanrecv1", "runtime.selectgo"}, // a blocking caller, for its reply
+	"engine.(*Broker).ask":        {"runtime.chanrecv1"},                     // a blocking caller, for its reply,
+	"engine.(*Broker).await":      {"runtime.chanrecv1", "runtime.selectgo"}, // and if its context can end
 	"engine.(*Broker).SendBatch":  {"runtime.chanrecv1", "runtime.selectgo"}, // for the last of its replies
 	"engine.(*conn).flush":        {"runtime.selectgo"},                      // the flusher, for the right to write
 	"engine.(*conn).read":         {"runtime.selectgo"},                      // the reader, for the right to read
@@ -198,7 +199,7 @@ func TestLoadedServerWaitsForNoLock(t *testing.T) {
 }
 
 func TestContentionCheckKnowsWhoWaits(t *testing.T) {
-	submit, await := module+"engine.(*conn).submit", module+"engine.(*Broker).await"
+	submit, await := module+"engine.(*conn).submit", module+"engine.(*Broker).ask"
 	for _, s := range []stack{
 		{"runtime.chanrecv1", await, module + "engine.(*Broker).SendInto"},
 		{"runtime.goparkunlock", "runtime.chanrecv", "runtime.chanrecv1", await},
