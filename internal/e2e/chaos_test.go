@@ -56,14 +56,18 @@ func TestChaosResetsNeverMisdeliver(t *testing.T) {
 		t.Run(front.name, func(t *testing.T) {
 			s := seed(t)
 			n, want := requests/int64(len(fronts)), resets/int64(len(fronts))
+			least := want
+			if testing.Short() {
+				least /= 2 // so few scatter widely: a third more is not enough to be sure
+			}
 			r := newRig(t,
 				newHarness(t, chaos.Config{Seed: s, Requests: n, Window: 4, Timeout: productTimeout, Context: someContexts}),
 				server.Config{Workers: front.workers},
 				faultnet.Config{
 					Seed: s, SplitRate: 0.05, MergeRate: 0.05, DelayRate: 0.02, DelayMax: time.Millisecond, DropTail: 2000,
 					// Both directions draw, so the mean is a third of the maximum:
-					// this makes twice as many resets as wanted.
-					ResetAfter: faultnet.Range{Min: 1, Max: 3 * bytesPerRequest * n / want / 2},
+					// this makes a third more resets than wanted.
+					ResetAfter: faultnet.Range{Min: 1, Max: 3 * bytesPerRequest * n / want * 3 / 4},
 				},
 				engine.Config{ConnsPerAddr: 4},
 			)
@@ -72,7 +76,7 @@ func TestChaosResetsNeverMisdeliver(t *testing.T) {
 			stop()
 			r.alive()
 			report, stats := r.finish()
-			assert.GreaterOrEqual(t, r.proxy.Stats().Resets, uint64(want), "resets")
+			assert.GreaterOrEqual(t, r.proxy.Stats().Resets, uint64(least), "resets")
 			assert.Equal(t, n, report.Requests)
 			assert.Greater(t, report.OK, n/2, "most calls must succeed, or the rest proves little")
 			assert.Positive(t, report.Failed)
