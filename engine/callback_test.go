@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/goroutine"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -224,6 +225,11 @@ func TestCallbacksThatRepeatGoWithLargeRequestsGoOn(t *testing.T) {
 			ready(t, b)
 			all := &chains{b: b, req: make([]byte, 60<<10), extra: c.extra}
 			t.Cleanup(func() { all.stop.Store(true) })
+			if goroutine.Self() == 0 {
+				// The first Go of a callback is not known: it waits until the reading goes on
+				// elsewhere.
+				c.want /= 10
+			}
 			all.start(c.chains)
 			mustCome(t, "replies", func() bool { return all.replies.Load() >= c.want })
 			all.end(t)

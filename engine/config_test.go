@@ -118,5 +118,5 @@ func TestFieldsWrittenByDifferentGoroutinesShareNoCacheLine(t *testing.T) {
 }
 
 func TestAnIdleRequestsPlaceIsSmall(t *testing.T) {
-	assert.EqualValues(t, 32, unsafe.Sizeof(slot{}), "two in a cache line")
+	assert.LessOrEqual(t, unsafe.Sizeof(slot{}), uintptr(32), "two in a cache line")
 }
