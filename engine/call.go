@@ -169,8 +169,8 @@ func (b *Broker) giveUp(t *ticket) (op, addr string, sent, won bool) {
 // fn may call Go, and such requests leave together; the first that is made with a reply
 // finds room even when there is none for others. A call that would block fails with
 // ErrInCallback. (Both on amd64 and arm64 only: elsewhere goroutines cannot be told apart,
-// and a call that blocks holds up replies for 100 ms.) If fn panics or ends its goroutine, that is logged and counted, and
-// costs nobody else anything.
+// and a call that blocks holds up replies for 100 ms.) If fn panics or ends its goroutine,
+// that is logged and counted, and costs nobody else anything.
 //
 // With a context that cannot be cancelled Go does not allocate.
 func (b *Broker) Go(ctx context.Context, req []byte, fn func(reply []byte, err error)) error {

@@ -140,7 +140,7 @@ type Config struct {
 	// It should return when ctx ends; when it does not, the broker stops waiting
 	// for it and closes what it returns later. A connection other than *net.TCPConn
 	// and *net.UnixConn is written to by a goroutine of its own, unless it has a
-	// method PlainConn() net.Conn: who has it promises that its Write does nothing but
+	// method PlainConn() net.Conn, by which it promises that its Write does nothing but
 	// write the same bytes to the connection it returns.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 

@@ -17,7 +17,7 @@ type phase uint32
 const (
 	phaseUp       phase = iota
 	phaseRetiring       // it takes no more requests; replies may still come
-	phaseEnded          // nothing is written any more; who waits is told
+	phaseEnded          // nothing is written any more; waiting callers are told
 	phaseGone           // nothing of it runs; it may be forgotten
 )
 

@@ -34,7 +34,7 @@ var errPeerClosed = fmt.Errorf("closed by the peer: %w", io.EOF)
 var errUnmatchedReplies = errors.New(
 	"peer sends replies nobody asked for; is it a ringwire or anet server?")
 
-// inbox is the receiving half of a connection: what was read, and who reads. All of it
+// inbox is the receiving half of a connection: what was read, and the right to read. All of it
 // belongs to whoever has the right, except for the atomic fields.
 //
 // The right goes round like this. The connection's reader, its keeper, sleeps in a read

@@ -69,7 +69,7 @@ func symbolize(pcs []uintptr) (s stack) {
 }
 
 // forbidden explains why a function of ours may not wait as it does in s; "" if
-// it may, or if it is not ours: who waits is the first function outside the
+// it may, or if it is not ours: the function that waits is the first one outside the
 // standard library and bytebufferpool, which is no more than a sync.Pool.
 func (s stack) forbidden() string {
 	who := slices.IndexFunc(s, func(f string) bool {
