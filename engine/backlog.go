@@ -83,6 +83,19 @@ func (q *backlog) add(r *request) {
 	q.b.clock.rouse()
 }
 
+// addFront puts a request back that had been given to a connection. The lock is held.
+func (q *backlog) addFront(r *strandedRequest) {
+	p := q.pool.Get().(*pending)
+	p.request, p.copied = r.request, r.copied
+	p.blocks = true // nobody waits in a callback for it to be placed
+	if r.ticket != nil {
+		r.ticket.waiting, r.ticket.conn = p, nil
+	}
+	q.list.PushFront(&p.node, p)
+	q.n.Store(int32(q.list.Len()))
+	q.b.clock.rouse()
+}
+
 // takeOut removes a request. The lock is held.
 func (q *backlog) takeOut(p *pending) {
 	q.list.Remove(&p.node)
@@ -150,19 +163,19 @@ func (q *backlog) moveOn() {
 	}
 }
 
-// withdraw takes a request out on behalf of its caller. It reports false when it does
-// not wait.
-func (q *backlog) withdraw(t *ticket) bool {
+// withdraw takes a request out on behalf of its caller. If it does not wait, withdraw
+// returns on which connection it is or was, nil for none, and as what.
+func (q *backlog) withdraw(t *ticket) (out bool, c *conn, id taskid.ID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p := t.waiting
 	if p == nil {
-		return false
+		return false, t.conn, t.id
 	}
 	q.takeOut(p)
 	t.waiting = nil
 	q.dispose(p)
-	return true
+	return true, nil, taskid.None
 }
 
 // failWhere fails the requests for which fails returns true. It returns how many.

@@ -12,16 +12,20 @@ import (
 
 // batch is one SendBatch in progress.
 type batch struct {
+	b    *Broker
 	fn   func(i int, reply []byte, err error)
+	reqs [][]byte
 	left atomic.Int64  // requests without an outcome, plus one for the submitter
 	done chan struct{} // receives one token when left reaches 0; capacity 1
 
 	mu    sync.Mutex // guards first
 	first error
 
+	items []batchItem
+
 	// The submitter's.
-	items    []batchItem
-	accepted bool // one of the requests has been
+	limits   request // what all requests have in common
+	accepted bool    // one of the requests has been
 }
 
 // batchItem is the outcome of one request of a batch.
@@ -29,6 +33,7 @@ type batchItem struct {
 	batch  *batch
 	index  int
 	ticket ticket
+	tries  int // repetitions left
 }
 
 // newBatch makes what Broker.batches has none of.
@@ -37,6 +42,9 @@ func newBatch() any { return &batch{done: make(chan struct{}, 1)} }
 // callback delivers one outcome and, with the last one, wakes the submitter.
 func (it *batchItem) callback(reply []byte, err error) {
 	bt := it.batch
+	if err != nil && it.again(err) {
+		return
+	}
 	if err != nil {
 		bt.mu.Lock()
 		if bt.first == nil {
@@ -46,6 +54,18 @@ func (it *batchItem) callback(reply []byte, err error) {
 	}
 	bt.fn(it.index, reply, err)
 	bt.leave()
+}
+
+// again repeats an idempotent request that failed, if that may help. Its payload is still
+// the submitter's, who waits.
+func (it *batchItem) again(err error) bool {
+	bt := it.batch
+	if it.tries == 0 || !bt.b.repeatable(err, true) {
+		return false
+	}
+	it.tries--
+	r := bt.request(it.index)
+	return bt.b.placeAgain(&r)
 }
 
 // leave counts an outcome that was delivered.
@@ -66,7 +86,7 @@ func (bt *batch) leave() {
 // have failed, nil if none did. Only a nil fn, and a call from a callback, make it
 // return without sending.
 func (b *Broker) SendBatch(
-	ctx context.Context, reqs [][]byte, fn func(i int, reply []byte, err error),
+	ctx context.Context, reqs [][]byte, fn func(i int, reply []byte, err error), opts ...Call,
 ) error {
 	if fn == nil {
 		return &OpError{Op: "submit", Err: errNoFunc}
@@ -75,7 +95,7 @@ func (b *Broker) SendBatch(
 		return &OpError{Op: "submit", Err: ErrInCallback}
 	}
 	bt := b.batches.Get().(*batch)
-	bt.start(fn, len(reqs))
+	bt.start(b, ctx, reqs, fn, optionsOf(opts))
 	b.sendAll(ctx, bt, reqs)
 	bt.leave()
 	if ended := ctx.Done(); ended != nil {
@@ -89,31 +109,42 @@ func (b *Broker) SendBatch(
 	<-bt.done
 	err := bt.first
 	clear(bt.items)
-	bt.fn, bt.first = nil, nil
+	bt.fn, bt.first, bt.reqs = nil, nil, nil
 	b.batches.Put(bt)
 	return err
 }
 
-// start begins a batch of n requests.
-func (bt *batch) start(fn func(i int, reply []byte, err error), n int) {
-	bt.fn, bt.accepted = fn, false
+// start begins a batch.
+func (bt *batch) start(
+	b *Broker, ctx context.Context, reqs [][]byte, fn func(i int, reply []byte, err error), o Call,
+) {
+	n := len(reqs)
+	bt.b, bt.fn, bt.reqs, bt.accepted = b, fn, reqs, false
+	bt.limits = request{blocks: true}
+	b.limit(&bt.limits, ctx, o)
+	if ctx.Done() != nil {
+		bt.limits.ticket = new(ticket) // says that each has one
+	}
+	tries := 0
+	if o.Idempotent {
+		tries = max(b.cfg.MaxRetries, 0)
+	}
 	bt.left.Store(int64(n) + 1)
 	if cap(bt.items) < n {
 		bt.items = make([]batchItem, n)
 	}
 	bt.items = bt.items[:n]
 	for i := range bt.items {
-		bt.items[i] = batchItem{batch: bt, index: i}
+		bt.items[i] = batchItem{batch: bt, index: i, tries: tries}
 	}
 }
 
 // giveUpBatch gives up what is open when the context has ended.
 func (b *Broker) giveUpBatch(ctx context.Context, bt *batch) {
-	cause := contextError(ctx)
 	for i := range bt.items {
 		it := &bt.items[i]
-		if op, addr, sent, won := b.giveUp(&it.ticket); won {
-			bt.refuse(it, &OpError{Op: op, Addr: addr, Written: sent, Err: cause})
+		if l, won := b.giveUp(&it.ticket); won {
+			bt.refuse(it, givenUp(ctx, l))
 		}
 	}
 }
@@ -125,7 +156,6 @@ func (bt *batch) refuse(it *batchItem, err error) {
 
 // sendAll submits every request.
 func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte) {
-	deadline := b.clock.after(b.requestTicks)
 	watched := ctx.Done() != nil
 	for i := 0; i < len(reqs); {
 		if watched && ctx.Err() != nil {
@@ -133,12 +163,12 @@ func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte) {
 			i++
 			continue
 		}
-		if n := b.sendRun(bt, i, reqs[i:], deadline, watched); n > 0 {
+		if n := b.sendRun(bt, i); n > 0 {
 			i += n
 			bt.accepted = true
 			continue
 		}
-		b.sendOne(bt, i, reqs, deadline, watched)
+		b.sendOne(bt, i)
 		i++
 	}
 }
@@ -147,18 +177,27 @@ func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte) {
 // one has its turn.
 const runMax = 64
 
-// sendRun submits the first of reqs to one connection, as many as it takes at once, with
+// request makes the i-th request.
+func (bt *batch) request(i int) request {
+	r := bt.limits
+	r.payload, r.to = bt.reqs[i], &bt.items[i]
+	if r.ticket != nil {
+		r.ticket = &bt.items[i].ticket
+	}
+	return r
+}
+
+// sendRun submits requests from the first on to one connection, as many as it takes at once, with
 // one operation each on the free slots and on the output. It returns how many, 0 if it
 // takes none that way.
-func (b *Broker) sendRun(
-	bt *batch, first int, reqs [][]byte, deadline taskid.Tick, watched bool,
-) int {
-	c := b.next()
+func (b *Broker) sendRun(bt *batch, first int) int {
+	reqs := bt.reqs[first:]
+	c, share := b.next(len(reqs))
 	if c == nil || b.backlog.len() > 0 || c.busy() {
 		return 0
 	}
 	count, size := 0, 0
-	for _, req := range reqs[:min(len(reqs), runMax)] {
+	for _, req := range reqs[:min(share, runMax)] {
 		n := b.header + len(req)
 		if len(req) > b.maxPayload || size+n > ring.ChunkBytes {
 			break
@@ -181,13 +220,10 @@ func (b *Broker) sendRun(
 	}
 	armed := 0
 	for out := room.B[:0]; armed < count; armed++ {
-		it := &bt.items[first+armed]
-		r := request{payload: reqs[armed], to: it, deadline: deadline}
-		if watched {
-			r.ticket = &it.ticket
-		}
-		at := room.At + ring.Position(len(out))
+		r := bt.request(first + armed)
+		begins := len(out)
 		out = c.frame(out, &r, ids[armed])
+		at := inRing(room.At+ring.Position(begins), len(out)-begins)
 		if !c.arm(&r, c.table.Slot(ids[armed]), ids[armed], at) {
 			c.table.FreeAll(ids[armed:count]) // the connection has ended: nobody writes any more
 			return armed
@@ -200,19 +236,16 @@ func (b *Broker) sendRun(
 }
 
 // sendOne submits one request of a batch, wherever there is room.
-func (b *Broker) sendOne(bt *batch, i int, reqs [][]byte, deadline taskid.Tick, watched bool) {
-	it := &bt.items[i]
-	r := request{payload: reqs[i], to: it, deadline: deadline, blocks: true, waits: b.cfg.WaitQueue}
-	if watched {
-		r.ticket = &it.ticket
-	}
+func (b *Broker) sendOne(bt *batch, i int) {
+	r := bt.request(i)
+	r.waits = b.cfg.WaitQueue
 	err := b.place(&r)
 	if errors.Is(err, ErrQueueFull) && bt.accepted {
 		r.waits = true // for room that the batch's own requests hold, or held just now
 		err = b.place(&r)
 	}
 	if err != nil {
-		bt.refuse(it, err)
+		bt.refuse(&bt.items[i], err)
 		return
 	}
 	bt.accepted = true

@@ -12,7 +12,6 @@ import (
 	"github.com/ringwire/ringwire/internal/backoff"
 	"github.com/ringwire/ringwire/internal/busypoll"
 	"github.com/ringwire/ringwire/internal/cacheline"
-	"github.com/ringwire/ringwire/pool"
 	"github.com/ringwire/ringwire/ring"
 )
 
@@ -35,15 +34,20 @@ type Broker struct {
 	pooled     bool // memory is kept from call to call
 	silent     bool // nobody reads the log
 
-	pools   []*pool.Pool // one for each address; they make the connections
-	links   []*link
-	pollers int32          // how many goroutines of the process may poll at once
-	relax   backoff.Policy // the pause after a connection was lost
+	addrs   []*address
+	links   []*link // of all addresses
+	pollers int32   // how many goroutines of the process may poll at once
 	clock   *clock
+	born    time.Time
 
 	requestTicks uint32 // RequestTimeout in ticks; 0: none
 	readTicks    uint32
 	writeTicks   uint32
+	silenceTicks uint32
+	frameTicks   uint32 // for each piece of a frame that arrives
+	slackShift   uint
+
+	requestLimit, readLimit, writeLimit error // ErrTimeout with what has passed
 
 	state atomic.Uint32 // a brokerState
 	ctx   context.Context
@@ -52,12 +56,16 @@ type Broker struct {
 
 	backlog   backlog
 	callbacks callbacks
-	events    events
-	hopeful   atomic.Int32 // links that requests may wait for
+	records   events // for the logger
+	hooks     events // for OnConnect and OnDisconnect
 
-	// waiters and batches hold *waiter and *batch. They are the broker's own because both
+	untried   atomic.Int32 // addresses of which no dial has ended since they were last idle
+	awaited   atomic.Int32 // callers of WaitReady
+	downSince atomic.Int64 // uptime when the last connection was lost; 0: none was
+
+	// They hold *waiter, *batch and *repeater. The first two are the broker's own because both
 	// hold a channel, and one made inside a synctest bubble must not be met outside it.
-	waiters, batches sync.Pool
+	waiters, batches, repeaters sync.Pool
 
 	_    cacheline.Pad
 	turn atomic.Uint64 // round robin; moved by every call when there are several links
@@ -67,9 +75,10 @@ type Broker struct {
 	queueFull *ring.Counter // many goroutines may be refused at once
 	ends      ends          // of requests that waited in the backlog
 
-	live atomic.Pointer[[]*conn] // every connection that is not gone; replaced, not changed
+	routes atomic.Pointer[routes]
+	live   atomic.Pointer[[]*conn] // every connection that is not gone; replaced, not changed
 
-	mu      sync.Mutex // guards what follows and the changes of live; nothing is called under it
+	mu      sync.Mutex // guards what follows, changes of routes and live; nothing is called under it
 	past    Stats      // counters of connections that are gone
 	changed chan struct{}
 }
@@ -91,11 +100,12 @@ func New(cfg Config) (*Broker, error) {
 		silent:     silent,
 		pollers:    busypoll.Limit(),
 		clock:      newClock(&cfg),
-		relax:      backoff.Policy{Min: cfg.BackoffBase, Max: cfg.BackoffMax},
+		born:       time.Now(),
 		changed:    make(chan struct{}),
 		queueFull:  ring.NewCounter(),
 	}
 	b.live.Store(&[]*conn{})
+	b.routes.Store(new(routes))
 	b.waiters.New, b.batches.New = newWaiter, newBatch
 	b.backlog.init(b)
 	b.callbacks.init(b)
@@ -103,6 +113,12 @@ func New(cfg Config) (*Broker, error) {
 	b.requestTicks = b.clock.ticks(cfg.RequestTimeout)
 	b.readTicks = b.clock.ticks(cfg.ReadTimeout)
 	b.writeTicks = b.clock.ticks(cfg.WriteTimeout)
+	b.silenceTicks = b.clock.ticks(cfg.SilenceTimeout)
+	b.frameTicks = b.clock.ticks(b.frameTime())
+	b.slackShift = slackShift(b.requestTicks)
+	b.requestLimit = limited("RequestTimeout", cfg.RequestTimeout)
+	b.readLimit = limited("ReadTimeout", cfg.ReadTimeout)
+	b.writeLimit = limited("WriteTimeout", cfg.WriteTimeout)
 	if err := b.makeLinks(); err != nil {
 		b.closePools()
 		return nil, err
@@ -115,20 +131,26 @@ func New(cfg Config) (*Broker, error) {
 	return b, nil
 }
 
-// makeLinks makes the pools, the links, and the pollers of their connections: as many
-// pollers as a server on such a machine has event loops.
+// makeLinks makes the addresses, their links, and the pollers of their connections: as
+// many pollers as a server on such a machine has event loops.
 func (b *Broker) makeLinks() error {
-	for _, addr := range b.cfg.Addrs {
-		conns, err := newPool(&b.cfg, addr)
+	for _, name := range b.cfg.Addrs {
+		conns, err := newPool(&b.cfg, name)
 		if err != nil {
-			return fmt.Errorf("engine: %s: %w", addr, err)
+			return fmt.Errorf("engine: %s: %w", name, err)
 		}
-		b.pools = append(b.pools, conns)
+		pause := backoff.Policy{Min: b.cfg.BackoffBase, Max: b.cfg.BackoffMax}
+		a := &address{b: b, name: name, pool: conns, pause: pause, untried: true}
+		a.proven.Store(true)
+		b.addrs = append(b.addrs, a)
 		for range b.cfg.ConnsPerAddr {
-			b.links = append(b.links, &link{b: b, addr: addr, pool: conns, hopeful: true})
+			a.links = append(a.links, &link{
+				b: b, addr: a, poked: make(chan struct{}, 1), dials: make(chan dialled, 1),
+			})
 		}
+		b.links = append(b.links, a.links...)
 	}
-	b.hopeful.Store(int32(len(b.links)))
+	b.untried.Store(int32(len(b.addrs)))
 	if b.cfg.BusyPoll < 0 {
 		return nil
 	}
@@ -144,34 +166,12 @@ func (b *Broker) makeLinks() error {
 	return nil
 }
 
-// WaitReady waits until at least one connection is up. It fails when ctx ends, with the
-// last error of dialling, when the broker is closed, or from a callback.
-func (b *Broker) WaitReady(ctx context.Context) error {
-	for {
-		b.mu.Lock()
-		changed := b.changed
-		b.mu.Unlock()
-		if err := b.stateError(); err != nil {
-			return err
-		}
-		for _, l := range b.links {
-			if l.current.Load() != nil {
-				return nil
-			}
-		}
-		if b.callbacks.isOne() {
-			return &OpError{Op: "dial", Err: ErrInCallback}
-		}
-		select {
-		case <-changed:
-		case <-b.ctx.Done():
-		case <-ctx.Done():
-			if down := b.downError(); down != nil {
-				return &OpError{Op: "dial", Err: joinErrors(contextError(ctx), down)}
-			}
-			return &OpError{Op: "dial", Err: contextError(ctx)}
-		}
+// frameTime is how long the peer may take for a piece of a frame.
+func (b *Broker) frameTime() time.Duration {
+	if b.cfg.ReadTimeout > 0 {
+		return max(b.cfg.ReadTimeout, frameTimeLeast)
 	}
+	return DefaultReadTimeout
 }
 
 // notify wakes whoever waits for a connection to come up or for the broker's end.
@@ -219,9 +219,9 @@ func (b *Broker) downError() error {
 	if err := b.stateError(); err != nil {
 		return err
 	}
-	for _, l := range b.links {
-		if last := l.lastErr.Load(); last != nil {
-			return &OpError{Op: "dial", Addr: l.addr, Err: joinErrors(ErrNoPoolsAvailable, last.Err)}
+	for _, a := range b.addrs {
+		if last := a.lastErr.Load(); last != nil {
+			return &OpError{Op: "dial", Addr: a.name, Err: joinErrors(ErrNoPoolsAvailable, last.Err)}
 		}
 	}
 	return &OpError{Op: "dial", Err: ErrNoPoolsAvailable}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/ringwire/ringwire/internal/baton"
 	"github.com/ringwire/ringwire/taskid"
@@ -14,8 +15,8 @@ import (
 // It fails with ErrQueueFull, ErrTimeout, ErrConnLost, ErrNoPoolsAvailable,
 // ErrMaxLenExceeded, ErrInvalidMsgLength, ErrClosingBroker, ErrQuit, ErrInCallback or
 // the error of ctx, wrapped in an *OpError.
-func (b *Broker) Send(ctx context.Context, req []byte) ([]byte, error) {
-	reply, err := b.SendInto(ctx, nil, req)
+func (b *Broker) Send(ctx context.Context, req []byte, opts ...Call) ([]byte, error) {
+	reply, err := b.SendInto(ctx, nil, req, opts...)
 	if reply == nil && err == nil {
 		reply = []byte{}
 	}
@@ -26,7 +27,7 @@ func (b *Broker) Send(ctx context.Context, req []byte) ([]byte, error) {
 // for the reply, and a context that cannot end or whose end is not awaited elsewhere,
 // it does not allocate. After an error the bytes of dst are unchanged; the memory
 // behind them may have been written.
-func (b *Broker) SendInto(ctx context.Context, dst, req []byte) ([]byte, error) {
+func (b *Broker) SendInto(ctx context.Context, dst, req []byte, opts ...Call) ([]byte, error) {
 	if ctx.Err() != nil || b.callbacks.running.Load() != 0 {
 		if err := b.mayBlock(ctx, "submit"); err != nil {
 			return dst, err
@@ -34,27 +35,44 @@ func (b *Broker) SendInto(ctx context.Context, dst, req []byte) ([]byte, error) 
 	}
 	w := b.waiter()
 	w.dst = dst
-	err := b.ask(ctx, w, req, true)
+	b.prepare(&w.request, ctx, w, opts)
+	err := b.ask(ctx, w, req)
 	if err == nil {
 		err = w.err
 	}
 	if err != nil {
-		err = b.askAgain(ctx, w, dst, req, err)
+		err = b.askAgain(ctx, w, dst, req, err, optionsOf(opts).Idempotent)
 	}
 	dst = w.take(dst, err)
 	b.putWaiter(w)
 	return dst, err
 }
 
-// askAgain repeats a request that failed with err, if that is safe and may help.
-func (b *Broker) askAgain(ctx context.Context, w *waiter, dst, req []byte, err error) error {
+// prepare sets what all attempts of a blocking call have in common.
+func (b *Broker) prepare(r *request, ctx context.Context, w *waiter, opts []Call) {
+	r.to, r.blocks, r.waits, r.avoid = w, true, b.cfg.WaitQueue, nil
+	if len(opts) == 0 && ctx.Done() == nil { // what limit would do
+		r.attempts, r.timeout = true, false
+		r.deadline = b.clock.after(b.requestTicks)
+		return
+	}
+	b.limit(r, ctx, optionsOf(opts))
+}
+
+// askAgain repeats a request that failed with err, if that may be done and may help.
+func (b *Broker) askAgain(
+	ctx context.Context, w *waiter, dst, req []byte, err error, idempotent bool,
+) error {
+	r := &w.request
 	for range b.cfg.MaxRetries {
-		if !b.repeatable(err) {
+		late := r.deadline != taskid.NoTick && r.deadline.Due(b.clock.now())
+		if late || ctx.Err() != nil || !b.repeatable(err, idempotent) {
 			break
 		}
 		b.retries.Add(1)
 		w.dst, w.err = dst, nil
-		if err = b.ask(ctx, w, req, false); err == nil {
+		r.avoid = r.conn
+		if err = b.ask(ctx, w, req); err == nil {
 			err = w.err
 		}
 		if err == nil {
@@ -67,13 +85,9 @@ func (b *Broker) askAgain(ctx context.Context, w *waiter, dst, req []byte, err e
 // ask submits a request and waits until its outcome is in w. An error means that it was
 // not submitted. The request is kept in w and not on the stack: what a caller touches
 // between two sleeps decides how many of them fit the caches.
-func (b *Broker) ask(ctx context.Context, w *waiter, req []byte, first bool) error {
+func (b *Broker) ask(ctx context.Context, w *waiter, req []byte) error {
 	r := &w.request
 	r.payload, r.conn = req, nil
-	if first {
-		r.to, r.blocks, r.waits = w, true, b.cfg.WaitQueue
-		r.deadline = b.clock.after(b.requestTicks)
-	}
 	ended := ctx.Done()
 	if r.ticket = nil; ended != nil {
 		w.ticket = ticket{}
@@ -107,12 +121,6 @@ func (b *Broker) mayBlock(ctx context.Context, op string) error {
 	return nil
 }
 
-// repeatable reports whether Send repeats after err: the request did not leave, and
-// the reason was the connection, not a limit that a repetition meets again.
-func (b *Broker) repeatable(err error) bool {
-	return SafeToRetry(err) && !errors.Is(err, ErrQueueFull) && !errors.Is(err, ErrNoPoolsAvailable)
-}
-
 // waiter returns a waiter that belongs to the caller until putWaiter.
 func (b *Broker) waiter() *waiter {
 	if !b.pooled {
@@ -132,8 +140,8 @@ func (b *Broker) await(ctx context.Context, w *waiter) {
 	select {
 	case <-w.done:
 	case <-ctx.Done():
-		if op, addr, sent, won := b.giveUp(&w.ticket); won {
-			w.err = &OpError{Op: op, Addr: addr, Written: sent, Err: contextError(ctx)}
+		if l, won := b.giveUp(&w.ticket); won {
+			w.err = givenUp(ctx, l)
 			return
 		}
 		<-w.done // the outcome is being delivered this moment
@@ -141,19 +149,32 @@ func (b *Broker) await(ctx context.Context, w *waiter) {
 }
 
 // giveUp takes a request away from wherever it is on behalf of its context. If it has
-// won, the caller delivers the outcome.
-func (b *Broker) giveUp(t *ticket) (op, addr string, sent, won bool) {
-	if b.backlog.withdraw(t) {
-		b.ends.cancelled.Add(1)
-		return "submit", "", false, true
+// won, the caller delivers the outcome, and l is the link it was sent on, nil for none.
+func (b *Broker) giveUp(t *ticket) (l *link, won bool) {
+	var last *conn
+	var lastID taskid.ID
+	for {
+		waited, c, id := b.backlog.withdraw(t)
+		if waited {
+			b.ends.cancelled.Add(1)
+			return nil, true
+		}
+		if c == nil || c == last && id == lastID {
+			return nil, false // it has its outcome
+		}
+		if c.cancel(id) {
+			return c.link, true
+		}
+		last, lastID = c, id // it has its outcome, unless its connection ended and it moved
 	}
-	if t.conn == nil {
-		return "", "", false, false // it has its outcome
+}
+
+// givenUp is the error of a request that was given up because its context had ended.
+func givenUp(ctx context.Context, l *link) *OpError {
+	if l == nil {
+		return &OpError{Op: "submit", Err: contextError(ctx)}
 	}
-	if !t.conn.cancel(t.id) {
-		return "", "", false, false
-	}
-	return "wait", t.conn.link.addr, true, true
+	return &OpError{Op: "wait", Addr: l.addr.name, Written: true, Err: contextError(ctx)}
 }
 
 // Go sends req and returns; fn runs when the outcome is known, exactly once if and only
@@ -173,18 +194,25 @@ func (b *Broker) giveUp(t *ticket) (op, addr string, sent, won bool) {
 // that is logged and counted, and costs nobody else anything.
 //
 // With a context that cannot be cancelled Go does not allocate.
-func (b *Broker) Go(ctx context.Context, req []byte, fn func(reply []byte, err error)) error {
+func (b *Broker) Go(
+	ctx context.Context, req []byte, fn func(reply []byte, err error), opts ...Call,
+) error {
 	if fn == nil {
 		return &OpError{Op: "submit", Err: errNoFunc}
 	}
 	if err := ctx.Err(); err != nil {
 		return &OpError{Op: "submit", Err: contextError(ctx)}
 	}
-	deadline := b.clock.after(b.requestTicks)
+	r := request{payload: req}
+	o := optionsOf(opts)
+	b.limit(&r, ctx, o)
 	if ctx.Done() != nil {
-		return b.goWatched(ctx, req, deadline, fn)
+		return b.goWatched(ctx, &r, o, fn)
 	}
-	r := request{payload: req, to: plainCallback(fn), deadline: deadline}
+	r.to = plainCallback(fn)
+	if o.Idempotent {
+		b.repeat(&r)
+	}
 	return b.place(&r)
 }
 
@@ -192,9 +220,15 @@ var errNoFunc = errors.New("it needs a function to call with the reply")
 
 // goWatched is Go for a context that can end.
 func (b *Broker) goWatched(
-	ctx context.Context, req []byte, deadline taskid.Tick, fn func([]byte, error),
+	ctx context.Context, r *request, o Call, fn func([]byte, error),
 ) error {
-	w := &watchedCallback{fn: fn}
+	w := &watchedCallback{ctx: ctx, fn: fn}
+	r.to, r.ticket = w, &w.ticket
+	if o.Idempotent {
+		w.tries, w.request = max(b.cfg.MaxRetries, 0), *r
+		w.request.payload = slices.Clone(r.payload)
+		w.b = b
+	}
 	placed := make(chan struct{})
 	ready := false
 	w.unbind = context.AfterFunc(ctx, func() {
@@ -202,22 +236,28 @@ func (b *Broker) goWatched(
 		if !ready {
 			return
 		}
-		op, addr, sent, won := b.giveUp(&w.ticket)
-		if !won {
-			return
+		if l, won := b.giveUp(&w.ticket); won {
+			b.callbacks.fail(l, w, givenUp(ctx, l))
 		}
-		var l *link
-		if w.ticket.conn != nil {
-			l = w.ticket.conn.link
-		}
-		b.callbacks.fail(l, w, &OpError{Op: op, Addr: addr, Written: sent, Err: contextError(ctx)})
 	})
-	r := request{payload: req, to: w, ticket: &w.ticket, deadline: deadline}
-	err := b.place(&r)
+	err := b.place(r)
 	ready = err == nil
 	close(placed)
 	if err != nil {
 		w.unbind()
 	}
 	return err
+}
+
+// SendOneWay sends a request that nobody waits for and that the server need not answer;
+// if it does, the reply is dropped and counted. It never waits, and nil says only that
+// the request was queued: nothing tells whether it arrives. req is copied. It fails with
+// ErrQueueFull, ErrNoPoolsAvailable, ErrMaxLenExceeded, ErrClosingBroker, ErrQuit or the
+// error of ctx, wrapped in an *OpError.
+func (b *Broker) SendOneWay(ctx context.Context, req []byte) error {
+	if err := ctx.Err(); err != nil {
+		return &OpError{Op: "submit", Err: contextError(ctx)}
+	}
+	r := request{payload: req, deadline: b.clock.after(b.requestTicks)}
+	return b.place(&r)
 }

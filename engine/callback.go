@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/internal/goroutine"
 	"github.com/ringwire/ringwire/internal/role"
 	"github.com/ringwire/ringwire/taskid"
@@ -56,6 +57,9 @@ func (k *callbacks) init(b *Broker) {
 
 // fail tells an outcome of an error. It never waits and runs no code of the user's.
 func (k *callbacks) fail(l *link, to outcome, err error) {
+	if to == nil { // it was one way
+		return
+	}
 	if w, ok := to.(*waiter); ok {
 		w.fail(err)
 		return
@@ -203,6 +207,13 @@ const (
 
 // enterCallback begins a callback, with the slot of its request in hand.
 func (c *conn) enterCallback(id taskid.ID) (guard uint64) {
+	return c.enter(uint64(id)<<guardID | guardSpare)
+}
+
+// enterPush begins a call of OnPush.
+func (c *conn) enterPush() (guard uint64) { return c.enter(0) }
+
+func (c *conn) enter(inHand uint64) (guard uint64) {
 	in := &c.in
 	if in.caller.Load() == 0 {
 		if self := goroutine.Self(); self != 0 { // else goroutines cannot be told apart
@@ -211,10 +222,15 @@ func (c *conn) enterCallback(id taskid.ID) (guard uint64) {
 		}
 	}
 	in.calls++
-	guard = in.calls<<guardNumber | uint64(id)<<guardID | guardSpare | guardRunning
+	guard = in.calls<<guardNumber | inHand | guardRunning
 	in.guard.Store(guard)
 	return guard
 }
+
+// pushed stands for a call of OnPush where an outcome is asked for.
+type pushed struct{}
+
+func (pushed) callback([]byte, error) {}
 
 // leaveCallback ends a callback. It reports false when the clock took the reading away
 // meanwhile: then nothing of the inbox may be touched any more.
@@ -222,10 +238,12 @@ func (c *conn) leaveCallback(guard uint64) (mine bool) {
 	in := &c.in
 	idle := guard &^ (guardSpare | guardRunning)
 	if in.guard.CompareAndSwap(guard, idle) {
-		c.free(taskid.ID(guard >> guardID))
+		if guard&guardSpare != 0 {
+			c.free(taskid.ID(guard >> guardID))
+		}
 		return true
 	}
-	if in.guard.CompareAndSwap(guard&^guardSpare, idle) {
+	if guard&guardSpare != 0 && in.guard.CompareAndSwap(guard&^guardSpare, idle) {
 		return true
 	}
 	c.link.owed.Add(-1)
@@ -284,20 +302,19 @@ func (c *conn) returnSpare(id taskid.ID) bool {
 // watchCallback takes the reading away from a callback that has blocked for too long.
 // Only the clock calls it.
 func (c *conn) watchCallback(now time.Time) {
-	in := &c.in
-	guard := in.guard.Load()
+	guard, w := c.in.guard.Load(), &c.watch
 	if guard&guardRunning == 0 {
 		return
 	}
-	if number := guard >> guardNumber; number != in.watched {
-		in.watched, in.watchedSince = number, now
+	if number := guard >> guardNumber; number != w.callback {
+		w.callback, w.callbackSince = number, now
 		return
 	}
-	if now.Sub(in.watchedSince) < callbackPatience || !c.takeOver(guard) {
+	if now.Sub(w.callbackSince) < callbackPatience || !c.takeOver(guard) {
 		return
 	}
 	c.b.log(slog.LevelWarn, "a callback has not returned; others read the replies behind it",
-		slog.String("addr", c.link.addr), slog.Duration("after", callbackPatience))
+		slog.String("addr", c.link.addr.name), slog.Duration("after", callbackPatience))
 }
 
 // takeOver gives the reading of a connection to another goroutine while the callback
@@ -323,9 +340,14 @@ func (c *conn) takeOver(guard uint64) bool {
 		c.free(taskid.ID(guard >> guardID))
 	}
 	c.freeAll()
-	in.publish()
+	c.publish()
 	rest := in.buf[in.used:in.end]
-	in.buf = make([]byte, max(readBytes, 2*len(rest)))
+	in.base = make([]byte, readBytes) // the callback has borrowed what was there
+	in.buf, in.large = in.base, nil
+	if len(rest) >= len(in.base) {
+		in.large = bytepool.Get(2 * len(rest))
+		in.buf = in.large.B[:cap(in.large.B)]
+	}
 	in.used, in.end = 0, copy(in.buf, rest)
 	c.replaceReader()
 	return true
@@ -356,7 +378,7 @@ func (c *conn) callbackFailed(guard uint64, to outcome, v any) (mine bool) {
 	}
 	c.leaveCallbacks()
 	c.freeAll()
-	c.in.publish()
+	c.publish()
 	c.replaceReader()
 	return false
 }

@@ -115,7 +115,7 @@ func (c *chains) repeat(fn func([]byte, error)) bool {
 		if err == nil {
 			return true
 		}
-		if errors.Is(err, ErrQueueFull) {
+		if errors.Is(err, ErrQueueFull) || errors.Is(err, ErrNoPoolsAvailable) {
 			c.refused.Add(1)
 		}
 		breathe(i)

@@ -11,7 +11,7 @@ import (
 
 const (
 	minTick = time.Millisecond
-	maxTick = 50 * time.Millisecond
+	maxTick = 10 * time.Millisecond
 	// tickShare is how many ticks the shortest timeout has at least, until the tick
 	// reaches its minimum.
 	tickShare = 64
@@ -19,12 +19,6 @@ const (
 	stepMax = 4
 	// sleepTicks is how long the clock goes on after the last request.
 	sleepTicks = 16
-	// orphanShare is the fraction of a table, as a divisor, that may be in quarantine
-	// before the connection is replaced.
-	orphanShare = 4
-	// drainAtLeast is how long a connection that is being replaced may go on for the sake
-	// of requests still unanswered, if ReadTimeout is not longer.
-	drainAtLeast = time.Second
 )
 
 // clock is the coarse time that deadlines are measured in. Reading it is one load.
@@ -44,7 +38,9 @@ type clock struct {
 
 func newClock(cfg *Config) *clock {
 	shortest, longest := time.Duration(maxTick*tickShare), time.Duration(0)
-	for _, d := range []time.Duration{cfg.RequestTimeout, cfg.ReadTimeout, cfg.WriteTimeout} {
+	for _, d := range []time.Duration{
+		cfg.RequestTimeout, cfg.ReadTimeout, cfg.WriteTimeout, cfg.SilenceTimeout,
+	} {
 		if d > 0 {
 			shortest, longest = min(shortest, d), max(longest, d)
 		}
@@ -97,7 +93,7 @@ func (k *clock) rouse() {
 }
 
 // keepTime is the clock's goroutine: it moves the clock, completes what is overdue,
-// watches writes and callbacks, and replaces connections whose table fills with orphans.
+// and watches the connections (watch.go).
 // It runs no code of the user's and waits for nobody.
 func (b *Broker) keepTime() {
 	defer b.wg.Done()
@@ -111,11 +107,14 @@ func (b *Broker) keepTime() {
 			b.failBacklog()
 			return
 		}
-		real := time.Now()
+		real, before := time.Now(), b.clock.now()
 		now := b.clock.advance(real)
 		b.backlog.expire(now)
+		if len(b.routes.Load().conns) == 0 && b.backlog.len() > 0 && !b.hopes() {
+			b.backlog.failAll(b.downError())
+		}
 		for _, c := range b.conns() {
-			c.sweep(now, real)
+			c.sweep(now, now.Since(before), real)
 		}
 		if b.needsClock() {
 			quiet = 0
@@ -174,61 +173,7 @@ func (b *Broker) needsClock() bool {
 // needsClock reports whether the connection has to be watched. The right to read is free
 // while a request is open, so it is looked at after the requests.
 func (c *conn) needsClock() bool {
-	return c.open() > 0 || c.out.writing.Load() != 0 || c.phase.Load() == phaseRetiring ||
+	return c.open() > 0 || c.watch.askedAt != taskid.NoTick || c.in.partial.Load() != 0 ||
+		c.out.writing.Load() != 0 || c.phase.Load() == phaseRetiring ||
 		c.in.guard.Load()&guardRunning != 0 || c.in.right.State() == baton.Free && c.phase.Load() < phaseEnded
-}
-
-// sweep looks after one connection.
-func (c *conn) sweep(now taskid.Tick, real time.Time) {
-	c.watchCallback(real)
-	if c.phase.Load() >= phaseEnded {
-		return
-	}
-	c.table.Expire(now, c.expire)
-	c.reclaim()
-	c.watchWrite(now)
-	c.watchOrphans()
-}
-
-// expire completes a request whose time is up.
-func (c *conn) expire(s *slot, id taskid.ID) {
-	to := s.V.to
-	c.table.Release(id)
-	c.ends.timeouts.Add(1)
-	err := &OpError{Op: "wait", Addr: c.link.addr, Written: true, Err: ErrTimeout}
-	c.b.callbacks.fail(c.link, to, err)
-}
-
-// reclaim gives the right to read to the reader when nobody has used it since the last
-// sweep, so that the end of an idle connection is noticed.
-func (c *conn) reclaim() {
-	reads := c.in.reads.Load()
-	if reads == c.seenReads {
-		c.in.right.Assign()
-	}
-	c.seenReads = reads
-}
-
-// watchWrite ends a connection whose peer takes nothing for WriteTimeout.
-func (c *conn) watchWrite(now taskid.Tick) {
-	began := taskid.Tick(c.out.writing.Load())
-	limit := c.b.writeTicks
-	if began != 0 && limit != 0 && now.Since(began) > limit+stepMax {
-		c.fail("write", lost(ErrTimeout))
-	}
-}
-
-// watchOrphans replaces a connection on which too many requests were given up, and ends
-// one that is being replaced when its last request has ended or its time is up.
-func (c *conn) watchOrphans() {
-	if c.phase.Load() == phaseRetiring {
-		if c.retireBy--; c.retireBy <= 0 || c.open() == 0 {
-			c.fail("close", lost(errReplaced))
-		}
-		return
-	}
-	if orphans := c.table.Orphans(); orphans*orphanShare >= c.table.Cap() && orphans > 0 {
-		c.retireBy = int(max(c.b.readTicks, c.b.clock.ticks(drainAtLeast))) + 2
-		c.replace()
-	}
 }

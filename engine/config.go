@@ -31,6 +31,9 @@ const (
 	DefaultKeepAlive       = 30 * time.Second
 	DefaultBackoffBase     = 50 * time.Millisecond
 	DefaultBackoffMax      = 10 * time.Second
+	DefaultConnectWait     = time.Second
+
+	DefaultMaxInFlightBytes = 8 << 20
 )
 
 // MaxTimeout is the longest timeout a Config takes; use a negative value for none.
@@ -80,22 +83,47 @@ type Config struct {
 	// error and has not returned. Default 8192, at most 2^20.
 	MaxInFlight int
 
+	// MaxInFlightBytes bounds the bytes of requests that were written and have no reply, per
+	// connection. One request always passes, however large; what comes when it is reached
+	// waits in the queue, and goes on with the next reply. A request that is given up gives
+	// its bytes back. Default 8 MiB, negative: no bound.
+	MaxInFlightBytes int
+
 	// WaitQueue makes Send, SendInto and SendBatch wait for room when there is none, first
 	// come, first served, until their context ends or RequestTimeout passes, instead of
 	// failing with ErrQueueFull. Go never waits.
 	WaitQueue bool
 
-	// RequestTimeout bounds a whole call, queueing and repetitions included.
-	// Default 30 s, negative: none.
+	// RequestTimeout bounds a whole call, queueing and repetitions included, if neither
+	// its context nor Call.Timeout gives it a deadline. Default 30 s, negative: none.
 	RequestTimeout time.Duration
 
-	// ReadTimeout bounds the time from the write of a request to its reply.
-	// Default 5 s, negative: none. Only this request fails.
+	// ReadTimeout bounds one attempt, from when the socket has taken the request until its
+	// reply has come: of calls that bring no deadline, and of those that are
+	// Call.Idempotent, which then go elsewhere. Only this request fails. Its time stands
+	// still while a frame of more than 64 KiB arrives on the connection. Each 64 KiB of a
+	// frame that has begun to arrive must come within as long, at least a second, or the
+	// connection is closed.
+	// Default 5 s, negative: none.
 	ReadTimeout time.Duration
 
-	// WriteTimeout bounds one write to the socket. When it passes the connection
-	// is closed. Default 5 s, negative: none.
+	// WriteTimeout bounds how long the socket may take for 64 KiB. When it passes the
+	// connection is closed. Default 5 s, negative: none.
 	WriteTimeout time.Duration
+
+	// SilenceTimeout is after how long without a byte a connection is suspect on which a
+	// request is unanswered. A suspect connection gets no more requests, and a new one is
+	// made; the old one stays until each of its requests has its reply or has met its own
+	// deadline. So it costs nobody a call, but while another address is up, one that is
+	// silent gets a request at a time until it replies. It doubles with each time that no
+	// reply has come since the last. Default: ReadTimeout, negative: never.
+	SilenceTimeout time.Duration
+
+	// ConnectWait is for how long calls are kept, in their order, when the last connection
+	// was lost. When it passes they fail with ErrNoPoolsAvailable, and so do later ones, at
+	// once, until a connection is up. (At the start calls are kept until the first dial to
+	// each address has ended.) Default 1 s, negative: they fail at once.
+	ConnectWait time.Duration
 
 	// DialTimeout bounds one attempt to connect, TLS handshake included.
 	// Default 5 s, negative: none.
@@ -113,15 +141,25 @@ type Config struct {
 	// not of package net are not polled.
 	BusyPoll time.Duration
 
-	// MaxRetries is how often Send and SendInto repeat, at once and within
-	// RequestTimeout, a request of which no byte was written. Default 3,
-	// negative: never.
+	// MaxRetries is how often a call is repeated, at once and within its deadline: one of
+	// which no byte was written, and one that is Call.Idempotent after ErrConnLost and
+	// ReadTimeout. Default 3, negative: never.
 	MaxRetries int
 
-	// BackoffBase and BackoffMax bound the pause after the n-th failed dial in a row,
-	// all connections to one address counted together: it is uniform in
-	// [0, min(BackoffMax, BackoffBase·2ⁿ⁻¹)] (full jitter). Defaults 50 ms and 10 s.
+	// BackoffBase and BackoffMax bound the pause after the n-th time in a row that a dial
+	// failed, or a connection ended, since the last reply of the address: it is uniform in
+	// [0, min(BackoffMax, BackoffBase·2ⁿ⁻¹)] (full jitter). While calls wait it ends one to
+	// two seconds after the last dial. Defaults 50 ms and 10 s.
 	BackoffBase, BackoffMax time.Duration
+
+	// MaxLifetime is after how long a connection is replaced, so that servers which are
+	// added behind a balancer get their share: for each by up to a tenth less. The new one
+	// is made first, and no request is lost. Default 0: never.
+	MaxLifetime time.Duration
+
+	// IdleTimeout is after how long without a request a connection is closed. The next call
+	// waits for a new one. Default 0: never.
+	IdleTimeout time.Duration
 
 	// KeepAlive is the idle time before TCP probes a connection, and between
 	// probes, also on what DialContext returns and below TLS. Default 30 s, negative:
@@ -148,7 +186,21 @@ type Config struct {
 	// the address.
 	TLS *tls.Config
 
-	// Logger receives connection events, never payload. Default: none.
+	// OnPush receives frames of the server that answer no request, with their task ID, any
+	// that is not in flight, 0 included; what server.Conn.Push sends, for instance. It is a
+	// callback like those of Broker.Go: it runs on the goroutine that reads, payload is
+	// borrowed, it must not block. Default: they are dropped and counted, and more than a
+	// thousand in a second end the connection.
+	OnPush func(addr string, id uint32, payload []byte)
+
+	// OnConnect and OnDisconnect are told that a connection to an address of Addrs has come
+	// up, and that one has ended and why; OnConnect's cause is nil. They run one after
+	// another on a goroutine of their own: when one blocks, up to 64 more wait, and the
+	// next are left out.
+	OnConnect, OnDisconnect func(addr string, cause error)
+
+	// Logger receives connection events, never payload; about one address a line a second
+	// at most, after the first few. Default: none.
 	Logger *slog.Logger
 }
 
@@ -158,6 +210,7 @@ func (c Config) withDefaults() Config {
 	defaults.Set(&c.ConnsPerAddr, defaultConns())
 	defaults.Set(&c.QueueSize, DefaultQueueSize)
 	defaults.Set(&c.MaxInFlight, DefaultMaxInFlight)
+	defaults.Set(&c.MaxInFlightBytes, DefaultMaxInFlightBytes)
 	defaults.Set(&c.MaxRetries, DefaultMaxRetries)
 	defaults.Set(&c.RequestTimeout, DefaultRequestTimeout)
 	defaults.Set(&c.WriteTimeout, DefaultWriteTimeout)
@@ -168,6 +221,8 @@ func (c Config) withDefaults() Config {
 	defaults.Set(&c.KeepAlive, DefaultKeepAlive)
 	defaults.Set(&c.BackoffBase, DefaultBackoffBase)
 	defaults.Set(&c.BackoffMax, max(DefaultBackoffMax, c.BackoffBase))
+	defaults.Set(&c.SilenceTimeout, c.ReadTimeout)
+	defaults.Set(&c.ConnectWait, DefaultConnectWait)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -211,12 +266,18 @@ func (c *Config) validate() error {
 			return fmt.Errorf("engine: Config.%s is %d; it must lie in %d to %d", r.field, r.value, r.min, r.max)
 		}
 	}
-	for name, d := range map[string]time.Duration{
-		"RequestTimeout": c.RequestTimeout, "ReadTimeout": c.ReadTimeout, "WriteTimeout": c.WriteTimeout,
-		"DialTimeout": c.DialTimeout, "ShutdownTimeout": c.ShutdownTimeout,
+	for _, t := range []struct {
+		field string
+		value time.Duration
+	}{
+		{"RequestTimeout", c.RequestTimeout}, {"ReadTimeout", c.ReadTimeout},
+		{"WriteTimeout", c.WriteTimeout}, {"DialTimeout", c.DialTimeout},
+		{"ShutdownTimeout", c.ShutdownTimeout}, {"SilenceTimeout", c.SilenceTimeout},
+		{"ConnectWait", c.ConnectWait},
 	} {
-		if d > MaxTimeout {
-			return fmt.Errorf("engine: Config.%s is %v; it must be at most %v, or negative for none", name, d, MaxTimeout)
+		if t.value > MaxTimeout {
+			return fmt.Errorf("engine: Config.%s is %v; it must be at most %v, or negative for none",
+				t.field, t.value, MaxTimeout)
 		}
 	}
 	if c.BackoffBase < 0 || c.BackoffMax < c.BackoffBase {

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"math"
 	"net"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/ringwire/ringwire/internal/baton"
 	"github.com/ringwire/ringwire/internal/rawio"
@@ -77,41 +79,60 @@ type conn struct {
 	writeOnce func(fd uintptr) bool
 	readOnce  func(fd uintptr) bool
 
-	phase  life
-	retire chan struct{} // closed when it shall be replaced
-	dead   chan struct{} // closed when it has ended
-	op     string        // what failed; set before dead is closed
-	cause  error
-	parts  atomic.Int32 // link, reader, flusher, and the closing of the socket
+	phase    life
+	dead     chan struct{} // closed when it has ended
+	finished chan struct{} // closed when nobody needs what the outbox holds any more
+	op       string        // what failed; set before dead is closed
+	cause    error
+	parts    atomic.Int32 // link, reader, flusher, and the closing of the socket
 
-	retireBy  int    // the clock's: ticks left to a retiring connection,
-	seenReads uint64 // and the reads at its last sweep
-	ends      ends
+	epoch  uint64    // of its dial, see address
+	born   time.Time // when it came up,
+	expiry time.Time // and when it is to be replaced; zero: never
+
+	doubted atomic.Bool // a frame that comes is news for the address
+	suspect atomic.Bool // it has been silent for too long
+	aged    atomic.Bool // it shall be replaced
+	tried   atomic.Bool // while its address is on trial: it has had its request
+
+	watch  watch // the clock's
+	ends   ends
+	oneWay atomic.Uint64
 }
 
 // ends counts requests by what completed them, if it was not a reply.
 type ends struct{ timeouts, cancelled, failed atomic.Uint64 }
 
 // newConn puts a dialled socket to use.
-func newConn(l *link, nc net.Conn) *conn {
-	b := l.b
+func newConn(l *link, d dialled) *conn {
+	b, nc, now := l.b, d.nc, time.Now()
 	c := &conn{
-		b:      b,
-		link:   l,
-		table:  taskid.NewTable[flight](b.cfg.MaxInFlight),
-		net:    nc,
-		retire: make(chan struct{}),
-		dead:   make(chan struct{}),
+		b:        b,
+		link:     l,
+		table:    taskid.NewTable[flight](b.cfg.MaxInFlight),
+		net:      nc,
+		dead:     make(chan struct{}),
+		finished: make(chan struct{}),
+		epoch:    d.epoch,
+		born:     now,
+		expiry:   lifetime(&b.cfg, now),
 	}
+	c.doubted.Store(true)
 	c.writeOnce, c.readOnce = c.writeAttempt, c.readAttempt
 	c.rawOut = descriptor(plainOf(nc))
 	if c.rawIn = descriptor(nc); c.rawIn != nil {
 		c.poller = l.poller
 	}
 	c.out.ring = ring.NewBytes()
+	c.out.limit = math.MaxInt64
+	if b.cfg.MaxInFlightBytes > 0 {
+		c.out.limit = uint64(b.cfg.MaxInFlightBytes)
+	}
 	c.out.right.Init()
 	c.in.right.Init()
-	c.in.buf = make([]byte, readBytes)
+	c.in.base = make([]byte, readBytes)
+	c.in.buf = c.in.base
+	c.watch.still.init(max(b.requestTicks, 8*b.readTicks), b.clock.now())
 	c.in.right.Take()
 	c.in.right.Keep()
 	return c
@@ -162,39 +183,17 @@ func (c *conn) fail(op string, cause error) {
 	if !c.phase.reach(phaseEnded) {
 		return
 	}
+	c.out.over.Store(true)
 	c.op, c.cause = op, cause
 	close(c.dead)
 	c.parts.Add(1)
 	c.b.wg.Add(1)
 	go func() {
 		defer c.b.wg.Done()
-		_ = c.link.pool.Release(c.net)
+		_ = c.link.addr.pool.Release(c.net)
 		c.leave()
 	}()
 }
-
-// finish completes what the connection left open. Only the link calls it, after fail.
-func (c *conn) finish() {
-	<-c.dead // orders us after op and cause
-	unsent := &OpError{Op: c.op, Addr: c.link.addr, Err: c.cause}
-	sent := &OpError{Op: c.op, Addr: c.link.addr, Written: true, Err: c.cause}
-	// Nothing is offered to the socket any more, see offer.
-	offered := ring.Position(c.out.offered.Load())
-	c.table.Close(func(s *slot, id taskid.ID) {
-		to, at := s.V.to, s.V.at
-		c.table.Release(id)
-		c.ends.failed.Add(1)
-		err := sent
-		if at == atLarge && c.out.large.has(id) || at != atLarge && !at.Before(offered) {
-			err = unsent
-		}
-		c.b.callbacks.fail(c.link, to, err)
-	})
-	c.leave()
-}
-
-// atLarge stands for the position of a frame that does not go through the ring.
-const atLarge = ^ring.Position(0)
 
 // leave is called by each party when it is done with the connection. The last one has
 // it forgotten.
@@ -204,18 +203,20 @@ func (c *conn) leave() {
 	}
 }
 
-// replace asks the link for a new connection; this one takes no more requests, and ends
-// when its last one does.
-func (c *conn) replace() {
-	if c.phase.reach(phaseRetiring) {
-		close(c.retire)
-	}
+// answered notes that a frame has come, which is news if the address or the connection
+// was in doubt.
+func (c *conn) answered() {
+	c.doubted.Store(false)
+	c.suspect.Store(false)
+	c.link.addr.report(eventAnswered, c.epoch, 0)
+	c.b.reroute()
 }
 
 // cancel gives a request up. It reports whether the caller delivers the outcome.
 func (c *conn) cancel(id taskid.ID) bool {
-	_, won := c.table.Cancel(id)
+	s, won := c.table.Cancel(id)
 	if won {
+		c.giveBack(s.V.at.length())
 		c.table.Release(id)
 		c.ends.cancelled.Add(1)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/ringwire/ringwire/framing"
 )
@@ -12,8 +13,8 @@ import (
 // The errors a Broker returns, mostly wrapped in an [OpError]; compare them with
 // errors.Is.
 var (
-	// ErrTimeout: no reply within RequestTimeout, ReadTimeout or the context's
-	// deadline. It also is context.DeadlineExceeded, and a net.Error whose
+	// ErrTimeout: no reply within RequestTimeout, ReadTimeout, Call.Timeout or the
+	// context's deadline; the text names which. It also is context.DeadlineExceeded, and a net.Error whose
 	// Timeout method reports true.
 	ErrTimeout error = timeoutError{}
 
@@ -31,6 +32,10 @@ var (
 	// ErrNoPoolsAvailable: no address has a connection, and the last attempts to
 	// dial failed. The cause is wrapped beside it.
 	ErrNoPoolsAvailable = errors.New("no connection pools available")
+
+	// ErrDial: no connection could be made, or one was made and ended before a reply came
+	// on it. The cause is wrapped beside it. Nothing was sent, so it is safe to retry.
+	ErrDial = errors.New("cannot connect")
 
 	// ErrConnLost: the connection ended before the reply came. The cause is
 	// wrapped beside it.
@@ -131,13 +136,16 @@ func SafeToRetry(err error) bool {
 func contextError(ctx context.Context) error {
 	err := ctx.Err()
 	if errors.Is(err, context.DeadlineExceeded) {
-		return ErrTimeout
+		return errContextDeadline
 	}
 	if cause := context.Cause(ctx); cause != nil && cause != err {
 		return fmt.Errorf("%w: %w", err, cause)
 	}
 	return err
 }
+
+// errContextDeadline is the end of a call by its context's deadline.
+var errContextDeadline = fmt.Errorf("%w: the context's deadline", ErrTimeout)
 
 // lost wraps the reason for a connection's end.
 func lost(cause error) error {
@@ -149,5 +157,13 @@ func joinErrors(a, b error) error {
 	return fmt.Errorf("%w: %w", a, b)
 }
 
-// errReplaced: too many requests on the connection were given up unanswered.
-var errReplaced = errors.New("too many requests timed out unanswered; connection replaced")
+// errReplaced: the connection had a successor, and was not needed any more.
+var errReplaced = errors.New("the connection was replaced by a new one")
+
+// errNoAnswer: a connection ended before any reply had come on it.
+var errNoAnswer = errors.New("the connection was accepted and ended before any reply")
+
+// limited names the limit that ended a call.
+func limited(name string, d time.Duration) error {
+	return fmt.Errorf("%w: %s, %v", ErrTimeout, name, d)
+}

@@ -542,7 +542,8 @@ func TestConnectionFullOfOrphansIsReplaced(t *testing.T) {
 			echo(c, id, req)
 		}
 	})
-	b := newBroker(t, Config{Addrs: []string{p.addr()}, MaxInFlight: 16, ReadTimeout: 20 * time.Millisecond})
+	b := newBroker(t, Config{Addrs: []string{p.addr()}, MaxInFlight: 16, ReadTimeout: 20 * time.Millisecond,
+		SilenceTimeout: -1})
 	for range 4 {
 		_, err := b.Send(bg, []byte("x"))
 		require.ErrorIs(t, err, ErrTimeout)

@@ -4,11 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/ringwire/ringwire/internal/baton"
 	"github.com/ringwire/ringwire/internal/busypoll"
+	"github.com/ringwire/ringwire/internal/bytepool"
+	"github.com/ringwire/ringwire/internal/greeting"
 	"github.com/ringwire/ringwire/internal/rawio"
 	"github.com/ringwire/ringwire/taskid"
 )
@@ -22,10 +26,10 @@ const (
 	halfBytes = 32 << 10
 	// freedMax is how many slots the reading goroutine collects before it gives them back.
 	freedMax = 64
-	// unmatchedMax is how many replies that nobody waits for, in unmatchedTicks of the
-	// clock, end a connection.
-	unmatchedMax   = 1000
-	unmatchedTicks = 20
+	// unmatchedMax is how many replies that nobody waits for, in unmatchedTime, end a
+	// connection.
+	unmatchedMax  = 1000
+	unmatchedTime = time.Second
 )
 
 var errPeerClosed = fmt.Errorf("closed by the peer: %w", io.EOF)
@@ -47,7 +51,8 @@ var errUnmatchedReplies = errors.New(
 type inbox struct {
 	right baton.Right
 
-	buf       []byte // buf[used:end] was read and is not dispatched
+	buf       []byte // buf[used:end] was read and is not dispatched; base or large
+	base      []byte
 	used, end int
 	pause     busypoll.Pause // after polls in vain
 	lone      int            // replies in a row, each to the only request of the connection
@@ -57,13 +62,11 @@ type inbox struct {
 	freed     int    // ids[:freed] are slots to be given back
 	calls     uint64 // callbacks so far
 
-	newFrames, newReplies uint64 // dispatched and not yet counted in framesIn and replies
+	newFrames, newReplies, newPushes, newBytes uint64 // dispatched and not yet published
 
-	watched      uint64    // the clock's: the callback that ran when it last looked,
-	watchedSince time.Time // and when it saw that one first
-
-	unmatchedAt taskid.Tick // start of the window in which unmatched is counted
+	unmatchedAt time.Time // start of the window in which unmatched is counted
 	unmatched   int
+	large       *bytepool.Buffer // for a frame longer than base; else nil
 
 	tryN   int // what the last attempt to read brought
 	tryErr error
@@ -71,7 +74,13 @@ type inbox struct {
 	caller atomic.Uintptr // the goroutine that runs callbacks, while it does
 	guard  atomic.Uint64  // see callback.go
 
-	bytesIn, reads, polled, framesIn, replies, late, unknown, led, yields atomic.Uint64
+	// For the clock, see watch.go.
+	partial      atomic.Uint32 // pieces of the frame that has begun and is not whole; 0: none
+	kind         atomic.Uint32 // what the peer looks like that has sent no whole frame yet
+	sentWhenRead atomic.Uint64 // frames written when something was last read
+
+	bytesIn, reads, polled, framesIn, replies  atomic.Uint64
+	late, unknown, oneWay, pushes, led, yields atomic.Uint64
 }
 
 // due reports whether replies are due. More may be in flight than it sees by the time
@@ -113,6 +122,7 @@ func (c *conn) sleepRead() error {
 func (c *conn) took(n int) {
 	in := &c.in
 	in.end += n
+	in.sentWhenRead.Store(c.out.framesOut.Load())
 	in.reads.Add(1)
 	in.bytesIn.Add(uint64(n))
 }
@@ -122,11 +132,41 @@ func (c *conn) readFailed(err error) {
 	switch {
 	case err == nil || !errors.Is(err, io.EOF):
 	case c.in.end > c.in.used:
-		err = fmt.Errorf("%w in the middle of a reply", io.ErrUnexpectedEOF)
+		c.notePartial()
+		err = c.hinted(fmt.Errorf("%w in the middle of a reply", io.ErrUnexpectedEOF))
 	default:
-		err = errPeerClosed
+		err = c.hinted(errPeerClosed)
 	}
-	c.fail("read", lost(err))
+	c.fail("read", lost(c.refusal(err)))
+}
+
+// refusal explains what a TLS server says that does not like our certificate, which it
+// does after the handshake is over for us.
+func (c *conn) refusal(err error) error {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" || !strings.Contains(err.Error(), "certificate") {
+		return err
+	}
+	return fmt.Errorf("the server refuses our TLS certificate; see Config.TLS.Certificates: %w", err)
+}
+
+// notePartial publishes what is known of the frame that has begun: how many pieces it is
+// long, and what the peer looks like if it has never sent a whole frame.
+func (c *conn) notePartial() {
+	in := &c.in
+	begun := in.buf[in.used:in.end]
+	if len(begun) == 0 {
+		if in.partial.Load() != 0 {
+			in.partial.Store(0)
+		}
+		return
+	}
+	if in.framesIn.Load() == 0 {
+		in.kind.Store(uint32(greeting.Of(begun)))
+	}
+	size, _ := c.b.format.FrameSize(begun)
+	in.partial.Store(uint32(size/framePiece) + 1)
+	c.b.clock.rouse()
 }
 
 // dispatch completes the requests that the whole frames in the buffer answer, and makes
@@ -149,13 +189,42 @@ func (c *conn) dispatch() (mine bool) {
 	}
 	c.leaveCallbacks()
 	c.freeAll()
-	in.publish()
-	in.end = copy(in.buf, in.buf[in.used:in.end])
-	in.used = 0
-	if in.end == len(in.buf) {
-		in.buf = append(in.buf, make([]byte, len(in.buf))...) // Parse bounds the frame
+	if in.newFrames > 0 && c.doubted.Load() {
+		c.answered()
 	}
+	c.publish()
+	if in.end > in.used || in.partial.Load() != 0 {
+		c.notePartial()
+	}
+	c.makeRoom()
 	return true
+}
+
+// makeRoom makes room behind what was not dispatched, in a buffer for the frame that has
+// begun.
+func (c *conn) makeRoom() {
+	in := &c.in
+	rest := in.buf[in.used:in.end]
+	if in.large != nil && len(rest) == 0 {
+		bytepool.Put(in.large)
+		in.large, in.buf = nil, in.base
+		in.used, in.end = 0, 0
+		return
+	}
+	size, err := c.b.format.FrameSize(rest)
+	if err != nil || size < len(in.buf) {
+		in.end = copy(in.buf, rest)
+		in.used = 0
+		return
+	}
+	larger := bytepool.Get(size + readBytes) // FrameSize bounds it
+	larger.B = larger.B[:cap(larger.B)]
+	in.end = copy(larger.B, rest)
+	in.used = 0
+	if in.large != nil {
+		bytepool.Put(in.large)
+	}
+	in.large, in.buf = larger, larger.B
 }
 
 // dispatchUntilFailure is dispatch up to the first callback that panics. It reports
@@ -174,7 +243,7 @@ func (c *conn) dispatchUntilFailure() (again, mine bool) {
 	for in.used < in.end {
 		f, n, bad := c.b.format.Parse(in.buf[in.used:in.end])
 		if bad != nil {
-			c.fail("read", lost(bad))
+			c.fail("read", lost(c.badLength(bad)))
 			in.used = in.end
 		}
 		if n == 0 {
@@ -184,10 +253,22 @@ func (c *conn) dispatchUntilFailure() (again, mine bool) {
 		in.newFrames++
 		s, match := c.table.Answer(f.ID)
 		if match != taskid.Won {
-			c.unmatched(match)
+			if match == taskid.Unknown && c.isPush(f.ID) {
+				in.newPushes++
+				guard = c.enterPush()
+				running = pushed{}
+				c.b.cfg.OnPush(c.link.addr.name, uint32(f.ID), f.Payload)
+				running = nil
+				if !c.leaveCallback(guard) {
+					return false, false
+				}
+				continue
+			}
+			c.unmatched(f.ID, match)
 			continue
 		}
 		in.newReplies++
+		in.newBytes += uint64(s.V.at.length())
 		if w, ok := s.V.to.(*waiter); ok {
 			in.woken++
 			c.free(f.ID)
@@ -209,11 +290,35 @@ func (c *conn) dispatchUntilFailure() (again, mine bool) {
 	return false, true
 }
 
+// isPush reports whether a frame that answers no request is for OnPush.
+func (c *conn) isPush(id taskid.ID) bool {
+	return c.b.cfg.OnPush != nil && c.phase.Load() < phaseEnded &&
+		(id != taskid.Nobody || c.oneWay.Load() == 0)
+}
+
+// badLength explains an impossible length by what the peer looks like.
+func (c *conn) badLength(err error) error {
+	in := &c.in
+	if in.framesIn.Load()+in.newFrames > 0 {
+		return err
+	}
+	return fmt.Errorf("%w%s", err, speaks(greeting.Of(in.buf[in.used:in.end])))
+}
+
 // publish adds what was dispatched to the counters that others read.
-func (in *inbox) publish() {
+func (c *conn) publish() {
+	in, o := &c.in, &c.out
+	o.answered.Store(o.answered.Load() + in.newBytes)
+	in.newBytes = 0
+	if o.held.Load() {
+		c.release()
+	}
 	in.framesIn.Add(in.newFrames)
 	in.replies.Add(in.newReplies)
-	in.newFrames, in.newReplies = 0, 0
+	if in.newPushes > 0 {
+		in.pushes.Add(in.newPushes)
+	}
+	in.newFrames, in.newReplies, in.newPushes = 0, 0, 0
 }
 
 // free collects a slot that is to be given back.
@@ -238,16 +343,20 @@ func (c *conn) freeAll() {
 
 // unmatched counts a reply that completes nothing. On a connection that has ended the
 // table is closed and no longer tells late replies from invented ones.
-func (c *conn) unmatched(match taskid.Match) {
+func (c *conn) unmatched(id taskid.ID, match taskid.Match) {
 	in := &c.in
+	if id == taskid.Nobody && c.oneWay.Load() > 0 {
+		in.oneWay.Add(1)
+		return
+	}
 	if match == taskid.Late || c.phase.Load() >= phaseEnded {
 		in.late.Add(1)
 		c.b.backlog.moveOn() // its slot is free now
 		return
 	}
 	in.unknown.Add(1)
-	now := c.b.clock.now()
-	if in.unmatched == 0 || now.Since(in.unmatchedAt) > unmatchedTicks {
+	now := time.Now() // the clock may sleep
+	if now.Sub(in.unmatchedAt) > unmatchedTime {
 		in.unmatched, in.unmatchedAt = 0, now
 	}
 	if in.unmatched++; in.unmatched > unmatchedMax {

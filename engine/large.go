@@ -41,9 +41,16 @@ func (l *largeFrames) pop() (largeFrame, bool) {
 	return f, true
 }
 
-// has reports whether the frame with this ID waits.
-func (l *largeFrames) has(id taskid.ID) bool {
+// take takes the frame with this ID out, nil if it does not wait.
+func (l *largeFrames) take(id taskid.ID) *bytepool.Buffer {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.ContainsFunc(l.q, func(f largeFrame) bool { return f.id == id })
+	i := slices.IndexFunc(l.q, func(f largeFrame) bool { return f.id == id })
+	if i < 0 {
+		return nil
+	}
+	buf := l.q[i].buf
+	l.q = slices.Delete(l.q, i, i+1)
+	l.n.Store(int32(len(l.q)))
+	return buf
 }

@@ -80,16 +80,25 @@ func (c *conn) takeOwn(w *waiter, id taskid.ID) (whole, own bool) {
 	if bad != nil || n != in.end || f.ID != id {
 		return true, false
 	}
-	if _, match := c.table.Answer(id); match != taskid.Won {
+	s, match := c.table.Answer(id)
+	if match != taskid.Won {
 		in.end = 0
 		in.framesIn.Add(1)
-		c.unmatched(match) // its time was up this moment
+		c.unmatched(id, match) // its time was up this moment
 		return true, false
+	}
+	if c.doubted.Load() {
+		c.answered()
+	}
+	if in.partial.Load() != 0 {
+		in.partial.Store(0)
 	}
 	w.keep(f.Payload)
 	in.end = 0
 	in.framesIn.Add(1)
 	in.replies.Add(1)
+	c.out.answered.Store(c.out.answered.Load() + uint64(s.V.at.length()))
+	c.release()
 	c.table.Free(id)
 	c.b.backlog.moveOn()
 	return true, true

@@ -2,10 +2,10 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -16,50 +16,62 @@ import (
 )
 
 const (
-	// connsPerLink is how many connections a link may have at once: the current one and
-	// some that are being replaced or whose socket takes long to close.
-	connsPerLink = 4
+	// connsPerLink is how many connections a link may have at once: the current one, its
+	// successor, and older ones that go on for the sake of their last requests, or whose
+	// socket takes long to close.
+	connsPerLink = 8
 	// dialGrace bounds how long Close waits for a dial that ignores its context.
 	dialGrace = 100 * time.Millisecond
+	// lifetimeJitter is by which share, as a divisor, a connection may end before its
+	// MaxLifetime, so that those that began together do not end together.
+	lifetimeJitter = 10
 )
 
-// link keeps one connection to one address: it gets one from the address's pool, which
-// dials and backs off, waits for its end, and gets the next. Addresses share nothing, so
-// one that hangs or backs off does not hold up another.
+// link keeps one connection to one address up. It asks the address when it may dial, has
+// the pool dial, and puts the successor in the place of a connection that has ended or
+// shall be replaced. A connection that shall be replaced stays until its successor is up,
+// and then until its last request has its outcome.
+//
+// The fields without a comment on who uses them belong to the link's goroutine.
 type link struct {
 	b      *Broker
-	addr   string // as configured, for errors and logs
-	pool   *pool.Pool
+	addr   *address
 	poller *poller // of its connections; nil: they are not polled
 
-	// current takes requests; nil while there is no connection.
-	current atomic.Pointer[conn]
-	// lastErr is that of the last dial that failed.
-	lastErr atomic.Pointer[OpError]
-	// owed counts the callbacks of ended requests that are still to return.
-	owed atomic.Int32
+	current atomic.Pointer[conn] // stored by the link's goroutine
+	owed    atomic.Int32         // callbacks of ended requests that are still to return
+	poked   chan struct{}        // wakes the link's goroutine; capacity 1
 
-	hopeful bool // counted in Broker.hopeful; the link's goroutine's
+	dials   chan dialled // capacity 1
+	dialing bool
+	resting bool    // IdleTimeout has passed; it dials when a call waits
+	old     []*conn // replaced, and not known to have ended
+	active  uint64  // frames written when the link last looked whether the current one is idle
+	idleAt  time.Time
+}
 
-	connsLost atomic.Uint64
+// dialled is the outcome of a dial.
+type dialled struct {
+	nc    net.Conn
+	err   error
+	epoch uint64
 }
 
 // newPool returns the pool of connections to one address. It only makes them: they are
-// never idle, and their life ends with what the broker meets on them.
+// never idle, their life ends with what the broker meets on them, and when to dial is the
+// address's to say.
 func newPool(cfg *Config, addr string) (*pool.Pool, error) {
 	network, target, err := netaddr.Split(addr)
 	if err != nil {
 		return nil, err
 	}
 	return pool.New(pool.Config{
-		Network: network,
-		Addr:    target,
-		// Those that are being replaced go on for the sake of their last requests.
+		Network:     network,
+		Addr:        target,
 		MaxConns:    cfg.ConnsPerAddr * connsPerLink,
 		MaxDials:    cfg.ConnsPerAddr,
 		DialTimeout: cfg.DialTimeout,
-		BackoffBase: cfg.BackoffBase,
-		BackoffMax:  cfg.BackoffMax,
+		BackoffBase: -1,
 		KeepAlive:   cfg.KeepAlive,
 		TLS:         cfg.TLS,
 		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
@@ -79,99 +91,193 @@ func newPool(cfg *Config, addr string) (*pool.Pool, error) {
 func (l *link) run() {
 	defer l.b.wg.Done()
 	role.Set("link")
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		nc, err := l.pool.GetContext(l.b.ctx)
-		if l.b.ctx.Err() != nil {
-			if err == nil {
-				l.b.wg.Go(func() { _ = l.pool.Release(nc) }) // it may take long
-			}
-			return
+		c := l.current.Load()
+		again := l.look(c, time.Now())
+		timer.Stop()
+		if !again.IsZero() {
+			timer.Reset(time.Until(again))
 		}
-		if err != nil {
-			l.down(err)
-			continue // the pool pauses before it dials again
+		var dead chan struct{}
+		if c != nil {
+			dead = c.dead
 		}
-		l.keep(nc)
-		if l.b.ctx.Err() != nil || !l.pause(l.b.relax.Delay(1)) {
+		select {
+		case <-l.poked:
+		case <-timer.C:
+		case <-dead:
+			l.lose(c)
+		case d := <-l.dials:
+			l.dialing = false
+			l.take(d)
+		case <-l.b.ctx.Done():
+			l.quit(c)
 			return
 		}
 	}
 }
 
-// keep has a connection take requests until it ends or is to be replaced.
-func (l *link) keep(nc net.Conn) {
-	c := newConn(l, nc)
-	l.b.adopt(c)
-	c.run()
-	l.current.Store(c)
-	l.setHope(true)
-	l.b.backlog.moveOn()
-	l.b.notify()
-	l.b.log(slog.LevelInfo, "connected", slog.String("addr", l.addr))
-	select {
-	case <-c.dead:
-	case <-c.retire:
-	case <-l.b.ctx.Done():
-		c.fail("close", ErrClosingBroker)
+// look does what is due: it begins a dial, has an old connection replaced, lets an idle
+// one go. It returns when to look again, zero for when something happens.
+func (l *link) look(c *conn, now time.Time) (again time.Time) {
+	if c != nil && !c.expiry.IsZero() && !now.Before(c.expiry) {
+		c.aged.Store(true)
 	}
-	l.current.Store(nil) // the next requests wait for the next connection
-	select {
-	case <-c.dead:
+	if c != nil && !c.suspect.Load() && !c.aged.Load() {
+		return earlier(c.expiry, l.watchIdle(c, now))
+	}
+	if c == nil && l.resting {
+		if l.b.backlog.len() == 0 && l.b.awaited.Load() == 0 {
+			return time.Time{}
+		}
+		l.resting = false
+	}
+	if l.dialing || l.b.ctx.Err() != nil {
+		return time.Time{}
+	}
+	epoch, again, ok := l.addr.admit(now)
+	if !ok {
+		return again
+	}
+	l.dialing = true
+	l.b.wg.Go(func() {
+		role.Set("dial")
+		nc, err := l.addr.pool.GetContext(l.b.ctx)
 		if l.b.ctx.Err() == nil {
-			l.connsLost.Add(1)
-			l.b.log(slog.LevelWarn, "connection lost",
-				slog.String("addr", l.addr), slog.Any("cause", c.cause))
+			l.addr.dialled(epoch, err)
 		}
-		c.finish()
-	default: // retired: its last requests may still be answered
-		l.b.wg.Go(func() {
-			<-c.dead
-			c.finish()
-		})
-	}
+		l.dials <- dialled{nc, err, epoch}
+	})
+	return time.Time{}
 }
 
-// down notes that a dial failed. When no link has better hopes, the requests that wait
-// fail.
-func (l *link) down(err error) {
-	var at *pool.Error
-	if errors.As(err, &at) {
-		err = at.Err
+// earlier returns the earlier of two times that may be zero.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
 	}
-	if errors.Is(err, pool.ErrDialTimeout) {
-		err = fmt.Errorf("%w: no connection within %v", ErrTimeout, l.b.cfg.DialTimeout)
-	}
-	failed := &OpError{Op: "dial", Addr: l.addr, Err: err}
-	l.lastErr.Store(failed)
-	l.setHope(false)
-	if l.b.hopeful.Load() == 0 {
-		l.b.backlog.failAll(&OpError{Op: "dial", Addr: l.addr, Err: joinErrors(ErrNoPoolsAvailable, err)})
-	}
-	l.b.notify()
+	return a
 }
 
-// setHope says whether requests may wait for the link: it has a connection, or its next
-// dial is the first since it had one.
-func (l *link) setHope(hopeful bool) {
-	if hopeful == l.hopeful {
+// watchIdle lets a connection go that was not used for IdleTimeout, and returns when to
+// look again.
+func (l *link) watchIdle(c *conn, now time.Time) time.Time {
+	limit := l.b.cfg.IdleTimeout
+	if limit <= 0 {
+		return time.Time{}
+	}
+	if sent := c.out.framesOut.Load(); sent != l.active || c.open() > 0 || c.out.ready() {
+		l.active, l.idleAt = sent, now
+	}
+	if now.Sub(l.idleAt) < limit {
+		return l.idleAt.Add(limit)
+	}
+	l.resting = true
+	l.addr.rest()
+	l.current.Store(nil)
+	l.b.reroute()
+	l.let(c)
+	l.wakeUp() // a call may have come meanwhile
+	return time.Time{}
+}
+
+// take puts a connection that was dialled into its place.
+func (l *link) take(d dialled) {
+	if d.err != nil {
+		l.addr.tested()
+		l.addr.log(slog.LevelWarn, "cannot connect", slog.Any("cause", d.err))
+		if !l.b.hopes() && len(l.b.routes.Load().conns) == 0 {
+			l.b.backlog.failAll(l.b.downError())
+		}
 		return
 	}
-	l.hopeful = hopeful
-	if hopeful {
-		l.b.hopeful.Add(1)
-	} else {
-		l.b.hopeful.Add(-1)
+	c := newConn(l, d)
+	l.b.adopt(c)
+	c.run()
+	before := l.current.Swap(c)
+	l.active, l.idleAt = 0, time.Now()
+	l.b.reroute()
+	l.addr.tested()
+	l.b.backlog.moveOn()
+	l.addr.log(slog.LevelInfo, "connected")
+	l.b.tell(l.b.cfg.OnConnect, l.addr.name, nil)
+	if before != nil {
+		l.let(before)
 	}
 }
 
-// pause waits, and reports false when the broker closes first.
-func (l *link) pause(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-l.b.ctx.Done():
-		return false
+// let lets a connection go on without new requests, until its last one has its outcome.
+func (l *link) let(c *conn) {
+	l.old = slices.DeleteFunc(l.old, func(o *conn) bool { return o.phase.Load() >= phaseEnded })
+	if len(l.old) >= connsPerLink-2 {
+		l.old[0].fail("close", lost(errReplaced))
+		l.old = l.old[1:]
 	}
+	l.old = append(l.old, c)
+	c.phase.reach(phaseRetiring)
+	l.b.clock.rouse()
+	l.b.wg.Go(func() {
+		<-c.dead
+		l.gone(c)
+	})
+}
+
+// lose is called when the current connection has ended.
+func (l *link) lose(c *conn) {
+	l.current.Store(nil)
+	l.addr.report(eventLost, c.epoch, time.Since(c.born))
+	if c.doubted.Load() { // it never answered
+		l.addr.lastErr.Store(&OpError{Op: "dial", Addr: l.addr.name,
+			Err: joinErrors(ErrDial, joinErrors(errNoAnswer, c.cause))})
+	}
+	l.b.reroute()
+	l.gone(c)
+}
+
+// gone completes or moves on what an ended connection has left open.
+func (l *link) gone(c *conn) {
+	if l.b.ctx.Err() == nil && c.op != "close" {
+		l.addr.connsLost.Add(1)
+		l.addr.log(slog.LevelWarn, "connection lost", slog.Any("cause", c.cause))
+	}
+	c.finish()
+	l.b.tell(l.b.cfg.OnDisconnect, l.addr.name, c.cause)
+}
+
+// quit ends the link with the broker.
+func (l *link) quit(c *conn) {
+	if c != nil {
+		c.fail("close", ErrClosingBroker)
+		l.current.Store(nil)
+		l.b.reroute()
+		<-c.dead
+		l.gone(c)
+	}
+	if !l.dialing {
+		return
+	}
+	l.b.wg.Go(func() { // closing it may take long
+		if d := <-l.dials; d.err == nil {
+			_ = l.addr.pool.Release(d.nc)
+		}
+	})
+}
+
+// wakeUp has the link look at what is to be done. Anybody may call it.
+func (l *link) wakeUp() {
+	select {
+	case l.poked <- struct{}{}:
+	default: // it is about to look
+	}
+}
+
+// lifetime returns when a connection that begins now is to be replaced, zero for never.
+func lifetime(cfg *Config, now time.Time) time.Time {
+	d := cfg.MaxLifetime
+	if d <= 0 {
+		return time.Time{}
+	}
+	return now.Add(d - rand.N(d/lifetimeJitter+1))
 }

@@ -7,45 +7,42 @@ import (
 	"time"
 )
 
-// eventsMax is how many events wait for a logger that is slow; more are dropped and
-// counted.
-const eventsMax = 64
+const (
+	// eventsMax is how many events wait for a function of the user's that is slow; more are
+	// dropped and counted.
+	eventsMax = 64
+	// linesBurst is how many lines about an address may be logged at once; from then on
+	// there is one a second.
+	linesBurst = 5
+)
 
-// events passes log records to the user's logger on a goroutine of its own, which runs
-// while there are any: a logger may block.
+// events passes events to functions of the user's on a goroutine of its own, one after
+// the other, which runs while there are any: such a function may block.
 type events struct {
 	mu      sync.Mutex // guards what follows; nothing is called under it
-	queue   []slog.Record
+	queue   []func(dropped int)
 	dropped int
 	running bool
 }
 
-// log passes an event on. It never waits.
-func (b *Broker) log(level slog.Level, msg string, attrs ...slog.Attr) {
-	if b.silent {
-		return
-	}
-	record := slog.NewRecord(time.Now(), level, msg, 0)
-	record.AddAttrs(attrs...)
-	e := &b.events
+// pass queues an event. It never waits. dropped tells the event how many before it were
+// dropped.
+func (e *events) pass(b *Broker, event func(dropped int)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.queue) >= eventsMax {
 		e.dropped++
 		return
 	}
-	e.queue = append(e.queue, record)
+	e.queue = append(e.queue, event)
 	if !e.running {
 		e.running = true
-		b.wg.Go(b.passEvents)
+		b.wg.Go(e.run)
 	}
 }
 
-// passEvents passes events to the logger until there are none.
-func (b *Broker) passEvents() {
-	e := &b.events
-	handler := b.cfg.Logger.Handler()
-	ctx := context.Background()
+// run passes events until there are none.
+func (e *events) run() {
 	for {
 		e.mu.Lock()
 		if len(e.queue) == 0 {
@@ -53,20 +50,84 @@ func (b *Broker) passEvents() {
 			e.mu.Unlock()
 			return
 		}
-		record, dropped := e.queue[0], e.dropped
+		event, dropped := e.queue[0], e.dropped
 		e.queue, e.dropped = e.queue[1:], 0
 		e.mu.Unlock()
-		if dropped > 0 {
-			record.AddAttrs(slog.Int("dropped before", dropped))
-		}
-		pass(ctx, handler, record)
+		event(dropped)
 	}
 }
 
-// pass hands one event to the user's logger. One that panics loses its event.
-func pass(ctx context.Context, handler slog.Handler, record slog.Record) {
-	defer func() { _ = recover() }()
-	if handler.Enabled(ctx, record.Level) {
-		_ = handler.Handle(ctx, record) // an error of the logger's is not for us to mend
+// log passes a record on to the user's logger.
+func (b *Broker) log(level slog.Level, msg string, attrs ...slog.Attr) {
+	if b.silent {
+		return
 	}
+	record := slog.NewRecord(time.Now(), level, msg, 0)
+	record.AddAttrs(attrs...)
+	b.records.pass(b, func(dropped int) {
+		defer func() { _ = recover() }() // a logger that panics loses its record
+		if dropped > 0 {
+			record.AddAttrs(slog.Int("dropped before", dropped))
+		}
+		ctx, handler := context.Background(), b.cfg.Logger.Handler()
+		if handler.Enabled(ctx, record.Level) {
+			_ = handler.Handle(ctx, record) // an error of the logger's is not for us to mend
+		}
+	})
+}
+
+// tell has a function of the user's told that a connection has come up or ended.
+func (b *Broker) tell(fn func(addr string, cause error), addr string, cause error) {
+	if fn == nil {
+		return
+	}
+	b.hooks.pass(b, func(int) {
+		returned := false
+		defer func() {
+			if v := recover(); !returned {
+				b.callbacks.panics.Add(1)
+				b.log(slog.LevelError, "panic in OnConnect or OnDisconnect", slog.Any("panic", v))
+			}
+		}()
+		fn(addr, cause)
+		returned = true
+	})
+}
+
+// lines bounds the log lines about one address.
+type lines struct {
+	mu     sync.Mutex
+	left   int
+	since  time.Time // when left was last counted
+	hushed int       // lines that were not logged since the last one
+}
+
+// log logs a line about the address, with the number of those left out before it.
+func (a *address) log(level slog.Level, msg string, attrs ...slog.Attr) {
+	if a.b.silent {
+		return
+	}
+	l, now := &a.lines, time.Now()
+	l.mu.Lock()
+	if l.since.IsZero() {
+		l.left, l.since = linesBurst, now
+	}
+	if more := int(now.Sub(l.since) / time.Second); more > 0 {
+		l.left = min(l.left+more, linesBurst)
+		l.since = l.since.Add(time.Duration(more) * time.Second)
+	}
+	hushed := l.hushed
+	if l.left == 0 {
+		l.hushed++
+		l.mu.Unlock()
+		return
+	}
+	l.left--
+	l.hushed = 0
+	l.mu.Unlock()
+	attrs = append([]slog.Attr{slog.String("addr", a.name)}, attrs...)
+	if hushed > 0 {
+		attrs = append(attrs, slog.Int("lines left out before", hushed))
+	}
+	a.b.log(level, msg, attrs...)
 }

@@ -26,6 +26,9 @@ const (
 	staleTicks = 2
 	// placeTries is how often a submitter that finds the outbox full tries to make room.
 	placeTries = 64
+	// writePiece is how much is given to a socket at a time that must be waited for. Each
+	// piece has WriteTimeout to itself, so a steady link may be slow.
+	writePiece = 64 << 10
 )
 
 // outbox is the sending half of a connection: frames on their way to the socket, and
@@ -39,7 +42,8 @@ const (
 // flusher ever waits in a write.
 //
 // A request is in the outbox to be written: it is not taken back when its caller gives
-// up. What must wait longer, because the socket takes nothing, waits in the backlog.
+// up. When the connection ends, what was never offered to the socket goes back to the
+// backlog (conn.finish). What must wait longer, because the socket takes nothing, waits in the backlog.
 type outbox struct {
 	// Read by every submitter, and seldom written.
 	ring  *ring.Bytes
@@ -50,27 +54,69 @@ type outbox struct {
 	// writing is the tick at which a write began that waits for the peer, 0 if none.
 	writing atomic.Uint32
 	large   largeFrames
+	// over says that the connection has ended: nothing is taken out any more.
+	over atomic.Bool
 
 	// What follows belongs to the holder of the right.
-	_         cacheline.Pad
-	part      []byte // taken from the ring, or of a large frame, and not yet written
-	records   int    // frames in part
-	at        ring.Position
-	buffer    *bytepool.Buffer // of the large frame that part is of; nil: part is of the ring
-	tookAt    taskid.Tick      // when something was last taken from the ring
-	shortened bool             // part has lost frames of requests that were given up
-	tryN      int
-	tryErr    error
+	_       cacheline.Pad
+	part    []byte // taken from the ring, or of a large frame, and not yet written
+	records int    // frames in part
+	at      ring.Position
+	buffer  *bytepool.Buffer // of the large frame that part is of; nil: part is of the ring
+	tookAt  taskid.Tick      // when something was last taken from the ring
+	rest    *bytepool.Buffer // part without frames of requests that were given up; or nil
+	restOf  int              // how long part was before that
+	tryN    int
+	tryErr  error
 	// offered is a position in the ring: no byte from there on has been given to the
 	// socket.
 	offered atomic.Uint64
 
 	bytesOut, writes, framesOut atomic.Uint64
 	_                           cacheline.Pad
+
+	// How many of bytesOut need no answer any more. While the rest is MaxInFlightBytes or
+	// more nothing is taken out, and held tells whoever gives bytes back to look.
+	limit    uint64        // MaxInFlightBytes
+	answered atomic.Uint64 // by replies; stored by the holder of the right to read
+	returned atomic.Uint64 // otherwise
+	held     atomic.Bool
+	_        cacheline.Pad
+}
+
+// full reports whether too many bytes are unanswered. One frame always passes.
+func (o *outbox) full() bool {
+	back := o.answered.Load() + o.returned.Load() // before what was written
+	n := o.bytesOut.Load() - back
+	return n >= o.limit && int64(n) > 0
+}
+
+// hold notes that the outbox is full, unless it has just ceased to be.
+func (o *outbox) hold() bool {
+	if !o.full() {
+		return false
+	}
+	o.held.Store(true)
+	return o.full()
+}
+
+// giveBack returns the bytes of a request that was given up.
+func (c *conn) giveBack(n int) {
+	c.out.returned.Add(uint64(n))
+	c.release()
+}
+
+// release has the outbox looked at if it was full.
+func (c *conn) release() {
+	if o := &c.out; o.held.Load() && !o.full() && o.held.CompareAndSwap(true, false) {
+		o.right.Assign()
+	}
 }
 
 // ready reports whether there is something to write. Anybody may ask.
-func (o *outbox) ready() bool { return o.ring.Ready() || o.large.n.Load() > 0 }
+func (o *outbox) ready() bool {
+	return (o.ring.Ready() || o.large.n.Load() > 0) && !o.over.Load() && !o.hold()
+}
 
 // kick sees to it that what was published is written: whoever has the right, or has
 // promised, will look again; else we take it.
@@ -109,7 +155,7 @@ func (c *conn) endWriting() {
 func (c *conn) relieve() (moves bool) {
 	o := &c.out
 	switch {
-	case o.stalled.Load() || c.phase.Load() != phaseUp:
+	case o.stalled.Load() || o.held.Load() || c.phase.Load() != phaseUp:
 		return false
 	case c.rawOut == nil:
 		if !o.right.Revoke() { // who has promised to write may be in a callback that submits
@@ -190,18 +236,21 @@ func (c *conn) writeSome() {
 // nextPart takes what is to be written next out of the outbox.
 func (c *conn) nextPart() bool {
 	o := &c.out
+	if o.over.Load() || o.hold() {
+		return false
+	}
 	o.part, o.records, o.at = o.ring.Take()
 	if len(o.part) > 0 {
 		now := c.b.clock.now()
-		if o.shortened = now.Since(o.tookAt) >= staleTicks; o.shortened {
+		if now.Since(o.tookAt) >= staleTicks {
 			c.dropGivenUp()
 		}
 		o.tookAt = now
-		if len(o.part) == 0 { // nobody waits for any of it
-			c.finishPart()
-			return c.nextPart()
+		if len(o.part) > 0 {
+			return true
 		}
-		return true
+		c.finishPart() // nobody waits for any of it
+		return c.nextPart()
 	}
 	f, ok := o.large.pop()
 	if ok {
@@ -210,13 +259,15 @@ func (c *conn) nextPart() bool {
 	return ok
 }
 
-// dropGivenUp takes out of the part the frames of requests that were given up while they
+// dropGivenUp leaves out of the part the frames of requests that were given up while they
 // waited to be written. That nobody has written for a while is seldom, and means that
 // processors or the socket are overloaded: the peer should not be asked for more than
-// somebody waits for.
+// somebody waits for. The ring keeps its bytes: the end of the connection may look for
+// frames there.
 func (c *conn) dropGivenUp() {
 	o := &c.out
-	rest, kept := o.part, o.part[:0]
+	o.rest, o.restOf = bytepool.Get(len(o.part)), len(o.part)
+	rest, kept := o.part, o.rest.B[:0]
 	for len(rest) > 0 {
 		f, n, err := c.b.format.Parse(rest)
 		if n == 0 || err != nil { // cannot be: these are our own frames
@@ -226,6 +277,7 @@ func (c *conn) dropGivenUp() {
 		}
 		if c.table.Withdraw(f.ID) {
 			o.records--
+			o.returned.Add(-uint64(n)) // it was given back, and is not sent
 		} else {
 			kept = append(kept, rest[:n]...)
 		}
@@ -239,7 +291,7 @@ func (c *conn) dropGivenUp() {
 func (c *conn) attemptWrite() bool {
 	o := &c.out
 	if !c.offer() {
-		return true
+		return false
 	}
 	o.tryN, o.tryErr = 0, nil
 	if err := c.rawOut.Write(c.writeOnce); err != nil && o.tryErr == nil {
@@ -261,23 +313,19 @@ func (c *conn) writeAttempt(fd uintptr) bool {
 }
 
 // offer says, before it happens, that the part is given to the socket. It reports false
-// when the connection has ended, and drops the part: the end looks at what was offered
-// after it has changed the phase, we look at the phase after we have offered. So what
-// the end takes for unwritten is not written.
+// when the connection has ended: the end looks at what was offered after it has changed
+// the phase, we look at the phase after we have offered. So what the end takes for
+// unwritten is not written.
 func (c *conn) offer() bool {
 	o := &c.out
 	if o.buffer == nil {
-		end := uint64(o.at) + uint64(len(o.part))
-		if o.shortened { // positions in it are no longer what they were
-			end = uint64(o.at) + ring.ChunkBytes
+		n := len(o.part)
+		if o.rest != nil { // positions in it are not those in the ring
+			n = o.restOf
 		}
-		o.offered.Store(end)
+		o.offered.Store(uint64(o.at) + uint64(n))
 	}
-	if c.phase.Load() < phaseEnded {
-		return true
-	}
-	c.finishPart()
-	return false
+	return c.phase.Load() < phaseEnded
 }
 
 // wrote notes that the socket has taken n bytes of the part, and what it said.
@@ -286,9 +334,9 @@ func (c *conn) wrote(n int, err error) {
 	o.bytesOut.Add(uint64(n))
 	o.writes.Add(1)
 	o.part = o.part[n:]
-	if o.buffer == nil {
+	if o.buffer == nil && o.rest == nil {
 		o.at += ring.Position(n)
-		if !o.shortened {
+		if err == nil || c.rawOut != nil { // what others say after an error is no proof
 			o.offered.Store(uint64(o.at))
 		}
 	}
@@ -305,6 +353,10 @@ func (c *conn) wrote(n int, err error) {
 func (c *conn) finishPart() {
 	o := &c.out
 	o.part, o.records = nil, 0
+	if o.rest != nil {
+		bytepool.Put(o.rest)
+		o.rest = nil
+	}
 	if o.buffer != nil {
 		bytepool.Put(o.buffer)
 		o.buffer = nil
@@ -352,7 +404,16 @@ func (c *conn) emptyOutbox() {
 		}
 		break
 	}
-	c.writeAll() // nothing is written, since the connection has ended
+	<-c.finished
+	if len(o.part) > 0 {
+		c.finishPart()
+	}
+	for f, ok := o.large.pop(); ok; f, ok = o.large.pop() {
+		bytepool.Put(f.buf)
+	}
+	for b, _, _ := o.ring.Take(); len(b) > 0; b, _, _ = o.ring.Take() {
+		o.ring.Done()
+	}
 }
 
 // writeAll writes until the outbox is empty. It waits for the socket, watched by the
@@ -364,10 +425,10 @@ func (c *conn) writeAll() {
 			continue
 		}
 		if len(o.part) == 0 || !c.offer() {
-			continue
+			break
 		}
 		o.writing.Store(uint32(c.b.clock.now()))
-		n, err := c.net.Write(o.part)
+		n, err := c.net.Write(o.part[:min(len(o.part), writePiece)])
 		o.writing.Store(0)
 		c.wrote(n, err)
 		o.stalled.Store(false)

@@ -34,37 +34,6 @@ func (b *Broker) place(r *request) error {
 	return nil
 }
 
-// next returns the next connection in turn that is up, or nil.
-func (b *Broker) next() *conn {
-	turn := uint64(0)
-	if len(b.links) > 1 {
-		turn = b.turn.Add(1)
-	}
-	for i := range uint64(len(b.links)) {
-		if c := b.links[(turn+i)%uint64(len(b.links))].current.Load(); c != nil {
-			return c
-		}
-	}
-	return nil
-}
-
-// offer offers the request to the connections that are up, in turn. relieve allows to
-// write where the outbox is full; whoever offers under a lock must not.
-func (b *Broker) offer(r *request, relieve bool) bool {
-	if len(b.links) == 1 {
-		c := b.links[0].current.Load()
-		return c != nil && c.submit(r, relieve) == accepted
-	}
-	turn := b.turn.Add(1)
-	for i := range uint64(len(b.links)) {
-		c := b.links[(turn+i)%uint64(len(b.links))].current.Load()
-		if c != nil && c.submit(r, relieve) == accepted {
-			return true
-		}
-	}
-	return false
-}
-
 // placeLater is place for a request that no connection took at once.
 func (b *Broker) placeLater(r *request) error {
 	if err := b.stateError(); err != nil {
@@ -75,6 +44,9 @@ func (b *Broker) placeLater(r *request) error {
 		return &OpError{Op: "submit", Err: err}
 	}
 	err := b.backlog.push(r)
+	if len(b.routes.Load().conns) == 0 {
+		b.hurry()
+	}
 	if err == nil {
 		b.backlog.moveOn() // room may have come before we were seen waiting
 		return nil
@@ -113,18 +85,14 @@ func (b *Broker) placeOnSpare(r *request) bool {
 // has no reply either, so it counts in MaxInFlight.
 func (b *Broker) room(r *request) (limit int, err error) {
 	up, free, moving, left := 0, false, false, b.cfg.MaxInFlight*len(b.links)
-	for _, l := range b.links {
-		c := l.current.Load()
-		if c == nil || c.phase.Load() != phaseUp {
-			continue
-		}
+	for _, c := range b.routes.Load().conns {
 		up++
 		left -= c.table.InUse()
 		free = free || !c.full()
 		moving = moving || !c.out.stalled.Load() && c.out.writing.Load() == 0
 	}
 	switch {
-	case up == 0 && b.hopeful.Load() == 0:
+	case up == 0 && !b.hopes():
 		return 0, b.downError()
 	case r.waits:
 		return maxWaiting, nil
@@ -159,6 +127,9 @@ func (c *conn) busy() bool {
 func (c *conn) submit(r *request, relieve bool) verdict {
 	if c.busy() {
 		return stalled
+	}
+	if r.to == nil {
+		return c.submitOneWay(r, relieve)
 	}
 	if c.link.owed.Load() != 0 && c.full() {
 		return noSlot
@@ -197,10 +168,37 @@ func (c *conn) submitAs(r *request, s *slot, id taskid.ID, relieve bool) verdict
 	}
 	// Before it is armed: then its caller may be told of an end, and use the payload.
 	c.frame(room.B[:0], r, id)
-	if !c.arm(r, s, id, room.At) {
+	if !c.arm(r, s, id, inRing(room.At, n)) {
 		return ended // it stays unpublished: nobody writes on this connection any more
 	}
 	room.Publish()
+	return accepted
+}
+
+// submitOneWay frames a request that has no slot, since nobody waits for its reply.
+func (c *conn) submitOneWay(r *request, relieve bool) verdict {
+	n := c.b.header + len(r.payload)
+	if n > ring.ChunkBytes {
+		if v := c.largeRoom(relieve); v != accepted {
+			return v
+		}
+		buf := bytepool.Get(n)
+		buf.B = c.frame(buf.B[:0], r, taskid.Nobody)
+		c.out.large.push(largeFrame{taskid.Nobody, buf})
+	} else {
+		room, ok := c.out.ring.Reserve(n)
+		if !ok {
+			var v verdict
+			if room, v = c.reserveLater(n, relieve); v != accepted {
+				return v
+			}
+		}
+		c.frame(room.B[:0], r, taskid.Nobody)
+		room.Publish()
+	}
+	c.out.returned.Add(uint64(n)) // no reply gives its bytes back
+	c.oneWay.Add(1)
+	r.conn = c
 	return accepted
 }
 
@@ -222,17 +220,12 @@ func (c *conn) reserveLater(n int, relieve bool) (ring.Room, verdict) {
 
 // submitLarge is submitAs for a frame that does not fit a chunk of the ring.
 func (c *conn) submitLarge(r *request, s *slot, id taskid.ID, n int, relieve bool) verdict {
-	if c.out.large.n.Load() >= largeMax {
-		if relieve && !c.relieve() {
-			return stalled
-		}
-		if c.out.large.n.Load() >= largeMax {
-			return noRoom
-		}
+	if v := c.largeRoom(relieve); v != accepted {
+		return v
 	}
 	buf := bytepool.Get(n)
 	buf.B = c.frame(buf.B[:0], r, id)
-	if !c.arm(r, s, id, atLarge) {
+	if !c.arm(r, s, id, spotLarge|spot(n)) {
 		bytepool.Put(buf)
 		return ended
 	}
@@ -240,14 +233,34 @@ func (c *conn) submitLarge(r *request, s *slot, id taskid.ID, n int, relieve boo
 	return accepted
 }
 
+// largeRoom finds out whether there is room for one more large frame.
+func (c *conn) largeRoom(relieve bool) verdict {
+	if c.out.large.n.Load() < largeMax {
+		return accepted
+	}
+	if relieve && !c.relieve() {
+		return stalled
+	}
+	if c.out.large.n.Load() < largeMax {
+		return accepted
+	}
+	return noRoom
+}
+
 // arm publishes a slot with its request. It reports false when the connection has ended.
-func (c *conn) arm(r *request, s *slot, id taskid.ID, at ring.Position) bool {
+func (c *conn) arm(r *request, s *slot, id taskid.ID, at spot) bool {
+	if r.timeout {
+		at |= spotTimeout
+	}
 	s.V = flight{to: r.to, at: at}
 	if r.ticket != nil {
 		r.ticket.conn, r.ticket.id = c, id
 	}
-	deadline := r.deadline.Earlier(c.b.clock.after(c.b.readTicks))
-	if !c.table.Arm(s, id, deadline) {
+	deadline, slack := r.deadline, uint8(0)
+	if r.attempts {
+		deadline, slack = c.b.attemptDeadline(deadline)
+	}
+	if !c.table.ArmNoted(s, id, deadline, slack) {
 		if r.ticket != nil {
 			r.ticket.conn = nil
 		}

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/internal/role"
 )
 
@@ -22,6 +23,7 @@ func (c *conn) read(holding bool) {
 			case <-c.in.right.Wait():
 			case <-c.dead:
 				c.stopAll()
+				c.emptyInbox()
 				c.leave()
 				return
 			}
@@ -31,6 +33,7 @@ func (c *conn) read(holding bool) {
 		case readTaken:
 			return
 		case readEnded:
+			c.emptyInbox()
 			c.leave()
 			return
 		}
@@ -46,6 +49,14 @@ func (c *conn) stopAll() {
 			return
 		case <-time.After(stopPoll): // a callback may take long
 		}
+	}
+}
+
+// emptyInbox gives the memory of the inbox back. The reader has the right for good.
+func (c *conn) emptyInbox() {
+	if in := &c.in; in.large != nil {
+		bytepool.Put(in.large)
+		in.large, in.buf = nil, in.base
 	}
 }
 

@@ -1,18 +1,24 @@
 package engine
 
 import (
+	"context"
+
 	"github.com/ringwire/ringwire/ring"
 	"github.com/ringwire/ringwire/taskid"
 )
 
 // request is one request on its way to a connection.
 type request struct {
-	payload  []byte // the caller's; copied before place returns, or borrowed while it blocks
-	to       outcome
+	payload  []byte      // the caller's; copied before place returns, or borrowed while it blocks
+	to       outcome     // nil: one way
 	ticket   *ticket     // where the request is, for a caller that may give it up; nil: nobody may
-	deadline taskid.Tick // of the whole call
+	deadline taskid.Tick // of the whole call; NoTick: none, or its context has one
+	attempts bool        // ReadTimeout bounds each attempt
+	timeout  bool        // the deadline is that of Call.Timeout
 	blocks   bool        // its caller blocks, so the payload may be borrowed meanwhile
 	waits    bool        // it waits for room however many wait before it
+
+	avoid *conn // where it failed before, if there is another; nil: nowhere
 
 	conn *conn // where place has put it; nil: into the backlog
 	id   taskid.ID
@@ -32,8 +38,43 @@ type outcome interface {
 // wire.
 type flight struct {
 	to outcome
-	at ring.Position // where the frame begins in the outbox
+	at spot
 }
+
+// spot says where a frame begins in the outbox, and how long it is.
+//
+//	 63      62        61       45 44                           0
+//	┌───────┬─────────┬───────────┬──────────────────────────────┐
+//	│ large │ timeout │ length    │ position in the ring, short  │
+//	│   1   │ timeout │ length                                   │
+//	└───────┴─────────┴──────────────────────────────────────────┘
+//
+// A large frame does not go through the ring. timeout is that of the request.
+type spot uint64
+
+const (
+	spotLarge   spot = 1 << 63
+	spotTimeout spot = 1 << 62
+)
+
+// inRing is the spot of a frame of n bytes in the ring.
+func inRing(p ring.Position, n int) spot {
+	return spot(uint64(n)<<ring.ShortBits | p.Short())
+}
+
+func (s spot) large() bool { return s&spotLarge != 0 }
+
+// length returns the length of the frame in bytes.
+func (s spot) length() int {
+	n := uint64(s &^ (spotLarge | spotTimeout))
+	if s.large() {
+		return int(n)
+	}
+	return int(n >> ring.ShortBits)
+}
+
+// short returns the position in the ring.
+func (s spot) short() uint64 { return uint64(s) & (1<<ring.ShortBits - 1) }
 
 type (
 	table = taskid.Table[flight]
@@ -47,6 +88,24 @@ type ticket struct {
 	waiting *pending
 	conn    *conn
 	id      taskid.ID
+}
+
+// ticketOf returns the ticket of the request that an outcome belongs to, nil if nobody may
+// give it up. The request must be in flight.
+func ticketOf(to outcome) *ticket {
+	switch to := to.(type) {
+	case *waiter:
+		return to.request.ticket
+	case *watchedCallback:
+		return &to.ticket
+	case *repeater:
+		return to.request.ticket
+	case *batchItem:
+		if to.ticket.conn != nil {
+			return &to.ticket
+		}
+	}
+	return nil
 }
 
 // waiter is what a blocked caller waits with. It belongs to the caller and stays warm
@@ -129,12 +188,31 @@ func (fn plainCallback) callback(reply []byte, err error) { fn(reply, err) }
 
 // watchedCallback is the outcome of a Go whose context may end.
 type watchedCallback struct {
+	ctx    context.Context
 	fn     func(reply []byte, err error)
 	unbind func() bool // ends the watch on the context
 	ticket ticket
+
+	// For an idempotent request:
+	b       *Broker
+	request request
+	tries   int
 }
 
 func (w *watchedCallback) callback(reply []byte, err error) {
+	if err != nil && w.tries > 0 && w.ctx.Err() == nil && w.b.repeatable(err, true) {
+		w.tries--
+		if w.b.placeAgain(&w.request) {
+			if w.ctx.Err() == nil {
+				return
+			}
+			// It may have ended while nothing was in flight, so that nobody gives it up.
+			if _, won := w.b.giveUp(&w.ticket); !won {
+				return
+			}
+			err = givenUp(w.ctx, nil)
+		}
+	}
 	w.unbind()
 	w.fn(reply, err)
 }

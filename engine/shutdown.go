@@ -53,8 +53,8 @@ func (b *Broker) Close() error {
 	}
 	b.state.Store(uint32(closed))
 	b.stop()
-	for _, p := range b.pools {
-		p.Retire() // ends its dials
+	for _, a := range b.addrs {
+		a.pool.Retire() // ends its dials
 	}
 	for _, c := range b.conns() {
 		c.fail("close", ErrClosingBroker)
@@ -79,7 +79,7 @@ func (b *Broker) Close() error {
 
 // closePools waits for the pools' goroutines, except for dials that do not end.
 func (b *Broker) closePools() {
-	for _, p := range b.pools {
-		_ = p.Close() // its only error: such a dial goes on
+	for _, a := range b.addrs {
+		_ = a.pool.Close() // its only error: such a dial goes on
 	}
 }

@@ -22,10 +22,14 @@ type Stats struct {
 
 	LateReplies    uint64 // dropped: their request had been given up
 	UnknownReplies uint64 // dropped: no such request was waiting
+	OneWay         uint64 // requests of SendOneWay, not counted in Accepted
+	OneWayReplies  uint64 // dropped: replies to those
+	Pushes         uint64 // frames given to OnPush
 
 	Dials      uint64 // attempts
 	DialErrors uint64
 	ConnsLost  uint64 // connections that ended without being closed by us
+	Suspected  uint64 // connections that were silent for SilenceTimeout
 
 	BytesIn, BytesOut   uint64
 	Reads, Writes       uint64 // system calls that moved bytes; FramesOut/Writes is the batch size
@@ -51,13 +55,12 @@ func (b *Broker) Stats() Stats {
 	s.Retries = b.retries.Load()
 	s.QueueFull = b.queueFull.Load()
 	s.Panics = b.callbacks.panics.Load()
-	for _, p := range b.pools {
-		dialled := p.Stats()
+	for _, a := range b.addrs {
+		dialled := a.pool.Stats()
 		s.Dials += dialled.Dials
 		s.DialErrors += dialled.DialErrors
-	}
-	for _, l := range b.links {
-		s.ConnsLost += l.connsLost.Load()
+		s.ConnsLost += a.connsLost.Load()
+		s.Suspected += a.suspected.Load()
 	}
 	return s
 }
@@ -93,6 +96,9 @@ func (c *conn) addEndedTo(s *Stats) {
 	c.ends.addTo(s)
 	s.LateReplies += c.in.late.Load()
 	s.UnknownReplies += c.in.unknown.Load()
+	s.OneWay += c.oneWay.Load()
+	s.OneWayReplies += c.in.oneWay.Load()
+	s.Pushes += c.in.pushes.Load()
 	s.BytesIn += c.in.bytesIn.Load()
 	s.BytesOut += c.out.bytesOut.Load()
 	s.Reads += c.in.reads.Load()

@@ -36,6 +36,21 @@ type Position uint64
 // Before reports whether p lies before o in the stream.
 func (p Position) Before(o Position) bool { return int64(p-o) < 0 }
 
+// A position in short form has 17 bits for the byte in its chunk and 28 for the number of
+// the chunk, which wraps.
+const (
+	shortBits      = 17
+	shortChunkBits = 28
+	// ShortBits is the size of a position in short form, in bits.
+	ShortBits = shortBits + shortChunkBits
+)
+
+// Short returns the position in ShortBits bits. Near turns it back as long as it has not
+// been consumed.
+func (p Position) Short() uint64 {
+	return uint64(p)>>chunkShift&(1<<shortChunkBits-1)<<shortBits | uint64(p)&bytesMask
+}
+
 // Bytes is a bounded queue of records, from many producers to one consumer, for bytes
 // that leave in one stream. A producer reserves room, writes its record straight into
 // it and publishes it; the consumer takes all that was published in one piece and
@@ -196,6 +211,29 @@ func (r *Bytes) Take() (b []byte, records int, at Position) {
 		}
 		return c.buf[:size-1], int(filled >> recordShift), Position(first)
 	}
+}
+
+// From returns the bytes of the stream that begin at p, up to the end of its chunk, nil if
+// they have been given back. What was not published there may be anything. Only the
+// consumer may call it, or whoever knows that nothing is consumed any more.
+func (r *Bytes) From(p Position) []byte {
+	first := r.consumed.Load()
+	c := r.cell(uint64(p)).Load()
+	if c == nil || p.Before(Position(first)) || uint64(p)>>chunkShift-first>>chunkShift >= Chunks {
+		return nil
+	}
+	return c.buf[uint64(p)&bytesMask:]
+}
+
+// Near returns the position in the stream of which short is the Short form, if it has not
+// been given back.
+func (r *Bytes) Near(short uint64) (Position, bool) {
+	first := r.consumed.Load() >> chunkShift
+	ahead := (short>>shortBits - first) & (1<<shortChunkBits - 1)
+	if ahead >= Chunks {
+		return 0, false
+	}
+	return Position((first+ahead)<<chunkShift | short&(1<<shortBits-1)), true
 }
 
 // Done gives the chunk that Take returned back. Only the consumer may call it.

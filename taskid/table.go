@@ -52,12 +52,16 @@ func NewTable[T any](capacity int) *Table[T] {
 	}
 	t := &Table[T]{
 		limit:    capacity,
-		slotBits: uint(bits.Len(uint(capacity - 1))),
+		slotBits: max(1, uint(bits.Len(uint(capacity-1)))),
 		chunks:   make([]atomic.Pointer[[chunkSlots]Slot[T]], (capacity+chunkSlots-1)/chunkSlots),
 	}
 	t.free.init(1 << t.slotBits)
 	return t
 }
+
+// Nobody is an ID that no table issues: of the second slot, in a generation that none has.
+// A request whose reply nobody waits for can have it.
+const Nobody ID = 1
 
 // Generations returns how many IDs each slot can issue before one comes back.
 func (t *Table[T]) Generations() uint32 { return 1<<(32-t.slotBits) - 1 }
@@ -141,11 +145,18 @@ func (t *Table[T]) Slot(id ID) *Slot[T] { return t.slot(t.indexOf(id)) }
 // closed first. s and id are what Acquire, AcquireInto or Renew gave; deadline is NoTick
 // or what After returned.
 func (t *Table[T]) Arm(s *Slot[T], id ID, deadline Tick) bool {
+	return t.ArmNoted(s, id, deadline, 0)
+}
+
+// ArmNoted is Arm with a note about the deadline, at most MaxNote, that Expire and
+// Slot.Deadline give back.
+func (t *Table[T]) ArmNoted(s *Slot[T], id ID, deadline Tick, note uint8) bool {
 	if invariant.Enabled {
 		unused := s.word.Load()&parties == 0
 		invariant.Check(unused && id == t.nextID(s), "taskid: armed a slot that is in use, or an old ID")
 	}
-	s.word.Store(withTick(uint64(id)<<idShift|live|wire, deadline))
+	w := uint64(id)<<idShift | uint64(note)<<noteShift | live | wire
+	s.word.Store(withTick(w, deadline))
 	// Close sets closed, then takes every live slot; we publish, then look. One of the
 	// two sees the other.
 	return !t.closed.Load() || !t.withdraw(s, id)
@@ -253,13 +264,31 @@ func (t *Table[T]) Cancel(id ID) (s *Slot[T], won bool) {
 	}
 }
 
+// Deadline returns the deadline and the note that the slot was armed with. Only its owner
+// may ask.
+func (s *Slot[T]) Deadline() (Tick, uint8) {
+	w := s.word.Load()
+	return wordTick(w), wordNote(w)
+}
+
 // Expire gives up every request whose deadline is at or before now and calls complete
 // for each, on the caller's goroutine; complete owns the slot until it calls Release.
 func (t *Table[T]) Expire(now Tick, complete func(s *Slot[T], id ID)) {
+	t.ExpireIf(now, nil, complete)
+}
+
+// ExpireIf is Expire for those of the requests with a note other than 0 for which due
+// returns true, and for all without one.
+func (t *Table[T]) ExpireIf(
+	now Tick, due func(deadline Tick, note uint8) bool, complete func(s *Slot[T], id ID),
+) {
 	for i := range t.size.Load() {
 		s := t.slot(i)
 		w := s.word.Load()
 		if w&live == 0 || wordTick(w) == NoTick || !wordTick(w).Due(now) {
+			continue
+		}
+		if note := wordNote(w); note != 0 && due != nil && !due(wordTick(w), note) {
 			continue
 		}
 		// A failed swap means that the request moved on: it is answered or given up.

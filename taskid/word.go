@@ -11,7 +11,7 @@ type word = atomic.Uint64
 //
 //	 63            32 31           8 7        3      2      1      0
 //	┌────────────────┬──────────────┬──────────┬──────┬──────┬──────┐
-//	│ task ID        │ deadline     │    0     │ held │ wire │ live │
+//	│ task ID        │ deadline     │ note     │ held │ wire │ live │
 //	└────────────────┴──────────────┴──────────┴──────┴──────┴──────┘
 //
 // The states, by what is set. A slot without any of the three belongs to whoever took
@@ -28,6 +28,7 @@ const (
 
 	parties = live | wire | held
 
+	noteShift = 3
 	tickShift = 8
 	tickMask  = uint64(tickRange-1) << tickShift
 	idShift   = 32
@@ -35,6 +36,9 @@ const (
 
 // tickRange is the number of distinct ticks; deadlines compare modulo it.
 const tickRange = 1 << 24
+
+// MaxNote is the largest note that a deadline can have.
+const MaxNote = 1<<(tickShift-noteShift) - 1
 
 // MaxTicks is the longest deadline, in ticks from now, that a slot can hold.
 const MaxTicks = tickRange/2 - 1
@@ -69,8 +73,9 @@ func (t Tick) Earlier(o Tick) Tick {
 	return t
 }
 
-func wordID(w uint64) ID     { return ID(w >> idShift) }
-func wordTick(w uint64) Tick { return Tick(w & tickMask >> tickShift) }
+func wordID(w uint64) ID      { return ID(w >> idShift) }
+func wordTick(w uint64) Tick  { return Tick(w & tickMask >> tickShift) }
+func wordNote(w uint64) uint8 { return uint8(w>>noteShift) & MaxNote }
 
 func withTick(w uint64, t Tick) uint64 {
 	return w&^tickMask | uint64(t)<<tickShift

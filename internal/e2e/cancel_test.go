@@ -82,7 +82,7 @@ func giveUp(t *testing.T, requests int64, maxInFlight int) engine.Stats {
 	r := newRig(t, h,
 		server.Config{Workers: 64, Handler: server.HandlerFunc(handler)},
 		faultnet.Config{},
-		engine.Config{ConnsPerAddr: 2, MaxInFlight: maxInFlight, ReadTimeout: readTimeout},
+		engine.Config{ConnsPerAddr: 2, MaxInFlight: maxInFlight, ReadTimeout: readTimeout, SilenceTimeout: -1},
 	)
 	t.Cleanup(func() { close(ended) })
 	h.Run(context.Background(), r.broker)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"sync"
+
+	"github.com/ringwire/ringwire/engine"
 )
 
 // errFake is what fakes fail with when they fail on purpose.
@@ -111,7 +113,7 @@ func (f *fake) exchange(ctx context.Context, what fault, req []byte) ([]byte, er
 	return reply, nil
 }
 
-func (f *fake) Send(ctx context.Context, req []byte) ([]byte, error) {
+func (f *fake) Send(ctx context.Context, req []byte, _ ...engine.Call) ([]byte, error) {
 	what := f.begin(apiSend)
 	if what == hang {
 		<-f.forget
@@ -120,7 +122,7 @@ func (f *fake) Send(ctx context.Context, req []byte) ([]byte, error) {
 	return f.exchange(ctx, what, req)
 }
 
-func (f *fake) SendInto(ctx context.Context, dst, req []byte) ([]byte, error) {
+func (f *fake) SendInto(ctx context.Context, dst, req []byte, _ ...engine.Call) ([]byte, error) {
 	what := f.begin(apiInto)
 	if what == hang {
 		<-f.forget
@@ -133,7 +135,9 @@ func (f *fake) SendInto(ctx context.Context, dst, req []byte) ([]byte, error) {
 	return append(dst, reply...), err
 }
 
-func (f *fake) Go(ctx context.Context, req []byte, fn func([]byte, error)) error {
+func (f *fake) Go(
+	ctx context.Context, req []byte, fn func([]byte, error), _ ...engine.Call,
+) error {
 	what := f.begin(apiGo)
 	if what == hangInGo {
 		<-f.forget
@@ -156,7 +160,9 @@ func (f *fake) Go(ctx context.Context, req []byte, fn func([]byte, error)) error
 	return nil
 }
 
-func (f *fake) SendBatch(ctx context.Context, reqs [][]byte, fn func(int, []byte, error)) (first error) {
+func (f *fake) SendBatch(
+	ctx context.Context, reqs [][]byte, fn func(int, []byte, error), _ ...engine.Call,
+) (first error) {
 	for i, req := range reqs {
 		what := f.begin(apiBatch)
 		if what == hang {

@@ -9,28 +9,31 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ringwire/ringwire/engine"
 )
 
 // Client is what every client under test can do. A client that also is one of
 // the three below is driven through those methods too, as Config.Mix says.
 type Client interface {
 	// Send returns the reply, which belongs to the caller.
-	Send(ctx context.Context, req []byte) ([]byte, error)
+	Send(ctx context.Context, req []byte, opts ...engine.Call) ([]byte, error)
 }
 
 type (
 	// IntoSender appends the reply to dst.
 	IntoSender interface {
-		SendInto(ctx context.Context, dst, req []byte) ([]byte, error)
+		SendInto(ctx context.Context, dst, req []byte, opts ...engine.Call) ([]byte, error)
 	}
 	// Goer runs fn exactly once if Go returned nil, never otherwise; it copies
 	// req, and reply is valid until fn returns.
 	Goer interface {
-		Go(ctx context.Context, req []byte, fn func(reply []byte, err error)) error
+		Go(ctx context.Context, req []byte, fn func(reply []byte, err error), opts ...engine.Call) error
 	}
 	// Batcher runs fn exactly once for each request before SendBatch returns.
 	Batcher interface {
-		SendBatch(ctx context.Context, reqs [][]byte, fn func(i int, reply []byte, err error)) error
+		SendBatch(ctx context.Context, reqs [][]byte, fn func(i int, reply []byte, err error),
+			opts ...engine.Call) error
 	}
 )
 

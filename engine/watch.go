@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ringwire/ringwire/internal/greeting"
+	"github.com/ringwire/ringwire/taskid"
+)
+
+const (
+	// orphanShare is the fraction of a table, as a divisor, that may be in quarantine
+	// before the connection is replaced.
+	orphanShare = 4
+	// silenceMax is the longest silence in ticks.
+	silenceMax = taskid.MaxTicks / 2
+	// frameTimeLeast is how long the peer may take at least for each framePiece of a frame
+	// that it has begun.
+	frameTimeLeast = time.Second
+	// framePiece is the part of a frame that has a timeout to itself.
+	framePiece = 64 << 10
+)
+
+// errSilent is why a connection is suspect.
+var errSilent = errors.New("no reply")
+
+// watch is what the clock keeps of a connection from sweep to sweep. Only the clock
+// touches it.
+type watch struct {
+	reads   uint64      // at the last sweep
+	askedAt taskid.Tick // first sweep that saw something unanswered written after the last read
+	partial uint32      // as inbox.partial at the last sweep,
+	frames  uint64      // and the frames read so far,
+	partAt  taskid.Tick // and when that was first seen
+
+	callback      uint64    // the callback that ran at the last sweep,
+	callbackSince time.Time // and when it was first seen
+
+	still standstill
+}
+
+// sweep looks after one connection.
+func (c *conn) sweep(now taskid.Tick, steps uint32, real time.Time) {
+	c.watchCallback(real)
+	if c.phase.Load() >= phaseEnded {
+		return
+	}
+	reads := c.in.reads.Load()
+	read := reads != c.watch.reads
+	c.watch.reads = reads
+	c.watchStill(now, steps, read)
+	c.table.ExpireIf(now, c.overdue, c.expire)
+	c.reclaim(read)
+	c.watchWrite(now)
+	c.watchFrame(now)
+	c.watchSilence(now, read)
+	c.watchOrphans()
+}
+
+// expire completes a request whose time is up.
+func (c *conn) expire(s *slot, id taskid.ID) {
+	to, limit := s.V.to, c.limitOf(s)
+	c.giveBack(s.V.at.length())
+	c.table.Release(id)
+	c.ends.timeouts.Add(1)
+	err := &OpError{Op: "wait", Addr: c.link.addr.name, Written: true, Err: limit}
+	c.b.callbacks.fail(c.link, to, err)
+}
+
+// reclaim gives the right to read to the reader when nobody has used it since the last
+// sweep, so that the end of an idle connection is noticed.
+func (c *conn) reclaim(read bool) {
+	if !read {
+		c.in.right.Assign()
+	}
+}
+
+// watchStill has the time of the attempts stand still while the socket is slow.
+func (c *conn) watchStill(now taskid.Tick, steps uint32, read bool) {
+	o := &c.out
+	arriving := read && c.in.partial.Load() > 1
+	waiting := o.stalled.Load() || o.writing.Load() != 0
+	c.watch.still.note(now, steps, arriving, waiting, !waiting && !o.ready())
+}
+
+// watchWrite ends a connection whose peer takes nothing for WriteTimeout.
+func (c *conn) watchWrite(now taskid.Tick) {
+	began := taskid.Tick(c.out.writing.Load())
+	limit := c.b.writeTicks
+	if began != 0 && limit != 0 && now.Since(began) > limit+stepMax {
+		c.fail("write", lost(c.b.writeLimit))
+	}
+}
+
+// watchFrame ends a connection whose peer has begun a frame and does not end it.
+func (c *conn) watchFrame(now taskid.Tick) {
+	w := &c.watch
+	partial, frames := c.in.partial.Load(), c.in.framesIn.Load()
+	if partial == 0 || partial != w.partial || frames != w.frames {
+		w.partial, w.frames, w.partAt = partial, frames, now
+		return
+	}
+	if limit := uint64(c.b.frameTicks) * uint64(partial); uint64(now.Since(w.partAt)) <= limit+stepMax {
+		return
+	}
+	c.fail("read", lost(fmt.Errorf("the peer has sent a part of a frame and not the rest, for %v%s",
+		time.Duration(partial)*c.b.frameTime(), speaks(greeting.Kind(c.in.kind.Load())))))
+}
+
+// speaks says what the peer looks like, if it looks like anything.
+func speaks(kind greeting.Kind) string {
+	if kind == greeting.Unknown {
+		return "; is it a ringwire or anet server, and are both set to the same frame format?"
+	}
+	return "; it looks like " + kind.String()
+}
+
+// hinted adds to an error what the peer may be that has never answered.
+func (c *conn) hinted(err error) error {
+	if c.link.addr.known.Load() {
+		return err
+	}
+	return fmt.Errorf("%w; it has never answered%s", err, speaks(greeting.Kind(c.in.kind.Load())))
+}
+
+// watchSilence makes a connection suspect on which something was asked and nothing at all
+// has been read since. It is a matter of what was sent and read: that callers have given
+// up proves nothing, nor that they have not. A suspect connection gets no more requests
+// and costs nobody one that it has.
+func (c *conn) watchSilence(now taskid.Tick, read bool) {
+	w := &c.watch
+	asked := c.table.InUse() > 0 && c.out.framesOut.Load() > c.in.sentWhenRead.Load()
+	if read || !asked || c.suspect.Load() {
+		w.askedAt = taskid.NoTick
+		return
+	}
+	if w.askedAt == taskid.NoTick {
+		w.askedAt = now
+		return
+	}
+	patience := c.link.addr.patience()
+	if patience == 0 || now.Since(w.askedAt) <= patience+stepMax || c.phase.Load() != phaseUp {
+		return
+	}
+	c.suspect.Store(true)
+	c.link.addr.silent(c, time.Duration(patience)*c.b.clock.tick)
+}
+
+// watchOrphans has a connection replaced on which too many requests were given up, and
+// ends one that has been replaced with its last request.
+func (c *conn) watchOrphans() {
+	if c.phase.Load() == phaseRetiring {
+		if c.open() == 0 && !c.out.ready() {
+			c.fail("close", lost(errReplaced))
+		}
+		return
+	}
+	if c.tried.Load() && c.table.InUse() == 0 {
+		c.tried.Store(false) // its trial was given up before it was sent
+	}
+	orphans := c.table.Orphans()
+	if orphans > 0 && orphans*orphanShare >= c.table.Cap() && !c.aged.Swap(true) {
+		c.link.wakeUp()
+	}
+}
