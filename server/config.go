@@ -115,9 +115,10 @@ type Config struct {
 	// more are dispatched beyond it. Default 256 MiB. Negative: no bound.
 	MaxHeld int64
 
-	// FrameTimeout bounds the time between the first byte of a frame and its
-	// last. Default 5 s, negative: none. It does not bound the silence between
-	// frames, so pooled connections may idle.
+	// FrameTimeout bounds the time between the first byte of a frame and its last, for
+	// each 64 KiB of its length: so a large one may come over a slow link. Default 5 s,
+	// negative: none. It does not bound the silence between frames, so pooled connections
+	// may idle.
 	FrameTimeout time.Duration
 
 	// WriteTimeout closes a connection that has unsent bytes and takes none of

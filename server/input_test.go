@@ -192,6 +192,24 @@ func TestSlowFrameIsCutOff(t *testing.T) {
 	idle.call(2, []byte("silence between frames is no fault"))
 }
 
+// A large frame over a slow, steady link has its time for each 64 KiB.
+func TestLargeFrameHasTimeForEachPiece(t *testing.T) {
+	const timeout, pieces = 400 * time.Millisecond, 8
+	s := launch(t, Config{FrameTimeout: timeout, Framing: framing.Format{LengthSize: 4}})
+	c := dial(t, s)
+	frame, err := framing.Format{LengthSize: 4}.Append(nil, 1, make([]byte, (pieces-1)*framePiece))
+	require.NoError(t, err)
+	for piece := range slices.Chunk(frame, framePiece) {
+		c.write(piece)
+		<-time.After(timeout / 4) // the whole takes twice the time of one piece
+	}
+	eventually(t, s, "the reply", func(st Stats) bool { return st.Requests == 1 })
+	assert.Zero(t, s.Stats().Closed.FrameTimeout)
+
+	c.write(frame[:framePiece+1]) // and no more
+	eventually(t, s, "the end", func(st Stats) bool { return st.Closed.FrameTimeout == 1 })
+}
+
 // Frames that complete now and then must not add up to one that is late.
 func TestSlowStreamOfWholeFramesIsNotCutOff(t *testing.T) {
 	const timeout = time.Second // so that a machine that stands still for a while is no fault

@@ -82,6 +82,9 @@ func (c *Conn) account() {
 	}
 }
 
+// framePiece is the part of a frame that has FrameTimeout to itself, in bytes.
+const framePiece = 64 << 10
+
 // timeFrame notes since when a frame is incomplete, for the sweep, and looks at
 // the first bytes of a connection that has not sent a whole frame.
 func (c *Conn) timeFrame() {
@@ -95,8 +98,12 @@ func (c *Conn) timeFrame() {
 			c.frameSince.Store(0)
 		}
 		return
-	case complete || since == 0:
-		c.frameSince.Store(l.now)
+	default:
+		size, _ := c.srv.format.FrameSize(c.staged.B[c.head:]) // a bad length has been refused
+		c.framePieces.Store(int64(size/framePiece) + 1)        // before the time it goes with
+		if complete || since == 0 {
+			c.frameSince.Store(l.now)
+		}
 	}
 	if !c.spoke {
 		if why := foreign(c.staged.B); why != reasonNone {
@@ -239,7 +246,7 @@ func (s *Server) inspect(c *Conn, now int64) {
 	switch at := c.cutAt.Load(); {
 	case at != 0 && now >= at:
 		s.cut(c, reasonShutdown)
-	case frame > 0 && since != 0 && now-since > s.patience(frame):
+	case frame > 0 && since != 0 && now-since > s.patience(frame)*c.framePieces.Load():
 		s.cut(c, reasonFrameTime)
 	case idle > 0 && since == 0 && watch&(watchUnsent|watchBusy|watchPaused) == 0 && quiet > s.patience(idle):
 		s.cut(c, reasonIdle)
