@@ -47,6 +47,7 @@ type address struct {
 
 	connsLost, suspected atomic.Uint64
 	lines                lines
+	past                 Stats // of connections that are gone; guarded by Broker.mu
 
 	mu       sync.Mutex // guards what follows; nothing is called under it
 	failures int        // in a row since the last reply; those begun together count once

@@ -241,7 +241,8 @@ func (b *Broker) sendOne(bt *batch, i int) {
 	r.waits = b.cfg.WaitQueue
 	err := b.place(&r)
 	if errors.Is(err, ErrQueueFull) && bt.accepted {
-		r.waits = true // for room that the batch's own requests hold, or held just now
+		// If none of its own requests holds room now, one did a moment ago.
+		r.waits = bt.left.Load() > int64(len(bt.items)-i+1)
 		err = b.place(&r)
 	}
 	if err != nil {

@@ -40,6 +40,9 @@ type Broker struct {
 	clock   *clock
 	born    time.Time
 
+	routes atomic.Pointer[routes]
+	live   atomic.Pointer[[]*conn] // every connection that is not gone; replaced, not changed
+
 	requestTicks uint32 // RequestTimeout in ticks; 0: none
 	readTicks    uint32
 	writeTicks   uint32
@@ -49,10 +52,12 @@ type Broker struct {
 
 	requestLimit, readLimit, writeLimit error // ErrTimeout with what has passed
 
-	state atomic.Uint32 // a brokerState
-	ctx   context.Context
-	stop  context.CancelFunc // ends ctx, with the broker; bounds dials and pauses
-	wg    sync.WaitGroup     // every goroutine of the broker
+	state  atomic.Uint32 // a brokerState
+	ctx    context.Context
+	stop   context.CancelFunc // ends ctx, with the broker; bounds dials and pauses
+	wg     sync.WaitGroup     // every goroutine of the broker
+	ending sync.Once
+	ended  chan struct{} // closed when the broker is closed and none of them runs
 
 	backlog   backlog
 	callbacks callbacks
@@ -74,9 +79,6 @@ type Broker struct {
 	retries   atomic.Uint64
 	queueFull *ring.Counter // many goroutines may be refused at once
 	ends      ends          // of requests that waited in the backlog
-
-	routes atomic.Pointer[routes]
-	live   atomic.Pointer[[]*conn] // every connection that is not gone; replaced, not changed
 
 	mu      sync.Mutex // guards what follows, changes of routes and live; nothing is called under it
 	past    Stats      // counters of connections that are gone
@@ -102,6 +104,7 @@ func New(cfg Config) (*Broker, error) {
 		clock:      newClock(&cfg),
 		born:       time.Now(),
 		changed:    make(chan struct{}),
+		ended:      make(chan struct{}),
 		queueFull:  ring.NewCounter(),
 	}
 	b.live.Store(&[]*conn{})
@@ -199,6 +202,7 @@ func (b *Broker) forget(c *conn) {
 	live := slices.DeleteFunc(slices.Clone(b.conns()), func(o *conn) bool { return o == c })
 	b.live.Store(&live)
 	c.addEndedTo(&b.past)
+	c.addEndedTo(&c.link.addr.past)
 	b.mu.Unlock()
 }
 

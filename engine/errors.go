@@ -46,7 +46,8 @@ var (
 	ErrInCallback = errors.New(
 		"called from a callback of the same broker, which must not block; start a goroutine")
 
-	// ErrClosing: the pool of connections to one address is closing.
+	// ErrClosing: a pool that was given to package anet is closing. A Broker of this package
+	// never returns it.
 	ErrClosing error = &sentinel{"pool is closing", net.ErrClosed}
 
 	// ErrInvalidMsgLength: the peer sent a length below the ID's or above the

@@ -60,20 +60,35 @@ func (b *Broker) Close() error {
 		c.fail("close", ErrClosingBroker)
 	}
 	b.notify()
-	ended := make(chan struct{})
-	go func() {
-		b.wg.Wait()
-		b.closePools()
-		close(ended)
-	}()
+	b.ending.Do(func() {
+		go func() {
+			b.wg.Wait()
+			b.closePools()
+			close(b.ended)
+		}()
+	})
 	ctx, cancel := withTimeout(context.Background(), b.cfg.ShutdownTimeout)
 	defer cancel()
 	select {
-	case <-ended:
+	case <-b.ended:
 		return nil
 	case <-ctx.Done():
 		return &OpError{Op: "close", Err: fmt.Errorf("%w: a function of yours still runs after %v: "+
 			"a callback, DialContext, the Close of a connection or the Logger", ErrTimeout, b.cfg.ShutdownTimeout)}
+	}
+}
+
+// Wait waits until the broker has been closed, by Shutdown or Close, and nothing of it runs
+// any more. It fails when ctx ends before, and from a callback with ErrInCallback.
+func (b *Broker) Wait(ctx context.Context) error {
+	if b.callbacks.isOne() {
+		return &OpError{Op: "close", Err: ErrInCallback}
+	}
+	select {
+	case <-b.ended:
+		return nil
+	case <-ctx.Done():
+		return &OpError{Op: "close", Err: contextError(ctx)}
 	}
 }
 

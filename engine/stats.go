@@ -56,13 +56,89 @@ func (b *Broker) Stats() Stats {
 	s.QueueFull = b.queueFull.Load()
 	s.Panics = b.callbacks.panics.Load()
 	for _, a := range b.addrs {
-		dialled := a.pool.Stats()
-		s.Dials += dialled.Dials
-		s.DialErrors += dialled.DialErrors
-		s.ConnsLost += a.connsLost.Load()
-		s.Suspected += a.suspected.Load()
+		a.addTo(&s)
 	}
 	return s
+}
+
+// AddrState says how a broker uses an address.
+type AddrState string
+
+// The states of an address.
+const (
+	AddrUp     AddrState = "up"      // it takes requests in turn
+	AddrTrial  AddrState = "trial"   // connected, but has not replied since its last failure
+	AddrSilent AddrState = "silent"  // its connections are suspect, see Config.SilenceTimeout
+	AddrDown   AddrState = "down"    // it is being dialled, or will be
+	AddrIdle   AddrState = "resting" // IdleTimeout has passed; the next call has it dialled
+)
+
+// AddrStats is what a broker knows of one address.
+type AddrStats struct {
+	Addr     string
+	State    AddrState
+	Failures int   // failed dials, lost and silent connections in a row since its last reply
+	LastErr  error // of its last dial, or why its connection was given up; nil if all was well
+
+	// Stats has the counts of its connections. QueueFull, Retries and Panics are the
+	// broker's and 0 here, and requests that found no connection belong to no address.
+	Stats
+}
+
+// AddrStats returns a snapshot for each address, in the order of Config.Addrs.
+func (b *Broker) AddrStats() []AddrStats {
+	all := make([]AddrStats, len(b.addrs))
+	b.mu.Lock()
+	for i, a := range b.addrs {
+		all[i] = AddrStats{Addr: a.name, Stats: a.past}
+		for _, c := range b.conns() {
+			if c.link.addr == a {
+				c.addTo(&all[i].Stats)
+			}
+		}
+	}
+	b.mu.Unlock()
+	for i, a := range b.addrs {
+		a.addTo(&all[i].Stats)
+		all[i].State, all[i].Failures = a.state()
+		if last := a.lastErr.Load(); last != nil {
+			all[i].LastErr = last
+		}
+	}
+	return all
+}
+
+// state returns how the address is used, and its failures in a row.
+func (a *address) state() (state AddrState, failures int) {
+	a.mu.Lock()
+	failures, untried := a.failures, a.untried
+	a.mu.Unlock()
+	state = AddrDown
+	for _, l := range a.links {
+		c := l.current.Load()
+		switch {
+		case c == nil || c.phase.Load() != phaseUp:
+		case c.suspect.Load():
+			state = AddrSilent
+		case a.proven.Load():
+			return AddrUp, failures
+		default:
+			return AddrTrial, failures
+		}
+	}
+	if state == AddrDown && untried && a.known.Load() {
+		state = AddrIdle
+	}
+	return state, failures
+}
+
+// addTo adds what the address counts.
+func (a *address) addTo(s *Stats) {
+	dialled := a.pool.Stats()
+	s.Dials += dialled.Dials
+	s.DialErrors += dialled.DialErrors
+	s.ConnsLost += a.connsLost.Load()
+	s.Suspected += a.suspected.Load()
 }
 
 func (e *ends) sum() uint64 { return e.timeouts.Load() + e.cancelled.Load() + e.failed.Load() }

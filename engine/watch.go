@@ -129,18 +129,17 @@ func (c *conn) hinted(err error) error {
 // up proves nothing, nor that they have not. A suspect connection gets no more requests
 // and costs nobody one that it has.
 func (c *conn) watchSilence(now taskid.Tick, read bool) {
-	w := &c.watch
+	w, patience := &c.watch, c.link.addr.patience()
 	asked := c.table.InUse() > 0 && c.out.framesOut.Load() > c.in.sentWhenRead.Load()
-	if read || !asked || c.suspect.Load() {
-		w.askedAt = taskid.NoTick
+	if read || !asked || patience == 0 || c.suspect.Load() || c.phase.Load() != phaseUp {
+		w.askedAt = taskid.NoTick // which also lets the clock sleep
 		return
 	}
 	if w.askedAt == taskid.NoTick {
 		w.askedAt = now
 		return
 	}
-	patience := c.link.addr.patience()
-	if patience == 0 || now.Since(w.askedAt) <= patience+stepMax || c.phase.Load() != phaseUp {
+	if now.Since(w.askedAt) <= patience+stepMax {
 		return
 	}
 	c.suspect.Store(true)
