@@ -5,6 +5,7 @@ import (
 	"github.com/ringwire/ringwire/internal/invariant"
 	"github.com/ringwire/ringwire/internal/rawio"
 	"github.com/ringwire/ringwire/ring"
+	"github.com/ringwire/ringwire/taskid"
 )
 
 // A part is what is taken out of the outbox at once, a chunk of the ring or a large frame,
@@ -19,7 +20,7 @@ func (c *conn) nextPart() bool {
 	o.part, o.records, o.at = o.ring.Take()
 	if len(o.part) > 0 {
 		now := c.b.clock.now()
-		if now.Since(o.tookAt) >= staleTicks {
+		if now.Since(o.tookAt) >= staleTicks && c.table.Orphans() > 0 {
 			c.dropGivenUp()
 		}
 		o.tookAt = now
@@ -52,7 +53,7 @@ func (c *conn) dropGivenUp() {
 			kept = append(kept, rest...)
 			break
 		}
-		if c.table.Withdraw(f.ID) {
+		if f.ID != taskid.Nobody && c.table.Withdraw(f.ID) {
 			o.records--
 			o.returned.Add(-uint64(n)) // it was given back, and is not sent
 		} else {
