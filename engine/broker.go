@@ -61,6 +61,7 @@ type Broker struct {
 
 	backlog   backlog
 	callbacks callbacks
+	contexts  sharedContexts
 	records   events // for the logger
 	hooks     events // for OnConnect and OnDisconnect
 

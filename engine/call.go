@@ -105,7 +105,11 @@ func (b *Broker) ask(ctx context.Context, w *waiter, req []byte) error {
 		<-w.done
 		return nil
 	}
-	b.await(ctx, w)
+	if b.sharedFor(ctx, w) != nil {
+		b.awaitShared(ctx, w)
+	} else {
+		b.await(ctx, w)
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/ringwire/ringwire/ring"
 	"github.com/ringwire/ringwire/taskid"
@@ -122,6 +123,12 @@ type waiter struct {
 	request request // the caller's
 	own     []byte
 	ticket  ticket
+
+	// For contexts that many calls share, see shared.go.
+	state  atomic.Uint32
+	calls  int             // in a row with the context of ended
+	ended  <-chan struct{} // the last context's
+	shared *sharedContext  // what watches it; nil: the caller does
 }
 
 // keepReplyBytes is the largest memory for a reply that a waiter keeps.

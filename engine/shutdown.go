@@ -59,6 +59,7 @@ func (b *Broker) Close() error {
 	for _, c := range b.conns() {
 		c.fail("close", ErrClosingBroker)
 	}
+	b.contexts.close()
 	b.notify()
 	b.ending.Do(func() {
 		go func() {
