@@ -77,23 +77,29 @@ func TestContextOfEarlierCallsEndsNoLaterOne(t *testing.T) {
 		echo(c, id, req)
 	})
 	b := newBroker(t, Config{Addrs: []string{p.addr()}})
-	first, cancel := context.WithCancel(bg)
+	calls := func(ctx context.Context) {
+		for range 2 * sharedAfter {
+			_, err := b.Send(ctx, []byte("x"))
+			assert.NoError(t, err)
+		}
+	}
 	second, cancelSecond := context.WithCancel(bg)
 	defer cancelSecond()
-	for range 2 * sharedAfter {
-		_, err := b.Send(first, []byte("x"))
-		require.NoError(t, err)
+	for range 20 { // the pool of waiters may give a call another one
+		first, cancel := context.WithCancel(bg)
+		got := make(chan error, 1)
+		go func() {
+			calls(first)
+			calls(second)
+			_, err := b.Send(second, []byte("wait"))
+			got <- err
+		}()
+		<-asked
+		cancel()
+		until(func() bool { return b.contexts.watched() <= 1 })
+		hold <- struct{}{}
+		require.NoError(t, <-got)
 	}
-	got := make(chan error, 1)
-	go func() {
-		_, err := b.Send(second, []byte("wait"))
-		got <- err
-	}()
-	<-asked
-	cancel()
-	until(func() bool { return b.contexts.watched() == 0 })
-	close(hold)
-	require.NoError(t, <-got)
 }
 
 func TestContextsAreForgotten(t *testing.T) {
