@@ -13,7 +13,21 @@
 // [Broker.Send] and [Broker.SendInto] block their goroutine. [Broker.Go] runs a
 // function when the reply is there and needs no goroutine per request: it is
 // several times faster, and made for proxies and load generators.
-// [Broker.SendBatch] sends many requests and waits for all.
+// [Broker.SendBatch] sends many requests and waits for all. [Broker.SendOneWay] sends one
+// whose reply nobody waits for. [Call] has the options of one call, [Client] is their
+// interface.
+//
+// # Deadlines
+//
+// A call has one deadline, whatever it waits for: its context's or [Call].Timeout,
+// whichever is earlier, else Config.RequestTimeout. A call without one of its own also ends
+// when its reply takes Config.ReadTimeout.
+//
+// # Servers that fail
+//
+// An address is alive when it answers: see Config.SilenceTimeout, ConnectWait and
+// BackoffMax. Requests that were never written move to another connection when theirs
+// ends, and keep their order. [Broker.AddrStats] tells what a broker knows of each address.
 //
 // # Callbacks
 //

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -108,6 +109,46 @@ func ExampleBroker_SendBatch() {
 		})
 	fmt.Println(replies, err)
 	// Output: [a b c] <nil>
+}
+
+func ExampleCall() {
+	addr, stop := echoServer()
+	defer stop()
+	b, err := engine.New(engine.Config{Addrs: []string{addr}})
+	if err != nil {
+		panic(err)
+	}
+	defer b.Close()
+
+	// A second for this call. It may run twice: if its connection is lost, or its reply
+	// takes ReadTimeout, it goes to another server.
+	once := engine.Call{Timeout: time.Second, Idempotent: true}
+	reply, err := b.Send(context.Background(), []byte("balance"), once)
+	fmt.Println(string(reply), err)
+	// Output: balance <nil>
+}
+
+// upper wraps any client of the broker's calls.
+type upper struct{ engine.Client }
+
+func (u upper) Send(ctx context.Context, req []byte, opts ...engine.Call) ([]byte, error) {
+	reply, err := u.Client.Send(ctx, req, opts...)
+	return bytes.ToUpper(reply), err
+}
+
+func ExampleClient() {
+	addr, stop := echoServer()
+	defer stop()
+	b, err := engine.New(engine.Config{Addrs: []string{addr}})
+	if err != nil {
+		panic(err)
+	}
+	defer b.Close()
+
+	var client engine.Client = upper{b}
+	reply, err := client.Send(context.Background(), []byte("hello"))
+	fmt.Println(string(reply), err)
+	// Output: HELLO <nil>
 }
 
 func ExampleSafeToRetry() {
