@@ -36,6 +36,9 @@ type batchItem struct {
 	tries  int // repetitions left
 }
 
+// someTicket says of what a batch's requests have in common that each has a ticket.
+var someTicket ticket
+
 // newBatch makes what Broker.batches has none of.
 func newBatch() any { return &batch{done: make(chan struct{}, 1)} }
 
@@ -123,7 +126,7 @@ func (bt *batch) start(
 	bt.limits = request{blocks: true}
 	b.limit(&bt.limits, ctx, o)
 	if ctx.Done() != nil {
-		bt.limits.ticket = new(ticket) // says that each has one
+		bt.limits.ticket = &someTicket
 	}
 	tries := 0
 	if o.Idempotent {

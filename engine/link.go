@@ -139,6 +139,9 @@ func (l *link) look(c *conn, now time.Time) (again time.Time) {
 	}
 	epoch, again, ok := l.addr.admit(now)
 	if !ok {
+		if l.b.backlog.len() > 0 || l.b.awaited.Load() > 0 {
+			l.addr.hurry()
+		}
 		return again
 	}
 	l.dialing = true
@@ -217,6 +220,7 @@ func (l *link) let(c *conn) {
 	}
 	l.old = append(l.old, c)
 	c.phase.reach(phaseRetiring)
+	c.table.Seal() // who has seen it in the routes finds another one
 	l.b.clock.rouse()
 	l.b.wg.Go(func() {
 		<-c.dead

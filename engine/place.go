@@ -177,6 +177,9 @@ func (c *conn) submitAs(r *request, s *slot, id taskid.ID, relieve bool) verdict
 
 // submitOneWay frames a request that has no slot, since nobody waits for its reply.
 func (c *conn) submitOneWay(r *request, relieve bool) verdict {
+	if c.phase.Load() != phaseUp {
+		return ended
+	}
 	n := c.b.header + len(r.payload)
 	if n > ring.ChunkBytes {
 		if v := c.largeRoom(relieve); v != accepted {

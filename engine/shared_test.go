@@ -55,7 +55,7 @@ func TestContextOfManyCallsEndsThemAll(t *testing.T) {
 			})
 		}
 		until(func() bool { return b.contexts.watched() == 1 }) // the pool may drop waiters
-		if round%2 == 0 { // else in the middle of everything
+		if round%2 == 0 {                                       // else in the middle of everything
 			quiet.Store(true)
 			until(func() bool { return asked.Load() == callers })
 		}

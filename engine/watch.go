@@ -80,7 +80,7 @@ func (c *conn) reclaim(read bool) {
 func (c *conn) watchStill(now taskid.Tick, steps uint32, read bool) {
 	o := &c.out
 	arriving := read && c.in.partial.Load() > 1
-	waiting := o.stalled.Load() || o.writing.Load() != 0
+	waiting := o.stalled.Load() || o.writing.Load() != 0 || o.held.Load()
 	c.watch.still.note(now, steps, arriving, waiting, !waiting && !o.ready())
 }
 

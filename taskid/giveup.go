@@ -86,12 +86,16 @@ func (t *Table[T]) giveUp(s *Slot[T], w uint64) bool {
 	return false
 }
 
+// Seal makes Arm fail from now on. Requests that are in flight stay: when there is none
+// left, none comes any more.
+func (t *Table[T]) Seal() { t.closed.CompareAndSwap(open, sealed) }
+
 // Close ends the table: Arm fails from now on, every request still open is given to
 // complete, on the caller's goroutine, which owns the slot until it calls Release, and
 // the quarantine ends, since no reply can come any more. Only the first call has an
 // effect; another returns at once.
 func (t *Table[T]) Close(complete func(s *Slot[T], id ID)) {
-	if t.closed.Swap(true) {
+	if t.closed.Swap(closed) == closed {
 		return
 	}
 	for i := range t.size.Load() {

@@ -26,14 +26,21 @@ type Table[T any] struct {
 	slotBits uint
 
 	free    freeList
-	orphans atomic.Int64 // slots in quarantine: sent, given up, unanswered
-	closed  atomic.Bool
+	orphans atomic.Int64  // slots in quarantine: sent, given up, unanswered
+	closed  atomic.Uint32 // open, sealed or closed
 
 	mu     sync.Mutex // guards growth; nothing else runs under it
 	size   atomic.Uint32
 	grown  atomic.Bool // size is limit, and every slot has been in the free list
 	chunks []atomic.Pointer[[chunkSlots]Slot[T]]
 }
+
+// How far a table is in its life. It only grows.
+const (
+	open   uint32 = iota
+	sealed        // it takes no more requests
+	closed        // it has none
+)
 
 // Slot is one request's place in a Table: small, so that thousands stay in cache.
 type Slot[T any] struct {
@@ -142,7 +149,7 @@ func (t *Table[T]) Slot(id ID) *Slot[T] { return t.slot(t.indexOf(id)) }
 // Arm publishes the slot: from now on its request can be answered, expire, be
 // cancelled or fail with the connection. It must come before the frame can reach the
 // wire. It reports false, and the slot is the caller's as before, when the table was
-// closed first. s and id are what Acquire, AcquireInto or Renew gave; deadline is NoTick
+// closed or sealed first. s and id are what Acquire, AcquireInto or Renew gave; deadline is NoTick
 // or what After returned.
 func (t *Table[T]) Arm(s *Slot[T], id ID, deadline Tick) bool {
 	return t.ArmNoted(s, id, deadline, 0)
@@ -157,9 +164,9 @@ func (t *Table[T]) ArmNoted(s *Slot[T], id ID, deadline Tick, note uint8) bool {
 	}
 	w := uint64(id)<<idShift | uint64(note)<<noteShift | live | wire
 	s.word.Store(withTick(w, deadline))
-	// Close sets closed, then takes every live slot; we publish, then look. One of the
+	// Close and Seal set closed, then look for live slots; we publish, then look. One of the
 	// two sees the other.
-	return !t.closed.Load() || !t.withdraw(s, id)
+	return t.closed.Load() == open || !t.withdraw(s, id)
 }
 
 // withdraw takes an armed slot back. It reports false when the outcome is decided: the
