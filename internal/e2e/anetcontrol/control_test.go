@@ -13,6 +13,7 @@ import (
 	"github.com/andrei-cloud/anet"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ringwire/ringwire/engine"
 	"github.com/ringwire/ringwire/internal/e2e/chaos"
 	"github.com/ringwire/ringwire/internal/faultnet"
 	"github.com/ringwire/ringwire/server"
@@ -72,7 +73,7 @@ func TestHarnessFindsMisdeliveryInAnet(t *testing.T) {
 // client is anet's broker as the harness drives it.
 type client struct{ broker anet.Broker }
 
-func (c client) Send(ctx context.Context, req []byte) ([]byte, error) {
+func (c client) Send(ctx context.Context, req []byte, _ ...engine.Call) ([]byte, error) {
 	return c.broker.SendContext(ctx, &req)
 }
 
