@@ -178,26 +178,30 @@ func (q *backlog) withdraw(t *ticket) (out bool, c *conn, id taskid.ID) {
 	return true, nil, taskid.None
 }
 
-// failWhere fails the requests for which fails returns true. It returns how many.
-func (q *backlog) failWhere(fails func(p *pending) bool, err error) (n int) {
-	var out []*pending
+// failWhere fails the requests for which why returns an error. It returns how many.
+func (q *backlog) failWhere(why func(p *pending) error) (n int) {
+	type failed struct {
+		p   *pending
+		err error
+	}
+	var out []failed
 	q.mu.Lock()
 	for p := q.list.Front(); p != nil; {
 		next := p.node.Next()
-		if fails(p) {
+		if err := why(p); err != nil {
 			q.takeOut(p)
 			if p.ticket != nil {
 				p.ticket.waiting = nil
 			}
-			out = append(out, p)
+			out = append(out, failed{p, err})
 		}
 		p = next
 	}
 	q.mu.Unlock()
-	for _, p := range out {
-		to := p.to
-		q.dispose(p)
-		q.b.callbacks.fail(nil, to, err)
+	for _, f := range out {
+		to := f.p.to
+		q.dispose(f.p)
+		q.b.callbacks.fail(nil, to, f.err)
 	}
 	return len(out)
 }
@@ -207,14 +211,21 @@ func (q *backlog) expire(now taskid.Tick) {
 	if q.n.Load() == 0 {
 		return
 	}
-	due := func(p *pending) bool { return p.deadline != taskid.NoTick && p.deadline.Due(now) }
-	n := q.failWhere(due, &OpError{Op: "submit", Err: ErrTimeout})
+	n := q.failWhere(func(p *pending) error {
+		switch {
+		case p.deadline == taskid.NoTick || !p.deadline.Due(now):
+			return nil
+		case p.timeout:
+			return &OpError{Op: "submit", Err: errCallTimeout}
+		}
+		return &OpError{Op: "submit", Err: q.b.requestLimit}
+	})
 	q.b.ends.timeouts.Add(uint64(n))
 }
 
 // failAll fails every request. The reason why no more may wait must have been made known
 // before: push looks for it under the lock.
 func (q *backlog) failAll(err error) {
-	n := q.failWhere(func(*pending) bool { return true }, err)
+	n := q.failWhere(func(*pending) error { return err })
 	q.b.ends.failed.Add(uint64(n))
 }
