@@ -125,7 +125,7 @@ func (bt *batch) start(
 	bt.b, bt.fn, bt.reqs, bt.accepted = b, fn, reqs, false
 	bt.limits = request{blocks: true}
 	b.limit(&bt.limits, ctx, o)
-	if ctx.Done() != nil {
+	if ctx.Done() != nil || o.Idempotent {
 		bt.limits.ticket = &someTicket
 	}
 	tries := 0

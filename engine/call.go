@@ -51,12 +51,16 @@ func (b *Broker) SendInto(ctx context.Context, dst, req []byte, opts ...Call) ([
 // prepare sets what all attempts of a blocking call have in common.
 func (b *Broker) prepare(r *request, ctx context.Context, w *waiter, opts []Call) {
 	r.to, r.blocks, r.waits, r.avoid = w, true, b.cfg.WaitQueue, nil
-	if len(opts) == 0 && ctx.Done() == nil { // what limit would do
+	if r.ticket = nil; len(opts) == 0 && ctx.Done() == nil { // what limit would do
 		r.attempts, r.timeout = true, false
 		r.deadline = b.clock.after(b.requestTicks)
 		return
 	}
-	b.limit(r, ctx, optionsOf(opts))
+	o := optionsOf(opts)
+	if ctx.Done() != nil || o.Idempotent {
+		r.ticket = &w.ticket
+	}
+	b.limit(r, ctx, o)
 }
 
 // askAgain repeats a request that failed with err, if that may be done and may help.
@@ -71,7 +75,9 @@ func (b *Broker) askAgain(
 		}
 		b.retries.Add(1)
 		w.dst, w.err = dst, nil
-		r.avoid = r.conn
+		if r.avoid = r.conn; r.ticket != nil { // it may have gone by way of the backlog
+			r.avoid = r.ticket.conn
+		}
 		if err = b.ask(ctx, w, req); err == nil {
 			err = w.err
 		}
@@ -89,9 +95,8 @@ func (b *Broker) ask(ctx context.Context, w *waiter, req []byte) error {
 	r := &w.request
 	r.payload, r.conn = req, nil
 	ended := ctx.Done()
-	if r.ticket = nil; ended != nil {
+	if r.ticket != nil {
 		w.ticket = ticket{}
-		r.ticket = &w.ticket
 	}
 	err := b.place(r)
 	r.payload = nil

@@ -83,6 +83,7 @@ type repeater struct {
 	b       *Broker
 	to      outcome // of the user's function
 	request request // what is made again
+	ticket  ticket  // for its connection; nobody gives it up
 	copied  []byte
 	tries   int
 }
@@ -97,7 +98,7 @@ func (p *repeater) callback(reply []byte, err error) {
 	}
 	to := p.to
 	if p.b.pooled {
-		p.to, p.request = nil, request{}
+		p.to, p.request, p.ticket = nil, request{}, ticket{}
 		p.b.repeaters.Put(p)
 	}
 	to.callback(reply, err)
@@ -111,16 +112,17 @@ func (b *Broker) repeat(r *request) {
 	}
 	p.b, p.to, p.tries = b, r.to, max(b.cfg.MaxRetries, 0)
 	p.copied = append(p.copied[:0], r.payload...)
-	r.to = p
+	r.to, r.ticket = p, &p.ticket
 	p.request = *r
 	p.request.payload = p.copied
 }
 
-// placeAgain places a request again that has failed. It goes through the backlog, under
-// whose lock its ticket may be written although somebody may be giving it up.
+// placeAgain places a request again that has failed, elsewhere if it can. It goes through
+// the backlog, under whose lock its ticket may be written although somebody may be giving
+// it up.
 func (b *Broker) placeAgain(r *request) bool {
 	again := *r
-	again.blocks, again.conn = false, nil
+	again.blocks, again.conn, again.avoid = false, nil, r.ticket.conn
 	if r.deadline != taskid.NoTick && r.deadline.Due(b.clock.now()) || !b.backlog.pushAnyway(&again) {
 		return false
 	}

@@ -12,7 +12,7 @@ import (
 type request struct {
 	payload  []byte      // the caller's; copied before place returns, or borrowed while it blocks
 	to       outcome     // nil: one way
-	ticket   *ticket     // where the request is, for a caller that may give it up; nil: nobody may
+	ticket   *ticket     // where the request is, for a caller that may give it up or make it again
 	deadline taskid.Tick // of the whole call; NoTick: none, or its context has one
 	attempts bool        // ReadTimeout bounds each attempt
 	timeout  bool        // the deadline is that of Call.Timeout
