@@ -16,11 +16,7 @@ import (
 // ErrMaxLenExceeded, ErrInvalidMsgLength, ErrClosingBroker, ErrQuit, ErrInCallback or
 // the error of ctx, wrapped in an *OpError.
 func (b *Broker) Send(ctx context.Context, req []byte, opts ...Call) ([]byte, error) {
-	reply, err := b.SendInto(ctx, nil, req, opts...)
-	if reply == nil && err == nil {
-		reply = []byte{}
-	}
-	return reply, err
+	return b.SendInto(ctx, nil, req, opts...)
 }
 
 // SendInto is Send with the reply appended to dst, which it returns. With room in dst
@@ -35,50 +31,50 @@ func (b *Broker) SendInto(ctx context.Context, dst, req []byte, opts ...Call) ([
 	}
 	w := b.waiter()
 	w.dst = dst
-	b.prepare(&w.request, ctx, w, opts)
-	err := b.ask(ctx, w, req)
+	w.request.payload = req
+	b.prepare(ctx, w, opts)
+	err := b.ask(ctx, w)
 	if err == nil {
 		err = w.err
 	}
 	if err != nil {
-		err = b.askAgain(ctx, w, dst, req, err, optionsOf(opts).Idempotent)
+		err = b.askAgain(ctx, w, err)
 	}
-	dst = w.take(dst, err)
+	dst = w.take(err)
 	b.putWaiter(w)
 	return dst, err
 }
 
 // prepare sets what all attempts of a blocking call have in common.
-func (b *Broker) prepare(r *request, ctx context.Context, w *waiter, opts []Call) {
+func (b *Broker) prepare(ctx context.Context, w *waiter, opts []Call) {
+	r := &w.request
 	r.to, r.blocks, r.waits, r.avoid = w, true, b.cfg.WaitQueue, nil
 	if r.ticket = nil; len(opts) == 0 && ctx.Done() == nil { // what limit would do
-		r.attempts, r.timeout = true, false
+		r.attempts, r.timeout, w.idempotent = true, false, false
 		r.deadline = b.clock.after(b.requestTicks)
 		return
 	}
 	o := optionsOf(opts)
-	if ctx.Done() != nil || o.Idempotent {
+	if w.idempotent = o.Idempotent; ctx.Done() != nil || o.Idempotent {
 		r.ticket = &w.ticket
 	}
 	b.limit(r, ctx, o)
 }
 
 // askAgain repeats a request that failed with err, if that may be done and may help.
-func (b *Broker) askAgain(
-	ctx context.Context, w *waiter, dst, req []byte, err error, idempotent bool,
-) error {
+func (b *Broker) askAgain(ctx context.Context, w *waiter, err error) error {
 	r := &w.request
 	for range b.cfg.MaxRetries {
 		late := r.deadline != taskid.NoTick && r.deadline.Due(b.clock.now())
-		if late || ctx.Err() != nil || !b.repeatable(err, idempotent) {
+		if late || ctx.Err() != nil || !b.repeatable(err, w.idempotent) {
 			break
 		}
 		b.retries.Add(1)
-		w.dst, w.err = dst, nil
+		w.err = nil
 		if r.avoid = r.conn; r.ticket != nil { // it may have gone by way of the backlog
 			r.avoid = r.ticket.conn
 		}
-		if err = b.ask(ctx, w, req); err == nil {
+		if err = b.ask(ctx, w); err == nil {
 			err = w.err
 		}
 		if err == nil {
@@ -90,29 +86,27 @@ func (b *Broker) askAgain(
 
 // ask submits a request and waits until its outcome is in w. An error means that it was
 // not submitted. The request is kept in w and not on the stack: what a caller touches
-// between two sleeps decides how many of them fit the caches.
-func (b *Broker) ask(ctx context.Context, w *waiter, req []byte) error {
+// between two sleeps decides how many of them fit the caches, and all of its frames should
+// fit the two KiB of stack that a goroutine begins with.
+func (b *Broker) ask(ctx context.Context, w *waiter) error {
 	r := &w.request
-	r.payload, r.conn = req, nil
-	ended := ctx.Done()
+	r.conn = nil
 	if r.ticket != nil {
 		w.ticket = ticket{}
 	}
-	err := b.place(r)
-	r.payload = nil
-	if err != nil {
+	if err := b.place(r); err != nil {
 		return err
 	}
+	ended := ctx.Done()
 	if r.conn != nil && r.conn.in.right.State() == baton.Free && r.conn.lead(w, r.id, ended) {
 		return nil
 	}
-	if ended == nil {
+	switch {
+	case ended == nil:
 		<-w.done
-		return nil
-	}
-	if b.sharedFor(ctx, w) != nil {
+	case b.sharedFor(ctx, w) != nil:
 		b.awaitShared(ctx, w)
-	} else {
+	default:
 		b.await(ctx, w)
 	}
 	return nil

@@ -120,6 +120,8 @@ type waiter struct {
 	spilled bool          // or it is in own, from where the caller copies it
 	err     error
 
+	idempotent bool // the call may be made again although it may have been carried out
+
 	request request // the caller's
 	own     []byte
 	ticket  ticket
@@ -168,16 +170,25 @@ func (w *waiter) callback(reply []byte, err error) {
 	w.reply(reply)
 }
 
-// take returns the caller's slice, grown by the reply if there is one, and makes the
-// waiter ready for the next call.
-func (w *waiter) take(dst []byte, err error) []byte {
-	w.dst, w.err = nil, nil
-	if !w.spilled {
-		if err != nil {
-			return dst
-		}
-		return dst[:len(dst)+w.n]
+// take returns the caller's slice, grown by the reply if there is one, never nil then, and
+// makes the waiter ready for the next call.
+func (w *waiter) take(err error) []byte {
+	dst := w.dst
+	w.dst, w.err, w.request.payload = nil, nil, nil
+	if w.spilled {
+		return w.takeOwn(dst, err)
 	}
+	if err == nil {
+		dst = dst[:len(dst)+w.n]
+		if dst == nil {
+			dst = []byte{}
+		}
+	}
+	return dst
+}
+
+// takeOwn is take for a reply that found no room in dst.
+func (w *waiter) takeOwn(dst []byte, err error) []byte {
 	w.spilled = false
 	if err == nil {
 		dst = append(dst, w.own...)
