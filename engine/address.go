@@ -101,7 +101,7 @@ func (a *address) report(e event, epoch uint64, lived time.Duration) {
 	// The next frame on any of its connections clears it.
 	for _, l := range a.links {
 		if c := l.current.Load(); c != nil {
-			c.doubted.Store(true)
+			c.standing.doubted.Store(true)
 		}
 	}
 	a.poke()
@@ -111,7 +111,7 @@ func (a *address) report(e event, epoch uint64, lived time.Duration) {
 func (a *address) silent(c *conn, silence time.Duration) {
 	err := fmt.Errorf("%w for %v", errSilent, silence)
 	a.lastErr.Store(&OpError{Op: "read", Addr: a.name, Err: err})
-	a.report(eventSilent, c.epoch, 0)
+	a.report(eventSilent, c.made.epoch, 0)
 	a.b.reroute()
 	a.log(slog.LevelWarn, "no reply; connecting anew", slog.Duration("for", silence))
 }

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/internal/goroutine"
 	"github.com/ringwire/ringwire/internal/role"
 	"github.com/ringwire/ringwire/taskid"
@@ -176,7 +175,7 @@ func (k *callbacks) isOne() bool {
 		return false
 	}
 	for _, c := range k.b.conns() {
-		if c.in.caller.Load() == uintptr(self) {
+		if c.in.guard.caller.Load() == uintptr(self) {
 			return true
 		}
 	}
@@ -198,6 +197,12 @@ func (k *callbacks) isOne() bool {
 // While spare is set, the slot of the request just answered has not been given back: it
 // is there for the first Go of the callback, so that this one finds room even when
 // others take every slot that becomes free.
+type guard struct {
+	word   atomic.Uint64
+	caller atomic.Uintptr // the goroutine that runs callbacks, while it does
+	calls  uint64         // callbacks so far; the holder's of the right to read
+}
+
 const (
 	guardRunning = 1
 	guardSpare   = 2
@@ -215,15 +220,15 @@ func (c *conn) enterPush() (guard uint64) { return c.enter(0) }
 
 func (c *conn) enter(inHand uint64) (guard uint64) {
 	in := &c.in
-	if in.caller.Load() == 0 {
+	if in.guard.caller.Load() == 0 {
 		if self := goroutine.Self(); self != 0 { // else goroutines cannot be told apart
-			in.caller.Store(uintptr(self))
+			in.guard.caller.Store(uintptr(self))
 			c.b.callbacks.running.Add(1)
 		}
 	}
-	in.calls++
-	guard = in.calls<<guardNumber | inHand | guardRunning
-	in.guard.Store(guard)
+	in.guard.calls++
+	guard = in.guard.calls<<guardNumber | inHand | guardRunning
+	in.guard.word.Store(guard)
 	return guard
 }
 
@@ -237,13 +242,13 @@ func (pushed) callback([]byte, error) {}
 func (c *conn) leaveCallback(guard uint64) (mine bool) {
 	in := &c.in
 	idle := guard &^ (guardSpare | guardRunning)
-	if in.guard.CompareAndSwap(guard, idle) {
+	if in.guard.word.CompareAndSwap(guard, idle) {
 		if guard&guardSpare != 0 {
 			c.free(taskid.ID(guard >> guardID))
 		}
 		return true
 	}
-	if guard&guardSpare != 0 && in.guard.CompareAndSwap(guard&^guardSpare, idle) {
+	if guard&guardSpare != 0 && in.guard.word.CompareAndSwap(guard&^guardSpare, idle) {
 		return true
 	}
 	c.link.owed.Add(-1)
@@ -255,8 +260,8 @@ func (c *conn) leaveCallback(guard uint64) (mine bool) {
 
 // leaveCallbacks is called when the reading goroutine has run its last callback for now.
 func (c *conn) leaveCallbacks() {
-	if c.in.caller.Load() != 0 {
-		c.in.caller.Store(0)
+	if c.in.guard.caller.Load() != 0 {
+		c.in.guard.caller.Store(0)
 		c.b.callbacks.running.Add(-1)
 	}
 }
@@ -266,16 +271,16 @@ func (c *conn) leaveCallbacks() {
 func (c *conn) takeSpare() (*slot, taskid.ID) {
 	in := &c.in
 	self := uintptr(goroutine.Self())
-	if self == 0 || in.caller.Load() != self {
+	if self == 0 || in.guard.caller.Load() != self {
 		return nil, taskid.None
 	}
-	guard := in.guard.Load()
+	guard := in.guard.word.Load()
 	// Asked again, in this order: while the caller is us, the guard that we have read is
 	// ours or too old to be swapped.
-	if guard&guardSpare == 0 || in.caller.Load() != self {
+	if guard&guardSpare == 0 || in.guard.caller.Load() != self {
 		return nil, taskid.None
 	}
-	if !in.guard.CompareAndSwap(guard, guard&^guardSpare) {
+	if !in.guard.word.CompareAndSwap(guard, guard&^guardSpare) {
 		return nil, taskid.None
 	}
 	return c.table.Renew(taskid.ID(guard >> guardID))
@@ -286,23 +291,23 @@ func (c *conn) takeSpare() (*slot, taskid.ID) {
 func (c *conn) returnSpare(id taskid.ID) bool {
 	in := &c.in
 	self := uintptr(goroutine.Self())
-	if c.b.callbacks.running.Load() == 0 || self == 0 || in.caller.Load() != self {
+	if c.b.callbacks.running.Load() == 0 || self == 0 || in.guard.caller.Load() != self {
 		return false
 	}
-	guard := in.guard.Load()
-	if guard&(guardRunning|guardSpare) != guardRunning || in.caller.Load() != self {
+	guard := in.guard.word.Load()
+	if guard&(guardRunning|guardSpare) != guardRunning || in.guard.caller.Load() != self {
 		return false
 	}
 	if _, again := c.table.Renew(taskid.ID(guard >> guardID)); again != id {
 		return false
 	}
-	return in.guard.CompareAndSwap(guard, guard|guardSpare)
+	return in.guard.word.CompareAndSwap(guard, guard|guardSpare)
 }
 
 // watchCallback takes the reading away from a callback that has blocked for too long.
 // Only the clock calls it.
 func (c *conn) watchCallback(now time.Time) {
-	guard, w := c.in.guard.Load(), &c.watch
+	guard, w := c.in.guard.word.Load(), &c.watch
 	if guard&guardRunning == 0 {
 		return
 	}
@@ -323,32 +328,25 @@ func (c *conn) takeOver(guard uint64) bool {
 	in := &c.in
 	next := (guard>>guardNumber + 1) << guardNumber
 	spare := guard&guardSpare != 0
-	if !in.guard.CompareAndSwap(guard, next) {
-		if !spare || !in.guard.CompareAndSwap(guard&^guardSpare, next) {
+	if !in.guard.word.CompareAndSwap(guard, next) {
+		if !spare || !in.guard.word.CompareAndSwap(guard&^guardSpare, next) {
 			return false
 		}
 		spare = false
 	}
 	// The inbox is ours, but for the bytes that the callback has borrowed.
-	in.calls++
+	in.guard.calls++
 	c.link.owed.Add(1)
-	if caller := in.caller.Load(); caller != 0 {
+	if caller := in.guard.caller.Load(); caller != 0 {
 		c.b.callbacks.adopt(goroutine.ID(caller)) // it counts in running already
-		in.caller.Store(0)
+		in.guard.caller.Store(0)
 	}
 	if spare {
 		c.free(taskid.ID(guard >> guardID))
 	}
 	c.freeAll()
 	c.publish()
-	rest := in.buf[in.used:in.end]
-	in.base = make([]byte, readBytes) // the callback has borrowed what was there
-	in.buf, in.large = in.base, nil
-	if len(rest) >= len(in.base) {
-		in.large = bytepool.Get(2 * len(rest))
-		in.buf = in.large.B[:cap(in.large.B)]
-	}
-	in.used, in.end = 0, copy(in.buf, rest)
+	in.buf.replace() // the callback has borrowed bytes of it
 	c.replaceReader()
 	return true
 }

@@ -110,9 +110,7 @@ func (b *Broker) keepTime() {
 		real, before := time.Now(), b.clock.now()
 		now := b.clock.advance(real)
 		b.backlog.expire(now)
-		if len(b.routes.Load().conns) == 0 && b.backlog.len() > 0 && !b.hopes() {
-			b.backlog.failAll(b.downError())
-		}
+		b.failIfDown()
 		for _, c := range b.conns() {
 			c.sweep(now, now.Since(before), real)
 		}
@@ -175,5 +173,5 @@ func (b *Broker) needsClock() bool {
 func (c *conn) needsClock() bool {
 	return c.open() > 0 || c.watch.askedAt != taskid.NoTick || c.in.partial.Load() != 0 ||
 		c.out.writing.Load() != 0 || c.phase.Load() == phaseRetiring ||
-		c.in.guard.Load()&guardRunning != 0 || c.in.right.State() == baton.Free && c.phase.Load() < phaseEnded
+		c.in.guard.word.Load()&guardRunning != 0 || c.in.right.State() == baton.Free && c.phase.Load() < phaseEnded
 }

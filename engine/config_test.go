@@ -114,7 +114,7 @@ func TestFieldsWrittenByDifferentGoroutinesShareNoCacheLine(t *testing.T) {
 	assert.GreaterOrEqual(t, unsafe.Offsetof(b.retries)-unsafe.Offsetof(b.turn), uintptr(cacheline.Size))
 	var o outbox
 	assert.GreaterOrEqual(t, unsafe.Offsetof(o.part)-unsafe.Offsetof(o.large), uintptr(cacheline.Size))
-	assert.GreaterOrEqual(t, unsafe.Sizeof(o)-unsafe.Offsetof(o.framesOut), uintptr(cacheline.Size))
+	assert.GreaterOrEqual(t, unsafe.Offsetof(o.credit)-unsafe.Offsetof(o.sent), uintptr(cacheline.Size))
 }
 
 func TestAnIdleRequestsPlaceIsSmall(t *testing.T) {

@@ -72,13 +72,11 @@ type conn struct {
 	out   outbox
 	in    inbox
 
-	net       net.Conn
-	rawOut    syscall.RawConn // for writes; nil: only the flusher writes
-	rawIn     syscall.RawConn // for polling; nil: only the reader reads
-	poller    *poller         // that polls it; nil: nobody does
-	writeOnce func(fd uintptr) bool
-	readOnce  func(fd uintptr) bool
+	sock   socket
+	poller *poller // that polls it; nil: nobody does
 
+	made     birth
+	standing standing
 	phase    life
 	dead     chan struct{} // closed when it has ended
 	finished chan struct{} // closed when nobody needs what the outbox holds any more
@@ -86,18 +84,33 @@ type conn struct {
 	cause    error
 	parts    atomic.Int32 // link, reader, flusher, and the closing of the socket
 
-	epoch  uint64    // of its dial, see address
-	born   time.Time // when it came up,
-	expiry time.Time // and when it is to be replaced; zero: never
+	watch  watch // the clock's
+	ends   ends
+	oneWay atomic.Uint64 // requests that nobody waits for
+}
 
+// socket is the connection below, and how single attempts are made on it.
+type socket struct {
+	net       net.Conn
+	out       syscall.RawConn // for writes; nil: only the flusher writes
+	in        syscall.RawConn // for polling; nil: only the reader reads
+	writeOnce func(fd uintptr) bool
+	readOnce  func(fd uintptr) bool
+}
+
+// birth is what is known of a connection from when it came up.
+type birth struct {
+	epoch uint64    // of its dial, see address
+	at    time.Time // when it came up,
+	until time.Time // and when it is to be replaced; zero: never
+}
+
+// standing is how much a connection is trusted, see address.
+type standing struct {
 	doubted atomic.Bool // a frame that comes is news for the address
 	suspect atomic.Bool // it has been silent for too long
 	aged    atomic.Bool // it shall be replaced
 	tried   atomic.Bool // while its address is on trial: it has had its request
-
-	watch  watch // the clock's
-	ends   ends
-	oneWay atomic.Uint64
 }
 
 // ends counts requests by what completed them, if it was not a reply.
@@ -110,28 +123,25 @@ func newConn(l *link, d dialled) *conn {
 		b:        b,
 		link:     l,
 		table:    taskid.NewTable[flight](b.cfg.MaxInFlight),
-		net:      nc,
+		sock:     socket{net: nc},
 		dead:     make(chan struct{}),
 		finished: make(chan struct{}),
-		epoch:    d.epoch,
-		born:     now,
-		expiry:   lifetime(&b.cfg, now),
+		made:     birth{epoch: d.epoch, at: now, until: lifetime(&b.cfg, now)},
 	}
-	c.doubted.Store(true)
-	c.writeOnce, c.readOnce = c.writeAttempt, c.readAttempt
-	c.rawOut = descriptor(plainOf(nc))
-	if c.rawIn = descriptor(nc); c.rawIn != nil {
+	c.standing.doubted.Store(true)
+	c.sock.writeOnce, c.sock.readOnce = c.writeAttempt, c.readAttempt
+	c.sock.out = descriptor(plainOf(nc))
+	if c.sock.in = descriptor(nc); c.sock.in != nil {
 		c.poller = l.poller
 	}
 	c.out.ring = ring.NewBytes()
-	c.out.limit = math.MaxInt64
+	c.out.credit.limit = math.MaxInt64
 	if b.cfg.MaxInFlightBytes > 0 {
-		c.out.limit = uint64(b.cfg.MaxInFlightBytes)
+		c.out.credit.limit = uint64(b.cfg.MaxInFlightBytes)
 	}
 	c.out.right.Init()
 	c.in.right.Init()
-	c.in.base = make([]byte, readBytes)
-	c.in.buf = c.in.base
+	c.in.buf.init()
 	c.watch.still.init(max(b.requestTicks, 8*b.readTicks), b.clock.now())
 	c.in.right.Take()
 	c.in.right.Keep()
@@ -190,7 +200,7 @@ func (c *conn) fail(op string, cause error) {
 	c.b.wg.Add(1)
 	go func() {
 		defer c.b.wg.Done()
-		_ = c.link.addr.pool.Release(c.net)
+		_ = c.link.addr.pool.Release(c.sock.net)
 		c.leave()
 	}()
 }
@@ -206,9 +216,9 @@ func (c *conn) leave() {
 // answered notes that a frame has come, which is news if the address or the connection
 // was in doubt.
 func (c *conn) answered() {
-	c.doubted.Store(false)
-	c.suspect.Store(false)
-	c.link.addr.report(eventAnswered, c.epoch, 0)
+	c.standing.doubted.Store(false)
+	c.standing.suspect.Store(false)
+	c.link.addr.report(eventAnswered, c.made.epoch, 0)
 	c.b.reroute()
 }
 

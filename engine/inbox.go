@@ -11,15 +11,12 @@ import (
 
 	"github.com/ringwire/ringwire/internal/baton"
 	"github.com/ringwire/ringwire/internal/busypoll"
-	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/internal/greeting"
 	"github.com/ringwire/ringwire/internal/rawio"
 	"github.com/ringwire/ringwire/taskid"
 )
 
 const (
-	// readBytes is the size of the read buffer: about a thousand small replies.
-	readBytes = 64 << 10
 	// halfBytes is how much callbacks submit before it is written although more replies are
 	// to be dispatched: the server then works on one half of a large window while we work
 	// on the other.
@@ -51,35 +48,32 @@ var errUnmatchedReplies = errors.New(
 type inbox struct {
 	right baton.Right
 
-	buf       []byte // buf[used:end] was read and is not dispatched; base or large
-	base      []byte
-	used, end int
-	pause     busypoll.Pause // after polls in vain
-	lone      int            // replies in a row, each to the only request of the connection
-	woken     int            // callers that the last dispatch has woken
-	by        *poller        // the poller, if it is the one that reads
-	ids       [freedMax]taskid.ID
-	freed     int    // ids[:freed] are slots to be given back
-	calls     uint64 // callbacks so far
-
-	newFrames, newReplies, newPushes, newBytes uint64 // dispatched and not yet published
+	buf   readBuffer
+	try   attempt
+	pause busypoll.Pause // after polls in vain
+	lone  int            // replies in a row, each to the only request of the connection
+	woken int            // callers that the last dispatch has woken
+	by    *poller        // the poller, if it is the one that reads
+	ids   [freedMax]taskid.ID
+	freed int // ids[:freed] are slots to be given back
 
 	unmatchedAt time.Time // start of the window in which unmatched is counted
 	unmatched   int
-	large       *bytepool.Buffer // for a frame longer than base; else nil
 
-	tryN   int // what the last attempt to read brought
-	tryErr error
-
-	caller atomic.Uintptr // the goroutine that runs callbacks, while it does
-	guard  atomic.Uint64  // see callback.go
+	fresh struct{ frames, replies, pushes, bytes uint64 } // dispatched, and not yet published
+	guard guard
 
 	// For the clock, see watch.go.
 	partial      atomic.Uint32 // pieces of the frame that has begun and is not whole; 0: none
 	kind         atomic.Uint32 // what the peer looks like that has sent no whole frame yet
 	sentWhenRead atomic.Uint64 // frames written when something was last read
 
-	bytesIn, reads, polled, framesIn, replies  atomic.Uint64
+	got counts
+}
+
+// counts are what a connection has read.
+type counts struct {
+	bytes, reads, polled, frames, replies      atomic.Uint64
 	late, unknown, oneWay, pushes, led, yields atomic.Uint64
 }
 
@@ -90,27 +84,27 @@ func (c *conn) due() bool { return c.open() > 0 }
 // attemptRead asks the socket once, without sleeping, and returns how many bytes came.
 func (c *conn) attemptRead() (int, error) {
 	in := &c.in
-	in.tryN, in.tryErr = 0, nil
-	if err := c.rawIn.Read(c.readOnce); err != nil && in.tryErr == nil {
-		in.tryErr = err
+	in.try.n, in.try.err = 0, nil
+	if err := c.sock.in.Read(c.sock.readOnce); err != nil && in.try.err == nil {
+		in.try.err = err
 	}
-	if in.tryN > 0 {
-		in.polled.Add(1)
-		c.took(in.tryN)
+	if in.try.n > 0 {
+		in.got.polled.Add(1)
+		c.took(in.try.n)
 	}
-	return in.tryN, in.tryErr
+	return in.try.n, in.try.err
 }
 
 // readAttempt runs inside raw.Read. It always reports done, so that raw.Read never waits
 // for the descriptor.
 func (c *conn) readAttempt(fd uintptr) bool {
-	c.in.tryN, c.in.tryErr = rawio.Read(fd, c.in.buf[c.in.end:])
+	c.in.try.n, c.in.try.err = rawio.Read(fd, c.in.buf.b[c.in.buf.end:])
 	return true
 }
 
 // sleepRead reads once and sleeps until there is something.
 func (c *conn) sleepRead() error {
-	n, err := c.net.Read(c.in.buf[c.in.end:])
+	n, err := c.sock.net.Read(c.in.buf.b[c.in.buf.end:])
 	if n > 0 {
 		c.took(n)
 		return nil
@@ -121,17 +115,17 @@ func (c *conn) sleepRead() error {
 // took notes that n more bytes are in the buffer.
 func (c *conn) took(n int) {
 	in := &c.in
-	in.end += n
-	in.sentWhenRead.Store(c.out.framesOut.Load())
-	in.reads.Add(1)
-	in.bytesIn.Add(uint64(n))
+	in.buf.end += n
+	in.sentWhenRead.Store(c.out.sent.frames.Load())
+	in.got.reads.Add(1)
+	in.got.bytes.Add(uint64(n))
 }
 
 // readFailed ends the connection with what a read met.
 func (c *conn) readFailed(err error) {
 	switch {
 	case err == nil || !errors.Is(err, io.EOF):
-	case c.in.end > c.in.used:
+	case c.in.buf.end > c.in.buf.used:
 		c.notePartial()
 		err = c.hinted(fmt.Errorf("%w in the middle of a reply", io.ErrUnexpectedEOF))
 	default:
@@ -154,14 +148,14 @@ func (c *conn) refusal(err error) error {
 // long, and what the peer looks like if it has never sent a whole frame.
 func (c *conn) notePartial() {
 	in := &c.in
-	begun := in.buf[in.used:in.end]
+	begun := in.buf.rest()
 	if len(begun) == 0 {
 		if in.partial.Load() != 0 {
 			in.partial.Store(0)
 		}
 		return
 	}
-	if in.framesIn.Load() == 0 {
+	if in.got.frames.Load() == 0 {
 		in.kind.Store(uint32(greeting.Of(begun)))
 	}
 	size, _ := c.b.format.FrameSize(begun)
@@ -182,49 +176,22 @@ func (c *conn) dispatch() (mine bool) {
 	}
 	in := &c.in
 	switch {
-	case in.newFrames == 1 && in.woken == 1:
+	case in.fresh.frames == 1 && in.woken == 1:
 		in.lone++
-	case in.newFrames > 0:
+	case in.fresh.frames > 0:
 		in.lone = 0
 	}
 	c.leaveCallbacks()
 	c.freeAll()
-	if in.newFrames > 0 && c.doubted.Load() {
+	if in.fresh.frames > 0 && c.standing.doubted.Load() {
 		c.answered()
 	}
 	c.publish()
-	if in.end > in.used || in.partial.Load() != 0 {
+	if in.buf.end > in.buf.used || in.partial.Load() != 0 {
 		c.notePartial()
 	}
-	c.makeRoom()
+	in.buf.makeRoom(c.b.format)
 	return true
-}
-
-// makeRoom makes room behind what was not dispatched, in a buffer for the frame that has
-// begun.
-func (c *conn) makeRoom() {
-	in := &c.in
-	rest := in.buf[in.used:in.end]
-	if in.large != nil && len(rest) == 0 {
-		bytepool.Put(in.large)
-		in.large, in.buf = nil, in.base
-		in.used, in.end = 0, 0
-		return
-	}
-	size, err := c.b.format.FrameSize(rest)
-	if err != nil || size < len(in.buf) {
-		in.end = copy(in.buf, rest)
-		in.used = 0
-		return
-	}
-	larger := bytepool.Get(size + readBytes) // FrameSize bounds it
-	larger.B = larger.B[:cap(larger.B)]
-	in.end = copy(larger.B, rest)
-	in.used = 0
-	if in.large != nil {
-		bytepool.Put(in.large)
-	}
-	in.large, in.buf = larger, larger.B
 }
 
 // dispatchUntilFailure is dispatch up to the first callback that panics. It reports
@@ -240,21 +207,21 @@ func (c *conn) dispatchUntilFailure() (again, mine bool) {
 			again, mine = true, c.callbackFailed(guard, running, recover())
 		}
 	}()
-	for in.used < in.end {
-		f, n, bad := c.b.format.Parse(in.buf[in.used:in.end])
+	for in.buf.used < in.buf.end {
+		f, n, bad := c.b.format.Parse(in.buf.rest())
 		if bad != nil {
 			c.fail("read", lost(c.badLength(bad)))
-			in.used = in.end
+			in.buf.used = in.buf.end
 		}
 		if n == 0 {
 			break
 		}
-		in.used += n
-		in.newFrames++
+		in.buf.used += n
+		in.fresh.frames++
 		s, match := c.table.Answer(f.ID)
 		if match != taskid.Won {
 			if match == taskid.Unknown && c.isPush(f.ID) {
-				in.newPushes++
+				in.fresh.pushes++
 				guard = c.enterPush()
 				running = pushed{}
 				c.b.cfg.OnPush(c.link.addr.name, uint32(f.ID), f.Payload)
@@ -267,8 +234,8 @@ func (c *conn) dispatchUntilFailure() (again, mine bool) {
 			c.unmatched(f.ID, match)
 			continue
 		}
-		in.newReplies++
-		in.newBytes += uint64(s.V.at.length())
+		in.fresh.replies++
+		in.fresh.bytes += uint64(s.V.at.length())
 		if w, ok := s.V.to.(*waiter); ok {
 			in.woken++
 			c.free(f.ID)
@@ -283,7 +250,7 @@ func (c *conn) dispatchUntilFailure() (again, mine bool) {
 		if !c.leaveCallback(guard) {
 			return false, false
 		}
-		if c.out.ring.Filled() >= halfBytes && c.rawOut != nil {
+		if c.out.ring.Filled() >= halfBytes && c.sock.out != nil {
 			c.redeem()
 		}
 	}
@@ -299,26 +266,26 @@ func (c *conn) isPush(id taskid.ID) bool {
 // badLength explains an impossible length by what the peer looks like.
 func (c *conn) badLength(err error) error {
 	in := &c.in
-	if in.framesIn.Load()+in.newFrames > 0 {
+	if in.got.frames.Load()+in.fresh.frames > 0 {
 		return err
 	}
-	return fmt.Errorf("%w%s", err, speaks(greeting.Of(in.buf[in.used:in.end])))
+	return fmt.Errorf("%w%s", err, speaks(greeting.Of(in.buf.rest())))
 }
 
 // publish adds what was dispatched to the counters that others read.
 func (c *conn) publish() {
 	in, o := &c.in, &c.out
-	o.answered.Store(o.answered.Load() + in.newBytes)
-	in.newBytes = 0
-	if o.held.Load() {
+	o.credit.answered.Store(o.credit.answered.Load() + in.fresh.bytes)
+	in.fresh.bytes = 0
+	if o.credit.held.Load() {
 		c.release()
 	}
-	in.framesIn.Add(in.newFrames)
-	in.replies.Add(in.newReplies)
-	if in.newPushes > 0 {
-		in.pushes.Add(in.newPushes)
+	in.got.frames.Add(in.fresh.frames)
+	in.got.replies.Add(in.fresh.replies)
+	if in.fresh.pushes > 0 {
+		in.got.pushes.Add(in.fresh.pushes)
 	}
-	in.newFrames, in.newReplies, in.newPushes = 0, 0, 0
+	in.fresh.frames, in.fresh.replies, in.fresh.pushes = 0, 0, 0
 }
 
 // free collects a slot that is to be given back.
@@ -346,15 +313,15 @@ func (c *conn) freeAll() {
 func (c *conn) unmatched(id taskid.ID, match taskid.Match) {
 	in := &c.in
 	if id == taskid.Nobody && c.oneWay.Load() > 0 {
-		in.oneWay.Add(1)
+		in.got.oneWay.Add(1)
 		return
 	}
 	if match == taskid.Late || c.phase.Load() >= phaseEnded {
-		in.late.Add(1)
+		in.got.late.Add(1)
 		c.b.backlog.moveOn() // its slot is free now
 		return
 	}
-	in.unknown.Add(1)
+	in.got.unknown.Add(1)
 	now := time.Now() // the clock may sleep
 	if now.Sub(in.unmatchedAt) > unmatchedTime {
 		in.unmatched, in.unmatchedAt = 0, now

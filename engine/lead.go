@@ -38,7 +38,7 @@ func (c *conn) lead(w *waiter, id taskid.ID, ended <-chan struct{}) bool {
 // pollOwn polls for the reply to id and gives the right on.
 func (c *conn) pollOwn(w *waiter, id taskid.ID, ended <-chan struct{}) bool {
 	in := &c.in
-	in.led.Add(1)
+	in.got.led.Add(1)
 	for start := time.Now(); ; {
 		n, err := c.attemptRead()
 		switch {
@@ -73,31 +73,31 @@ func (c *conn) pollOwn(w *waiter, id taskid.ID, ended <-chan struct{}) bool {
 // false while the frame is not.
 func (c *conn) takeOwn(w *waiter, id taskid.ID) (whole, own bool) {
 	in := &c.in
-	f, n, bad := c.b.format.Parse(in.buf[:in.end])
-	if n == 0 && bad == nil && in.end < len(in.buf) {
+	f, n, bad := c.b.format.Parse(in.buf.b[:in.buf.end])
+	if n == 0 && bad == nil && in.buf.end < len(in.buf.b) {
 		return false, false
 	}
-	if bad != nil || n != in.end || f.ID != id {
+	if bad != nil || n != in.buf.end || f.ID != id {
 		return true, false
 	}
 	s, match := c.table.Answer(id)
 	if match != taskid.Won {
-		in.end = 0
-		in.framesIn.Add(1)
+		in.buf.end = 0
+		in.got.frames.Add(1)
 		c.unmatched(id, match) // its time was up this moment
 		return true, false
 	}
-	if c.doubted.Load() {
+	if c.standing.doubted.Load() {
 		c.answered()
 	}
 	if in.partial.Load() != 0 {
 		in.partial.Store(0)
 	}
 	w.keep(f.Payload)
-	in.end = 0
-	in.framesIn.Add(1)
-	in.replies.Add(1)
-	c.out.answered.Store(c.out.answered.Load() + uint64(s.V.at.length()))
+	in.buf.end = 0
+	in.got.frames.Add(1)
+	in.got.replies.Add(1)
+	c.out.credit.answered.Store(c.out.credit.answered.Load() + uint64(s.V.at.length()))
 	c.release()
 	c.table.Free(id)
 	c.b.backlog.moveOn()

@@ -42,10 +42,10 @@ func goAlone(t *testing.T, b *Broker) *conn {
 		t.Skip("nobody polls on this system")
 	}
 	c := onlyConn(t, b)
-	led := c.in.led.Load()
+	led := c.in.got.led.Load()
 	until(func() bool {
 		_, err := b.Send(bg, []byte("alone"))
-		return err != nil || c.in.led.Load() > led
+		return err != nil || c.in.got.led.Load() > led
 	})
 	return c
 }
@@ -96,7 +96,7 @@ func TestLoneCallerReadsItsOwnReply(t *testing.T) {
 	assert.EqualValues(t, 1000, s.Replies-before.Replies)
 	assert.Equal(t, s.BytesOut-before.BytesOut, s.BytesIn-before.BytesIn)
 	goAlone(t, b)
-	assert.Positive(t, c.in.led.Load())
+	assert.Positive(t, c.in.got.led.Load())
 }
 
 func TestLoneCallerReadsItsOwnReplyUnderADeadline(t *testing.T) {
@@ -104,12 +104,12 @@ func TestLoneCallerReadsItsOwnReplyUnderADeadline(t *testing.T) {
 	c := goAlone(t, b)
 	ctx, cancel := context.WithTimeout(bg, time.Hour)
 	defer cancel()
-	led := c.in.led.Load()
+	led := c.in.got.led.Load()
 	until(func() bool {
 		reply, err := b.Send(ctx, []byte("with a deadline"))
 		require.NoError(t, err)
 		require.Equal(t, "with a deadline", string(reply))
-		return c.in.led.Load() > led
+		return c.in.got.led.Load() > led
 	})
 }
 

@@ -122,11 +122,11 @@ func (l *link) run() {
 // look does what is due: it begins a dial, has an old connection replaced, lets an idle
 // one go. It returns when to look again, zero for when something happens.
 func (l *link) look(c *conn, now time.Time) (again time.Time) {
-	if c != nil && !c.expiry.IsZero() && !now.Before(c.expiry) {
-		c.aged.Store(true)
+	if c != nil && !c.made.until.IsZero() && !now.Before(c.made.until) {
+		c.standing.aged.Store(true)
 	}
-	if c != nil && !c.suspect.Load() && !c.aged.Load() {
-		return earlier(c.expiry, l.watchIdle(c, now))
+	if c != nil && !c.standing.suspect.Load() && !c.standing.aged.Load() {
+		return earlier(c.made.until, l.watchIdle(c, now))
 	}
 	if c == nil && l.resting {
 		if l.b.backlog.len() == 0 && l.b.awaited.Load() == 0 {
@@ -171,7 +171,7 @@ func (l *link) watchIdle(c *conn, now time.Time) time.Time {
 	if limit <= 0 {
 		return time.Time{}
 	}
-	if sent := c.out.framesOut.Load(); sent != l.active || c.open() > 0 || c.out.ready() {
+	if sent := c.out.sent.frames.Load(); sent != l.active || c.open() > 0 || c.out.ready() {
 		l.active, l.idleAt = sent, now
 	}
 	if now.Sub(l.idleAt) < limit {
@@ -191,9 +191,7 @@ func (l *link) take(d dialled) {
 	if d.err != nil {
 		l.addr.tested()
 		l.addr.log(slog.LevelWarn, "cannot connect", slog.Any("cause", d.err))
-		if !l.b.hopes() && len(l.b.routes.Load().conns) == 0 {
-			l.b.backlog.failAll(l.b.downError())
-		}
+		l.b.failIfDown()
 		return
 	}
 	c := newConn(l, d)
@@ -231,8 +229,8 @@ func (l *link) let(c *conn) {
 // lose is called when the current connection has ended.
 func (l *link) lose(c *conn) {
 	l.current.Store(nil)
-	l.addr.report(eventLost, c.epoch, time.Since(c.born))
-	if c.doubted.Load() { // it never answered
+	l.addr.report(eventLost, c.made.epoch, time.Since(c.made.at))
+	if c.standing.doubted.Load() { // it never answered
 		l.addr.lastErr.Store(&OpError{Op: "dial", Addr: l.addr.name,
 			Err: joinErrors(ErrDial, joinErrors(errNoAnswer, c.cause))})
 	}

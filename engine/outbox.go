@@ -41,7 +41,8 @@ const (
 //
 // A request is in the outbox to be written: it is not taken back when its caller gives
 // up. When the connection ends, what was never offered to the socket goes back to the
-// backlog (conn.finish). What must wait longer, because the socket takes nothing, waits in the backlog.
+// backlog (conn.finish). What must wait longer, because the socket takes nothing, waits
+// there too.
 type outbox struct {
 	// Read by every submitter, and seldom written.
 	ring  *ring.Bytes
@@ -56,64 +57,29 @@ type outbox struct {
 	over atomic.Bool
 
 	// What follows belongs to the holder of the right.
-	_       cacheline.Pad
-	part    []byte // taken from the ring, or of a large frame, and not yet written
-	records int    // frames in part
-	at      ring.Position
-	buffer  *bytepool.Buffer // of the large frame that part is of; nil: part is of the ring
-	tookAt  taskid.Tick      // when something was last taken from the ring
-	rest    *bytepool.Buffer // part without frames of requests that were given up; or nil
-	restOf  int              // how long part was before that
-	tryN    int
-	tryErr  error
+	_      cacheline.Pad
+	part   part
+	tookAt taskid.Tick // when something was last taken from the ring
+	try    attempt
 	// offered is a position in the ring: no byte from there on has been given to the
 	// socket.
 	offered atomic.Uint64
+	sent    struct{ bytes, writes, frames atomic.Uint64 }
+	_       cacheline.Pad
 
-	bytesOut, writes, framesOut atomic.Uint64
-	_                           cacheline.Pad
-
-	// How many of bytesOut need no answer any more. While the rest is MaxInFlightBytes or
-	// more nothing is taken out, and held tells whoever gives bytes back to look.
-	limit    uint64        // MaxInFlightBytes
-	answered atomic.Uint64 // by replies; stored by the holder of the right to read
-	returned atomic.Uint64 // otherwise
-	held     atomic.Bool
-	_        cacheline.Pad
+	credit credit
+	_      cacheline.Pad
 }
 
-// full reports whether too many bytes are unanswered. One frame always passes.
-func (o *outbox) full() bool {
-	back := o.answered.Load() + o.returned.Load() // before what was written
-	n := o.bytesOut.Load() - back
-	return n >= o.limit && int64(n) > 0
-}
-
-// hold notes that the outbox is full, unless it has just ceased to be.
-func (o *outbox) hold() bool {
-	if !o.full() {
-		return false
-	}
-	o.held.Store(true)
-	return o.full()
-}
-
-// giveBack returns the bytes of a request that was given up.
-func (c *conn) giveBack(n int) {
-	c.out.returned.Add(uint64(n))
-	c.release()
-}
-
-// release has the outbox looked at if it was full.
-func (c *conn) release() {
-	if o := &c.out; o.held.Load() && !o.full() && o.held.CompareAndSwap(true, false) {
-		o.right.Assign()
-	}
+// attempt is what an attempt to read or write that does not wait has brought.
+type attempt struct {
+	n   int
+	err error
 }
 
 // ready reports whether there is something to write. Anybody may ask.
 func (o *outbox) ready() bool {
-	return (o.ring.Ready() || o.large.n.Load() > 0) && !o.over.Load() && !o.hold()
+	return (o.ring.Ready() || o.large.n.Load() > 0) && !o.over.Load() && !o.credit.hold(&o.sent.bytes)
 }
 
 // kick sees to it that what was published is written: whoever has the right, or has
@@ -122,7 +88,7 @@ func (c *conn) kick() {
 	if c.out.right.State() != baton.Free || !c.out.right.Take() {
 		return
 	}
-	if c.rawOut != nil && c.open() <= 1 {
+	if c.sock.out != nil && c.open() <= 1 {
 		c.writeSome()
 		c.endWriting()
 		return
@@ -140,7 +106,7 @@ func (c *conn) endWriting() {
 		if !o.right.Release(o.ready) {
 			return
 		}
-		if c.rawOut == nil {
+		if c.sock.out == nil {
 			break
 		}
 		c.writeSome()
@@ -153,9 +119,9 @@ func (c *conn) endWriting() {
 func (c *conn) relieve() (moves bool) {
 	o := &c.out
 	switch {
-	case o.stalled.Load() || o.held.Load() || c.phase.Load() != phaseUp:
+	case o.stalled.Load() || o.credit.held.Load() || c.phase.Load() != phaseUp:
 		return false
-	case c.rawOut == nil:
+	case c.sock.out == nil:
 		if !o.right.Revoke() { // who has promised to write may be in a callback that submits
 			c.kick()
 		}
@@ -211,7 +177,7 @@ func (c *conn) endPromise() {
 		}
 		runtime.Gosched() // whoever relieves the outbox makes single attempts
 	}
-	if o.ready() && c.rawOut != nil {
+	if o.ready() && c.sock.out != nil {
 		c.writeSome()
 	}
 	c.endWriting()
@@ -221,7 +187,7 @@ func (c *conn) endPromise() {
 // socket does not take leaves the outbox stalled. The caller holds the right.
 func (c *conn) writeSome() {
 	for range writesMax {
-		if len(c.out.part) == 0 && !c.nextPart() {
+		if len(c.out.part.b) == 0 && !c.nextPart() {
 			break
 		}
 		if !c.attemptWrite() {
@@ -271,7 +237,7 @@ func (c *conn) emptyOutbox() {
 		break
 	}
 	<-c.finished
-	if len(o.part) > 0 {
+	if len(o.part.b) > 0 {
 		c.finishPart()
 	}
 	for f, ok := o.large.pop(); ok; f, ok = o.large.pop() {
@@ -286,15 +252,15 @@ func (c *conn) emptyOutbox() {
 // clock.
 func (c *conn) writeAll() {
 	o := &c.out
-	for len(o.part) > 0 || c.nextPart() {
-		if c.rawOut != nil && c.attemptWrite() {
+	for len(o.part.b) > 0 || c.nextPart() {
+		if c.sock.out != nil && c.attemptWrite() {
 			continue
 		}
-		if len(o.part) == 0 || !c.offer() {
+		if len(o.part.b) == 0 || !c.offer() {
 			break
 		}
 		o.writing.Store(uint32(c.b.clock.now()))
-		n, err := c.net.Write(o.part[:min(len(o.part), writePiece)])
+		n, err := c.sock.net.Write(o.part.b[:min(len(o.part.b), writePiece)])
 		o.writing.Store(0)
 		c.wrote(n, err)
 		o.stalled.Store(false)

@@ -8,23 +8,32 @@ import (
 	"github.com/ringwire/ringwire/taskid"
 )
 
-// A part is what is taken out of the outbox at once, a chunk of the ring or a large frame,
-// and written until all of it is with the socket. Whoever has the right to write has it.
+// part is what was taken out of the outbox at once, a chunk of the ring or a large frame,
+// and is written until all of it is with the socket. It is the holder's of the right to
+// write.
+type part struct {
+	b       []byte           // not yet written
+	records int              // frames in it
+	at      ring.Position    // of b in the ring
+	large   *bytepool.Buffer // that b is of, a large frame; nil: b is of the ring
+	kept    *bytepool.Buffer // that b is of, without frames that were given up; or nil
+	size    int              // how long b was with them
+}
 
 // nextPart takes what is to be written next out of the outbox.
 func (c *conn) nextPart() bool {
 	o := &c.out
-	if o.over.Load() || o.hold() {
+	if o.over.Load() || o.credit.hold(&o.sent.bytes) {
 		return false
 	}
-	o.part, o.records, o.at = o.ring.Take()
-	if len(o.part) > 0 {
+	o.part.b, o.part.records, o.part.at = o.ring.Take()
+	if len(o.part.b) > 0 {
 		now := c.b.clock.now()
 		if now.Since(o.tookAt) >= staleTicks && c.table.Orphans() > 0 {
 			c.dropGivenUp()
 		}
 		o.tookAt = now
-		if len(o.part) > 0 {
+		if len(o.part.b) > 0 {
 			return true
 		}
 		c.finishPart() // nobody waits for any of it
@@ -32,7 +41,7 @@ func (c *conn) nextPart() bool {
 	}
 	f, ok := o.large.pop()
 	if ok {
-		o.buffer, o.part, o.records = f.buf, f.buf.B, 1
+		o.part.large, o.part.b, o.part.records = f.buf, f.buf.B, 1
 	}
 	return ok
 }
@@ -44,8 +53,8 @@ func (c *conn) nextPart() bool {
 // frames there.
 func (c *conn) dropGivenUp() {
 	o := &c.out
-	o.rest, o.restOf = bytepool.Get(len(o.part)), len(o.part)
-	rest, kept := o.part, o.rest.B[:0]
+	o.part.kept, o.part.size = bytepool.Get(len(o.part.b)), len(o.part.b)
+	rest, kept := o.part.b, o.part.kept.B[:0]
 	for len(rest) > 0 {
 		f, n, err := c.b.format.Parse(rest)
 		if n == 0 || err != nil { // cannot be: these are our own frames
@@ -54,14 +63,14 @@ func (c *conn) dropGivenUp() {
 			break
 		}
 		if f.ID != taskid.Nobody && c.table.Withdraw(f.ID) {
-			o.records--
-			o.returned.Add(-uint64(n)) // it was given back, and is not sent
+			o.part.records--
+			o.credit.returned.Add(-uint64(n)) // it was given back, and is not sent
 		} else {
 			kept = append(kept, rest[:n]...)
 		}
 		rest = rest[n:]
 	}
-	o.part = kept
+	o.part.b = kept
 }
 
 // attemptWrite makes one attempt to write the part without waiting and reports whether
@@ -71,22 +80,22 @@ func (c *conn) attemptWrite() bool {
 	if !c.offer() {
 		return false
 	}
-	o.tryN, o.tryErr = 0, nil
-	if err := c.rawOut.Write(c.writeOnce); err != nil && o.tryErr == nil {
-		o.tryErr = err
+	o.try.n, o.try.err = 0, nil
+	if err := c.sock.out.Write(c.sock.writeOnce); err != nil && o.try.err == nil {
+		o.try.err = err
 	}
-	whole := o.tryN == len(o.part)
-	if !whole && o.tryErr == nil {
+	whole := o.try.n == len(o.part.b)
+	if !whole && o.try.err == nil {
 		o.stalled.Store(true)
 	}
-	c.wrote(o.tryN, o.tryErr)
+	c.wrote(o.try.n, o.try.err)
 	return whole
 }
 
 // writeAttempt runs inside raw.Write. It always reports done, so that raw.Write never
 // waits for the descriptor.
 func (c *conn) writeAttempt(fd uintptr) bool {
-	c.out.tryN, c.out.tryErr = rawio.Write(fd, c.out.part)
+	c.out.try.n, c.out.try.err = rawio.Write(fd, c.out.part.b)
 	return true
 }
 
@@ -96,12 +105,12 @@ func (c *conn) writeAttempt(fd uintptr) bool {
 // unwritten is not written.
 func (c *conn) offer() bool {
 	o := &c.out
-	if o.buffer == nil {
-		n := len(o.part)
-		if o.rest != nil { // positions in it are not those in the ring
-			n = o.restOf
+	if o.part.large == nil {
+		n := len(o.part.b)
+		if o.part.kept != nil { // positions in it are not those in the ring
+			n = o.part.size
 		}
-		o.offered.Store(uint64(o.at) + uint64(n))
+		o.offered.Store(uint64(o.part.at) + uint64(n))
 	}
 	return c.phase.Load() < phaseEnded
 }
@@ -109,17 +118,17 @@ func (c *conn) offer() bool {
 // wrote notes that the socket has taken n bytes of the part, and what it said.
 func (c *conn) wrote(n int, err error) {
 	o := &c.out
-	o.bytesOut.Add(uint64(n))
-	o.writes.Add(1)
-	o.part = o.part[n:]
-	if o.buffer == nil && o.rest == nil {
-		o.at += ring.Position(n)
-		if err == nil || c.rawOut != nil { // what others say after an error is no proof
-			o.offered.Store(uint64(o.at))
+	o.sent.bytes.Add(uint64(n))
+	o.sent.writes.Add(1)
+	o.part.b = o.part.b[n:]
+	if o.part.large == nil && o.part.kept == nil {
+		o.part.at += ring.Position(n)
+		if err == nil || c.sock.out != nil { // what others say after an error is no proof
+			o.offered.Store(uint64(o.part.at))
 		}
 	}
-	if len(o.part) == 0 {
-		o.framesOut.Add(uint64(o.records))
+	if len(o.part.b) == 0 {
+		o.sent.frames.Add(uint64(o.part.records))
 		c.finishPart()
 	}
 	if err != nil {
@@ -130,14 +139,14 @@ func (c *conn) wrote(n int, err error) {
 // finishPart gives the memory of the part back.
 func (c *conn) finishPart() {
 	o := &c.out
-	o.part, o.records = nil, 0
-	if o.rest != nil {
-		bytepool.Put(o.rest)
-		o.rest = nil
+	o.part.b, o.part.records = nil, 0
+	if o.part.kept != nil {
+		bytepool.Put(o.part.kept)
+		o.part.kept = nil
 	}
-	if o.buffer != nil {
-		bytepool.Put(o.buffer)
-		o.buffer = nil
+	if o.part.large != nil {
+		bytepool.Put(o.part.large)
+		o.part.large = nil
 		return
 	}
 	o.ring.Done()

@@ -92,7 +92,7 @@ func (b *Broker) room(r *request) (limit int, err error) {
 		moving = moving || !c.out.stalled.Load() && c.out.writing.Load() == 0
 	}
 	switch {
-	case up == 0 && !b.hopes():
+	case up == 0 && b.isDown():
 		return 0, b.downError()
 	case r.waits:
 		return maxWaiting, nil
@@ -199,7 +199,7 @@ func (c *conn) submitOneWay(r *request, relieve bool) verdict {
 		c.frame(room.B[:0], r, taskid.Nobody)
 		room.Publish()
 	}
-	c.out.returned.Add(uint64(n)) // no reply gives its bytes back
+	c.out.credit.returned.Add(uint64(n)) // no reply gives its bytes back
 	c.oneWay.Add(1)
 	r.conn = c
 	return accepted

@@ -164,9 +164,9 @@ func (p *poller) poll() (mine bool) {
 		runtime.Gosched()
 		for i := range p.set {
 			c := &p.set[i]
-			before := c.out.framesOut.Load()
+			before := c.out.sent.frames.Load()
 			c.redeem()
-			if sent := int(c.out.framesOut.Load() - before); sent > 0 {
+			if sent := int(c.out.sent.frames.Load() - before); sent > 0 {
 				busy = true
 				c.woken = max(c.woken-sent, 0)
 			}
@@ -185,7 +185,7 @@ func (p *poller) yield() {
 	for i := range p.set {
 		if c := &p.set[i]; c.woken >= stranded {
 			c.woken /= 2 // some of them may have other things to do than to submit again
-			c.in.yields.Add(1)
+			c.in.got.yields.Add(1)
 			busypoll.Yield()
 			return
 		}

@@ -4,7 +4,6 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/internal/role"
 )
 
@@ -23,7 +22,7 @@ func (c *conn) read(holding bool) {
 			case <-c.in.right.Wait():
 			case <-c.dead:
 				c.stopAll()
-				c.emptyInbox()
+				c.in.buf.dispose()
 				c.leave()
 				return
 			}
@@ -33,7 +32,7 @@ func (c *conn) read(holding bool) {
 		case readTaken:
 			return
 		case readEnded:
-			c.emptyInbox()
+			c.in.buf.dispose()
 			c.leave()
 			return
 		}
@@ -52,14 +51,6 @@ func (c *conn) stopAll() {
 	}
 }
 
-// emptyInbox gives the memory of the inbox back. The reader has the right for good.
-func (c *conn) emptyInbox() {
-	if in := &c.in; in.large != nil {
-		bytepool.Put(in.large)
-		in.large, in.buf = nil, in.base
-	}
-}
-
 // why the reader stopped.
 type readStop int
 
@@ -74,21 +65,21 @@ func (c *conn) readOn() readStop {
 	in := &c.in
 	in.by = nil
 	// Somebody may have read what only we may dispatch.
-	for sleeps := in.end == 0; ; sleeps = true {
+	for sleeps := in.buf.end == 0; ; sleeps = true {
 		if sleeps {
 			if err := c.sleepRead(); err != nil {
 				c.readFailed(err)
 				return readEnded
 			}
 		}
-		before := in.end
+		before := in.buf.end
 		if !c.digest() {
 			return readTaken
 		}
 		if c.phase.Load() >= phaseEnded {
 			return readEnded
 		}
-		if c.poller != nil && in.end < before && !in.pause.Skip() {
+		if c.poller != nil && in.buf.end < before && !in.pause.Skip() {
 			c.stopReading()
 			return readFreed
 		}

@@ -40,7 +40,7 @@ func (b *Broker) findRoutes() *routes {
 	for _, a := range b.addrs {
 		for _, l := range a.links {
 			c := l.current.Load()
-			if c == nil || c.phase.Load() != phaseUp || c.suspect.Load() {
+			if c == nil || c.phase.Load() != phaseUp || c.standing.suspect.Load() {
 				continue
 			}
 			if a.proven.Load() {
@@ -59,13 +59,13 @@ func (b *Broker) findRoutes() *routes {
 // try offers the request to the connections that are on trial.
 func (rt *routes) try(r *request, relieve bool) bool {
 	for _, c := range rt.trials {
-		if c.tried.Load() || !c.tried.CompareAndSwap(false, true) {
+		if c.standing.tried.Load() || !c.standing.tried.CompareAndSwap(false, true) {
 			continue
 		}
 		if c.submit(r, relieve) == accepted {
 			return true
 		}
-		c.tried.Store(false)
+		c.standing.tried.Store(false)
 	}
 	return false
 }
@@ -115,6 +115,24 @@ func (b *Broker) hopes() bool {
 	}
 	since := b.downSince.Load()
 	return since != 0 && b.uptime()-time.Duration(since) < b.cfg.ConnectWait
+}
+
+// isDown reports whether no connection is up and none is hoped for. The hope is looked at
+// first: it ends after a connection can be seen.
+func (b *Broker) isDown() bool { return !b.hopes() && len(b.routes.Load().conns) == 0 }
+
+// failIfDown fails what waits if it waits in vain.
+func (b *Broker) failIfDown() {
+	if b.backlog.len() > 0 && b.isDown() {
+		down := b.downError()
+		n := b.backlog.failWhere(func(*pending) error {
+			if b.isDown() {
+				return down
+			}
+			return nil
+		})
+		b.ends.failed.Add(uint64(n))
+	}
 }
 
 // uptime is the time since New, never 0.

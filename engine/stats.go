@@ -118,7 +118,7 @@ func (a *address) state() (state AddrState, failures int) {
 		c := l.current.Load()
 		switch {
 		case c == nil || c.phase.Load() != phaseUp:
-		case c.suspect.Load():
+		case c.standing.suspect.Load():
 			state = AddrSilent
 		case a.proven.Load():
 			return AddrUp, failures
@@ -166,22 +166,22 @@ func (c *conn) addTo(s *Stats) {
 // every request an operation on memory that all share: it is what has ended and, with
 // addTo, what is open.
 func (c *conn) addEndedTo(s *Stats) {
-	replies := c.in.replies.Load()
+	replies := c.in.got.replies.Load()
 	s.Accepted += replies + c.ends.sum()
 	s.Replies += replies
 	c.ends.addTo(s)
-	s.LateReplies += c.in.late.Load()
-	s.UnknownReplies += c.in.unknown.Load()
+	s.LateReplies += c.in.got.late.Load()
+	s.UnknownReplies += c.in.got.unknown.Load()
 	s.OneWay += c.oneWay.Load()
-	s.OneWayReplies += c.in.oneWay.Load()
-	s.Pushes += c.in.pushes.Load()
-	s.BytesIn += c.in.bytesIn.Load()
-	s.BytesOut += c.out.bytesOut.Load()
-	s.Reads += c.in.reads.Load()
-	s.Polled += c.in.polled.Load()
-	s.Led += c.in.led.Load()
-	s.Yields += c.in.yields.Load()
-	s.Writes += c.out.writes.Load()
-	s.FramesIn += c.in.framesIn.Load()
-	s.FramesOut += c.out.framesOut.Load()
+	s.OneWayReplies += c.in.got.oneWay.Load()
+	s.Pushes += c.in.got.pushes.Load()
+	s.BytesIn += c.in.got.bytes.Load()
+	s.BytesOut += c.out.sent.bytes.Load()
+	s.Reads += c.in.got.reads.Load()
+	s.Polled += c.in.got.polled.Load()
+	s.Led += c.in.got.led.Load()
+	s.Yields += c.in.got.yields.Load()
+	s.Writes += c.out.sent.writes.Load()
+	s.FramesIn += c.in.got.frames.Load()
+	s.FramesOut += c.out.sent.frames.Load()
 }

@@ -46,7 +46,7 @@ func (c *conn) sweep(now taskid.Tick, steps uint32, real time.Time) {
 	if c.phase.Load() >= phaseEnded {
 		return
 	}
-	reads := c.in.reads.Load()
+	reads := c.in.got.reads.Load()
 	read := reads != c.watch.reads
 	c.watch.reads = reads
 	c.watchStill(now, steps, read)
@@ -80,7 +80,7 @@ func (c *conn) reclaim(read bool) {
 func (c *conn) watchStill(now taskid.Tick, steps uint32, read bool) {
 	o := &c.out
 	arriving := read && c.in.partial.Load() > 1
-	waiting := o.stalled.Load() || o.writing.Load() != 0 || o.held.Load()
+	waiting := o.stalled.Load() || o.writing.Load() != 0 || o.credit.held.Load()
 	c.watch.still.note(now, steps, arriving, waiting, !waiting && !o.ready())
 }
 
@@ -96,7 +96,7 @@ func (c *conn) watchWrite(now taskid.Tick) {
 // watchFrame ends a connection whose peer has begun a frame and does not end it.
 func (c *conn) watchFrame(now taskid.Tick) {
 	w := &c.watch
-	partial, frames := c.in.partial.Load(), c.in.framesIn.Load()
+	partial, frames := c.in.partial.Load(), c.in.got.frames.Load()
 	if partial == 0 || partial != w.partial || frames != w.frames {
 		w.partial, w.frames, w.partAt = partial, frames, now
 		return
@@ -130,8 +130,8 @@ func (c *conn) hinted(err error) error {
 // and costs nobody one that it has.
 func (c *conn) watchSilence(now taskid.Tick, read bool) {
 	w, patience := &c.watch, c.link.addr.patience()
-	asked := c.table.InUse() > 0 && c.out.framesOut.Load() > c.in.sentWhenRead.Load()
-	if read || !asked || patience == 0 || c.suspect.Load() || c.phase.Load() != phaseUp {
+	asked := c.table.InUse() > 0 && c.out.sent.frames.Load() > c.in.sentWhenRead.Load()
+	if read || !asked || patience == 0 || c.standing.suspect.Load() || c.phase.Load() != phaseUp {
 		w.askedAt = taskid.NoTick // which also lets the clock sleep
 		return
 	}
@@ -142,7 +142,7 @@ func (c *conn) watchSilence(now taskid.Tick, read bool) {
 	if now.Since(w.askedAt) <= patience+stepMax {
 		return
 	}
-	c.suspect.Store(true)
+	c.standing.suspect.Store(true)
 	c.link.addr.silent(c, time.Duration(patience)*c.b.clock.tick)
 }
 
@@ -155,11 +155,11 @@ func (c *conn) watchOrphans() {
 		}
 		return
 	}
-	if c.tried.Load() && c.table.InUse() == 0 {
-		c.tried.Store(false) // its trial was given up before it was sent
+	if c.standing.tried.Load() && c.table.InUse() == 0 {
+		c.standing.tried.Store(false) // its trial was given up before it was sent
 	}
 	orphans := c.table.Orphans()
-	if orphans > 0 && orphans*orphanShare >= c.table.Cap() && !c.aged.Swap(true) {
+	if orphans > 0 && orphans*orphanShare >= c.table.Cap() && !c.standing.aged.Swap(true) {
 		c.link.wakeUp()
 	}
 }
