@@ -13,6 +13,7 @@ import (
 // batch is one SendBatch in progress.
 type batch struct {
 	b    *Broker
+	ctx  context.Context
 	fn   func(i int, reply []byte, err error)
 	reqs [][]byte
 	left atomic.Int64  // requests without an outcome, plus one for the submitter
@@ -45,10 +46,10 @@ func newBatch() any { return &batch{done: make(chan struct{}, 1)} }
 // callback delivers one outcome and, with the last one, wakes the submitter.
 func (it *batchItem) callback(reply []byte, err error) {
 	bt := it.batch
-	if err != nil && it.again(err) {
-		return
-	}
 	if err != nil {
+		if err = it.again(err); err == nil {
+			return
+		}
 		bt.mu.Lock()
 		if bt.first == nil {
 			bt.first = err
@@ -60,15 +61,26 @@ func (it *batchItem) callback(reply []byte, err error) {
 }
 
 // again repeats an idempotent request that failed, if that may help. Its payload is still
-// the submitter's, who waits.
-func (it *batchItem) again(err error) bool {
+// the submitter's, who waits. It returns nil if the outcome is open again, else the error.
+func (it *batchItem) again(err error) error {
 	bt := it.batch
-	if it.tries == 0 || !bt.b.repeatable(err, true) {
-		return false
+	if it.tries == 0 || bt.ctx.Err() != nil || !bt.b.repeatable(err, true) {
+		return err
 	}
 	it.tries--
 	r := bt.request(it.index)
-	return bt.b.placeAgain(&r)
+	bt.left.Add(1) // or the batch might be another one's before we have looked
+	if bt.b.placeAgain(&r) {
+		err = nil
+		// The context may have ended while nothing was in flight, so that nobody gives it up.
+		if bt.ctx.Err() != nil {
+			if l, won := bt.b.giveUp(&it.ticket); won {
+				err = givenUp(bt.ctx, l)
+			}
+		}
+	}
+	bt.leave()
+	return err
 }
 
 // leave counts an outcome that was delivered.
@@ -112,7 +124,7 @@ func (b *Broker) SendBatch(
 	<-bt.done
 	err := bt.first
 	clear(bt.items)
-	bt.fn, bt.first, bt.reqs = nil, nil, nil
+	bt.fn, bt.first, bt.reqs, bt.ctx = nil, nil, nil, nil
 	b.batches.Put(bt)
 	return err
 }
@@ -122,7 +134,7 @@ func (bt *batch) start(
 	b *Broker, ctx context.Context, reqs [][]byte, fn func(i int, reply []byte, err error), o Call,
 ) {
 	n := len(reqs)
-	bt.b, bt.fn, bt.reqs, bt.accepted = b, fn, reqs, false
+	bt.b, bt.ctx, bt.fn, bt.reqs, bt.accepted = b, ctx, fn, reqs, false
 	bt.limits = request{blocks: true}
 	b.limit(&bt.limits, ctx, o)
 	if ctx.Done() != nil || o.Idempotent {
