@@ -171,8 +171,8 @@ func (bt *batch) refuse(it *batchItem, err error) {
 
 // sendAll submits every request.
 func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte) {
-	watched := ctx.Done() != nil
-	for i := 0; i < len(reqs); {
+	watched, turns := ctx.Done() != nil, 0
+	for i := 0; i < len(reqs); turns++ {
 		if watched && ctx.Err() != nil {
 			bt.refuse(&bt.items[i], &OpError{Op: "submit", Err: contextError(ctx)})
 			i++
@@ -186,10 +186,13 @@ func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte) {
 		b.sendOne(bt, i)
 		i++
 	}
+	if n := len(b.routes.Load().conns); n > 1 && turns%n == 0 {
+		b.turn.Add(1) // or the next batch would give the same connection the smallest share
+	}
 }
 
-// runMax is how many requests of a batch go to one connection at once, before the next
-// one has its turn.
+// runMax is how many requests of a batch go to one connection at once at most, before the
+// next one has its turn.
 const runMax = 64
 
 // request makes the i-th request.
@@ -207,12 +210,16 @@ func (bt *batch) request(i int) request {
 // takes none that way.
 func (b *Broker) sendRun(bt *batch, first int) int {
 	reqs := bt.reqs[first:]
-	c, share := b.next(len(reqs))
-	if c == nil || b.backlog.len() > 0 || c.busy() {
+	if b.backlog.len() > 0 || b.header+len(reqs[0]) > ring.ChunkBytes {
+		return 0 // before it is a connection's turn
+	}
+	c, share := b.next(len(bt.reqs))
+	if c == nil || c.busy() {
 		return 0
 	}
+	runs := (share + runMax - 1) / runMax
 	count, size := 0, 0
-	for _, req := range reqs[:min(share, runMax)] {
+	for _, req := range reqs[:min((share+runs-1)/runs, len(reqs))] {
 		n := b.header + len(req)
 		if len(req) > b.maxPayload || size+n > ring.ChunkBytes {
 			break
