@@ -73,7 +73,7 @@ func (s *standstill) since(length uint32, end taskid.Tick) uint32 {
 	}
 	age := int64(length) + int64(int32((s.now-end)<<8)>>8) // of the request
 	i := s.last
-	for n := 1; n < stillSamples && int64(s.now.Since(s.samples[i].at)) <= age; n++ {
+	for n := 1; n < stillSamples && int64(s.now.Since(s.samples[i].at)) < age; n++ {
 		before := (i + stillSamples - 1) % stillSamples
 		if s.samples[before].at == taskid.NoTick {
 			break
