@@ -1,0 +1,20 @@
+//go:build !linux
+
+package pace
+
+import "time"
+
+const (
+	// timerLate is by how much a timer may be late.
+	timerLate = 2 * time.Millisecond
+	// napMax is for how long the end of the run may go unseen.
+	napMax = 10 * time.Millisecond
+)
+
+// nap sleeps while a timer cannot be late for d, and returns at once when it could be:
+// who waits then spins, and lets others run in between.
+func nap(d time.Duration) {
+	if d > timerLate {
+		time.Sleep(min(d-timerLate, napMax))
+	}
+}

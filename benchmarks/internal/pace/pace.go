@@ -1,0 +1,152 @@
+// Package pace hands out the requests of a fixed rate, each when it is due.
+//
+// Request i of R a second is meant to be sent i/R after the start, whatever becomes
+// of those before it, and its latency counts from then. So a system that stalls is
+// charged with every request that fell due meanwhile. That is Gil Tene's remedy for
+// coordinated omission: https://github.com/giltene/wrk2.
+//
+// Nobody paces for the others. Those who send take turns, as leader and followers
+// (Schmidt and others, "Leader/Followers", 2000): whoever has the turn waits for the
+// next request's time, gives the turn on and sends. So no other goroutine has to be
+// woken when a request is due, which took longer than everything else here.
+//
+// The wait does not end with a timer of Go. That is late by a millisecond in a process
+// that has nothing else to do: netpoll_epoll.go in package runtime rounds the time up,
+// since epoll_wait counts milliseconds. A pacer on timers therefore sends what is due
+// in bursts, and a system that batches looks better than it is.
+package pace
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// Request is one that may be sent now.
+type Request struct {
+	Index int64 // counts from 0
+	// Intended is when it was to be sent, since the start.
+	Intended time.Duration
+	// Lag is how late it was handed out by the generator's fault. What it waited for
+	// somebody who is free to send is not in it: that is the system's fault.
+	Lag time.Duration
+}
+
+// Pacer hands out the requests of one run. Any number of goroutines may send.
+type Pacer struct {
+	rate     float64
+	patience time.Duration
+	clock    clock
+	end      atomic.Int64  // no request is due after it, in time since the start
+	turn     chan struct{} // holds something while nobody has the turn
+
+	// Of who has the turn.
+	next   int64 // index of the request that is handed out next
+	unsent int64
+	last   Request       // that was handed out
+	handed time.Duration // when that was
+}
+
+// clock tells the time since the start.
+type clock interface {
+	start()
+	now() time.Duration
+	// wait returns at the given time or somewhat later, or long before.
+	wait(until time.Duration)
+}
+
+// New returns a pacer for that many requests a second, more than 0. Those that are due
+// and that nobody is free to send wait. Patience bounds that backlog: a request that has
+// been due for longer is not sent.
+func New(rate float64, patience time.Duration) *Pacer {
+	return newPacer(rate, patience, &realClock{})
+}
+
+func newPacer(rate float64, patience time.Duration, c clock) *Pacer {
+	p := &Pacer{rate: rate, patience: patience, clock: c, turn: make(chan struct{}, 1)}
+	p.end.Store(math.MaxInt64)
+	p.turn <- struct{}{}
+	return p
+}
+
+// Start is the time from which requests are due. It comes before every other call.
+func (p *Pacer) Start() { p.clock.start() }
+
+// Now is the time since the start.
+func (p *Pacer) Now() time.Duration { return p.clock.now() }
+
+// At is when request i is to be sent, since the start. It is computed from i alone, so
+// that no error adds up.
+func (p *Pacer) At(i int64) time.Duration {
+	return time.Duration(float64(i) * float64(time.Second) / p.rate)
+}
+
+// End lets no more requests become due. Next still hands out those that are: to leave
+// them out would leave out the latencies of a stall at the end.
+func (p *Pacer) End() { p.end.Store(int64(p.clock.now())) }
+
+// Unsent is how many requests were not sent because they had been due for too long.
+func (p *Pacer) Unsent() int64 {
+	<-p.turn
+	n := p.unsent
+	p.turn <- struct{}{}
+	return n
+}
+
+// Next returns the next request when it is due, to be sent at once, or false when no
+// more will be. While nobody calls it, requests that are due wait; they are handed out
+// in order then, as fast as they are asked for.
+func (p *Pacer) Next() (Request, bool) {
+	free, now := p.takeTurn()
+	r, due := p.await(free, now)
+	p.turn <- struct{}{}
+	return r, due
+}
+
+// takeTurn returns since when the caller is free to send, and the time now. Who need
+// not wait for the turn reads the clock once.
+func (p *Pacer) takeTurn() (free, now time.Duration) {
+	select {
+	case <-p.turn:
+		now = p.clock.now()
+		return now, now
+	default:
+		free = p.clock.now()
+		<-p.turn
+		return free, p.clock.now()
+	}
+}
+
+// await is Next of who has the turn.
+func (p *Pacer) await(free, now time.Duration) (Request, bool) {
+	p.skip(now)
+	at := p.At(p.next)
+	for ; int64(at) <= p.end.Load(); now = p.clock.now() {
+		if now >= at {
+			p.last = Request{p.next, at, p.lag(at, free, now)}
+			p.next++
+			p.handed = now
+			return p.last, true
+		}
+		p.clock.wait(at)
+	}
+	return Request{}, false
+}
+
+// lag is that of the request intended at a time, handed out now to somebody who has
+// been free for a while. He may have been so since it was due. Or he was not, but the
+// generator was late with the last request already: then it still is, by less what lies
+// between the two, and by more what it took since (Lindley's recursion).
+func (p *Pacer) lag(at, free, now time.Duration) time.Duration {
+	took := now - max(free, p.handed)
+	return max(now-max(free, at), p.last.Lag+took-(at-p.last.Intended))
+}
+
+// skip leaves out the requests that have been due for too long.
+func (p *Pacer) skip(now time.Duration) {
+	at := p.At(p.next)
+	for ; now-at > p.patience && int64(at) <= p.end.Load(); at = p.At(p.next) {
+		p.next++
+		p.unsent++
+	}
+}
