@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/proc"
+	"github.com/ringwire/ringwire/benchmarks/internal/pace"
 )
 
 const (
@@ -21,6 +22,8 @@ const (
 	// samplesPerSlice is how many latencies a slice takes at most. At some 60 ns
 	// for two clock readings that is about 1 ms of a slice.
 	samplesPerSlice = 20_000
+	// usualPatience is that of a load.
+	usualPatience = time.Second
 )
 
 // load drives one client with one API. Its callers, their buffers and their
@@ -32,9 +35,13 @@ type load struct {
 	pid     int     // the server's process; 0 when there is none
 	rate    float64 // requests begun per second; 0: as replies come
 	reply   []byte  // to every request; nil: its own bytes
+	// patience is for how long a request of a fixed rate may be due before it is not
+	// sent. It bounds what a system that cannot keep up has to do after the slice.
+	patience time.Duration
 
 	// Of one run.
-	every   uint32 // one request in so many is timed; a power of two
+	every   uint32      // one request in so many is timed; a power of two
+	pacer   *pace.Pacer // nil without a rate
 	stop    atomic.Bool
 	gate    chan struct{} // closed when all callers may start
 	ready   sync.WaitGroup
@@ -54,6 +61,7 @@ type caller struct {
 	errors    uint64
 	firstErr  error
 	latencies []int64 // nanoseconds; capacity is the bound
+	lags      []int64 // of the requests that latencies are of; with a rate only
 
 	_ [64]byte // callers on different processors share no cache line
 }
@@ -68,6 +76,8 @@ type measurement struct {
 	stolen           float64       // part of the machine's time that its host took; negative: unknown
 	latencies        []int64       // nanoseconds
 	p50, p99         int64         // of the latencies, in nanoseconds
+	lags             []int64       // nanoseconds; none without a rate
+	unsent           int64
 }
 
 func (m *measurement) perSecond() float64 {
@@ -75,7 +85,8 @@ func (m *measurement) perSecond() float64 {
 }
 
 func newLoad(client Client, api API, callers, payloadBytes, pid int) *load {
-	l := &load{client: client, api: api, pid: pid, callers: make([]*caller, callers)}
+	l := &load{client: client, api: api, pid: pid, patience: usualPatience,
+		callers: make([]*caller, callers)}
 	for i := range l.callers {
 		l.callers[i] = &caller{
 			req: newRequest(payloadBytes, uint32(i)),
@@ -103,9 +114,9 @@ func (l *load) run(ctx context.Context, d time.Duration, every uint32) (*measure
 	stolen := watchStolen()
 	cpu := l.cpuTime()
 	start := time.Now()
-	close(l.gate)
+	l.begin()
 	sleep(ctx, d)
-	l.stop.Store(true)
+	l.end()
 	if !waitFor(drained, drainTimeout) {
 		return nil, fmt.Errorf("requests without a reply or an error %v after the last was sent", drainTimeout)
 	}
@@ -132,6 +143,28 @@ func (l *load) prepare(every uint32) {
 	for _, c := range l.callers {
 		c.requests, c.errors, c.firstErr = 0, 0, nil
 		c.latencies = make([]int64, 0, 2*samplesPerSlice/len(l.callers)+1)
+		if l.rate > 0 {
+			c.lags = make([]int64, 0, cap(c.latencies))
+		}
+	}
+	if l.rate > 0 {
+		l.pacer = pace.New(l.rate, l.patience)
+	}
+}
+
+// begin lets the callers send.
+func (l *load) begin() {
+	if l.pacer != nil {
+		l.pacer.Start()
+	}
+	close(l.gate)
+}
+
+// end lets them send no more than what is due.
+func (l *load) end() {
+	l.stop.Store(true)
+	if l.pacer != nil {
+		l.pacer.End()
 	}
 }
 
@@ -164,6 +197,10 @@ func (l *load) collect(m *measurement) {
 		m.errors += c.errors
 		m.firstErr = firstError(m.firstErr, c.firstErr)
 		m.latencies = append(m.latencies, c.latencies...)
+		m.lags = append(m.lags, c.lags...)
+	}
+	if l.pacer != nil {
+		m.unsent = l.pacer.Unsent()
 	}
 }
 
@@ -196,7 +233,7 @@ func watchStolen() func(elapsed time.Duration) float64 {
 // fail ends the run with the first broken promise.
 func (l *load) fail(err error) {
 	l.failure.CompareAndSwap(nil, &err)
-	l.stop.Store(true)
+	l.end()
 }
 
 // timed reports whether the caller's next request is one of those whose latency

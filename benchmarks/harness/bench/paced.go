@@ -1,59 +1,36 @@
 package bench
 
-import "time"
+import (
+	"time"
 
-// tick is how often the pacer begins requests: all those that have become due.
-// A finer one would cost processor time that is then charged to every system.
-const tick = time.Millisecond
+	"github.com/ringwire/ringwire/benchmarks/internal/pace"
+)
 
-// launchPaced begins requests at the load's rate, however long earlier ones
-// take: a pacer hands out intended times, and whichever caller is free sends.
-// With all callers busy the next requests wait, and their latency counts from
-// when they were due, so a system that falls behind cannot hide it.
+// launchPaced begins requests at the load's rate, however long earlier ones take:
+// whichever caller is free sends the next when it is due. With all callers busy the
+// next requests wait, and their latency counts from when they were due, so a system
+// that falls behind cannot hide it.
 func (l *load) launchPaced() {
-	due := make(chan time.Time, len(l.callers))
-	l.ready.Add(1 + len(l.callers))
-	l.done.Add(1 + len(l.callers))
-	go func() {
-		defer l.done.Done()
-		defer close(due)
-		l.ready.Done()
-		<-l.gate
-		l.pace(due)
-	}()
+	l.ready.Add(len(l.callers))
+	l.done.Add(len(l.callers))
 	for i, c := range l.callers {
 		go func() {
 			defer l.done.Done()
 			l.ready.Done()
-			for intended := range due {
-				l.callDue(c, i, intended)
+			<-l.gate
+			for l.failure.Load() == nil {
+				r, due := l.pacer.Next()
+				if !due {
+					return
+				}
+				l.callDue(c, i, r)
 			}
 		}()
 	}
 }
 
-// pace hands out the requests of every tick until the run ends; at least one.
-// The channel is its bound: it waits while every caller is busy and as many
-// requests again are due.
-func (l *load) pace(due chan<- time.Time) {
-	start := time.Now()
-	issued := 0.0
-	for at := start; ; at = at.Add(tick) {
-		time.Sleep(time.Until(at))
-		for wanted := max(1, at.Sub(start).Seconds()*l.rate); issued < wanted; issued++ {
-			due <- at
-			if l.stop.Load() {
-				return
-			}
-		}
-		if l.stop.Load() {
-			return
-		}
-	}
-}
-
 // callDue is callInTurn's body with the latency from the intended time.
-func (l *load) callDue(c *caller, i int, intended time.Time) {
+func (l *load) callDue(c *caller, i int, r pace.Request) {
 	setNumber(c.req, c.number)
 	timed := l.timed(c, i)
 	reply, err := l.client.Call(c.dst[:0], &c.req)
@@ -63,8 +40,16 @@ func (l *load) callDue(c *caller, i int, intended time.Time) {
 		return
 	}
 	if timed {
-		c.took(intended)
+		c.tookPaced(l.pacer.Now()-r.Intended, r.Lag)
 	}
 	l.check(c, reply)
 	c.dst = reply
+}
+
+// tookPaced keeps a latency and the pacer's part in it while there is room.
+func (c *caller) tookPaced(latency, lag time.Duration) {
+	if len(c.latencies) < cap(c.latencies) {
+		c.latencies = append(c.latencies, int64(latency))
+		c.lags = append(c.lags, int64(lag))
+	}
 }

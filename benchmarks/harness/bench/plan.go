@@ -24,8 +24,7 @@ func (c *Case) String() string {
 	return fmt.Sprintf("%s %s with %s", c.Target.Name, c.API, count(c.Callers, "caller"))
 }
 
-// RateMax is the highest Rate: one request per caller and tick of the pacer is
-// far below it on any machine.
+// RateMax is the highest Rate: no machine hands out so many requests one by one.
 const RateMax = 1e7
 
 // validate names what makes no sense.

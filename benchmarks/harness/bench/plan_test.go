@@ -154,27 +154,56 @@ func (s slow) Call(dst []byte, req *[]byte) ([]byte, error) {
 }
 func (slow) Close() error { return nil }
 
-func TestPacedRequestsAreNoMoreThanTheRate(t *testing.T) {
+func TestPacedRequestsAreThoseThatFellDue(t *testing.T) {
 	const rate = 2000
 	l := newLoad(echoing(), Blocking, 4, 16, 0)
-	l.rate = rate
-	m, err := l.run(t.Context(), 30*time.Millisecond, 1)
-	require.NoError(t, err)
-	assert.Positive(t, m.requests)
-	assert.LessOrEqual(t, float64(m.requests), 1+rate*m.elapsed.Seconds())
-	assert.Len(t, m.latencies, int(m.requests))
+	l.rate, l.patience = rate, time.Hour
+	for range 2 {
+		m, err := l.run(t.Context(), 30*time.Millisecond, 1)
+		require.NoError(t, err)
+		assert.GreaterOrEqual(t, m.requests, uint64(1+rate*30/1000))
+		assert.LessOrEqual(t, float64(m.requests), 1+rate*m.elapsed.Seconds())
+		assert.Len(t, m.latencies, int(m.requests))
+		assert.Len(t, m.lags, int(m.requests))
+		assert.Zero(t, m.unsent)
+	}
 }
 
 func TestPacedLatencyCountsFromWhenARequestWasDue(t *testing.T) {
 	const wait = 20 * time.Millisecond
 	l := newLoad(slow{wait}, Blocking, 1, 16, 0)
-	l.rate = 1e6 // more than one caller can begin
+	l.rate, l.patience = 200, time.Hour // four times what one caller can send
 	m, err := l.run(t.Context(), wait, 1)
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, len(m.latencies), 2)
-	assert.GreaterOrEqual(t, m.latencies[0], int64(wait))
-	// The second was due a tick after the first, and waited for it.
-	assert.GreaterOrEqual(t, m.latencies[1], int64(2*wait-tick), "the wait for a free caller counts")
+	require.GreaterOrEqual(t, len(m.latencies), 5, "those due in the slice are sent after it")
+	for i, ns := range m.latencies {
+		intended := time.Duration(i) * time.Second / 200
+		assert.GreaterOrEqual(t, ns, int64(time.Duration(i+1)*wait-intended), "request %d", i)
+		assert.LessOrEqual(t, m.lags[i], ns)
+	}
+}
+
+func TestPacedRowsTellLagAndWhatWasNotSent(t *testing.T) {
+	target := fakeTarget(Ringwire, APIs(), echoing, nil)
+	plan := onePlan(&target, Blocking)
+	plan.Cases[0].Rate = 5000
+	result, err := RunPlan(t.Context(), plan, nil)
+	require.NoError(t, err)
+	row := result.Rows[0]
+	assert.Positive(t, row.LagP50)
+	assert.LessOrEqual(t, row.LagP50, row.LagP99)
+	assert.LessOrEqual(t, row.LagP99, row.P99)
+
+	c := rates(Ringwire, Blocking, 100, 200, 0)
+	c.rounds[0].unsent, c.rounds[1].unsent = 3, 4
+	assert.EqualValues(t, 7, c.row().Unsent)
+}
+
+func TestARowWithoutARateHasNoLag(t *testing.T) {
+	target := fakeTarget(Ringwire, APIs(), echoing, nil)
+	result, err := RunPlan(t.Context(), onePlan(&target, Blocking), nil)
+	require.NoError(t, err)
+	assert.Zero(t, result.Rows[0].LagP99)
 }
 
 func TestPacedRunEndsAfterAWrongReply(t *testing.T) {

@@ -56,6 +56,12 @@ type Row struct {
 	P99            int64 `json:"p99_ns"`
 	P999           int64 `json:"p999_ns"`
 
+	// With a rate. Lag is how late requests were sent by the generator's fault, and part
+	// of their latency: pace.Request. Unsent requests were due, and never sent.
+	LagP50 int64 `json:"lag_p50_ns,omitempty"`
+	LagP99 int64 `json:"lag_p99_ns,omitempty"`
+	Unsent int64 `json:"unsent,omitempty"`
+
 	CPUPerReq    *float64 `json:"cpu_ns_per_req,omitempty"` // median; client and server
 	AllocsPerReq float64  `json:"allocs_per_req"`           // all rounds; client
 	// RatioToAnet is the median of the rounds' ratios of req_per_s to anet's, by
@@ -91,6 +97,7 @@ func (c *cell) row() Row {
 		row.Rounds++
 		row.Requests += m.requests
 		row.Errors += m.errors
+		row.Unsent += m.unsent
 		mallocs += m.mallocs
 		row.ReqPerSecRounds = append(row.ReqPerSecRounds, m.perSecond())
 		if m.p50 > 0 {
@@ -114,6 +121,7 @@ func (c *cell) row() Row {
 		row.CPUPerReq = &m
 	}
 	row.setLatencies(c.latencies)
+	row.LagP50, row.LagP99 = c.lags.ValueAtQuantile(50), c.lags.ValueAtQuantile(99)
 	return row
 }
 

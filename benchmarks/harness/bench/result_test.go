@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -18,7 +17,8 @@ import (
 // rates makes a cell that answered so many requests a second in each round; 0
 // is a round that did not run.
 func rates(name string, api API, perSecond ...uint64) *cell {
-	c := &cell{Case: Case{Target: &Target{Name: name}, API: api, Callers: 16, PayloadBytes: 16, Conns: 1}, latencies: hdrhistogram.New(1, latencyMax, significant)}
+	c := &cell{Case: Case{Target: &Target{Name: name}, API: api, Callers: 16, PayloadBytes: 16, Conns: 1},
+		latencies: newHistogram(), lags: newHistogram()}
 	for _, n := range perSecond {
 		var m *measurement
 		if n > 0 {

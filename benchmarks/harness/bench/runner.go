@@ -26,7 +26,8 @@ type cell struct {
 
 	rounds    []*measurement // by round; nil when it did not run
 	latencies *hdrhistogram.Histogram
-	failure   error // why it runs no more; nil while it does
+	lags      *hdrhistogram.Histogram // of the pacer
+	failure   error                   // why it runs no more; nil while it does
 }
 
 // Status is what the progress display shows after a slice.
@@ -92,9 +93,20 @@ func makeCells(plan Plan) []*cell {
 	cells := make([]*cell, len(plan.Cases))
 	for i, c := range plan.Cases {
 		cells[i] = &cell{Case: c, rounds: make([]*measurement, plan.Rounds),
-			latencies: hdrhistogram.New(1, latencyMax, significant)}
+			latencies: newHistogram(), lags: newHistogram()}
 	}
 	return cells
+}
+
+func newHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, latencyMax, significant)
+}
+
+// record adds durations in nanoseconds.
+func record(h *hdrhistogram.Histogram, values []int64) {
+	for _, ns := range values {
+		_ = h.RecordValue(min(max(ns, 1), latencyMax))
+	}
 }
 
 // order is the sequence of cells in a round. It starts elsewhere each time, and
@@ -187,12 +199,11 @@ func sampling(expected float64) uint32 {
 }
 
 func (c *cell) add(round int, m *measurement) {
-	for _, ns := range m.latencies {
-		_ = c.latencies.RecordValue(min(max(ns, 1), latencyMax))
-	}
+	record(c.latencies, m.latencies)
+	record(c.lags, m.lags)
 	slices.Sort(m.latencies)
 	m.p50, m.p99 = percentile(m.latencies, 0.50), percentile(m.latencies, 0.99)
-	m.latencies = nil
+	m.latencies, m.lags = nil, nil
 	c.rounds[round] = m
 }
 
