@@ -45,8 +45,9 @@ func (r *Report) markdownGoals(b *strings.Builder) {
 
 func (s *Section) markdown(b *strings.Builder) {
 	fmt.Fprintf(b, "\n### %s\n\n", s.Title)
-	b.WriteString("| callers | system | api | payload | conns | req/s | spread | p50 | p99 | cpu/req | ours/theirs | errors |\n" +
-		"|---:|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
+	head := s.head()
+	b.WriteString("| " + strings.Join(head, " | ") + " |\n")
+	b.WriteString("|---:|---|---|" + strings.Repeat("---:|", len(head)-3) + "\n")
 	for i := range s.Rows {
 		b.WriteString("| " + strings.ReplaceAll(escapeCell(s.line(&s.Rows[i])), "\t", " | ") + " |\n")
 	}

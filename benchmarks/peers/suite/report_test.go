@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -142,6 +143,8 @@ func TestMarkdownRowsHaveAsManyCellsAsTheirHeads(t *testing.T) {
 	var b bytes.Buffer
 	r := sample()
 	r.Sections[0].Rows = r.Sections[0].Rows[:4]
+	r.Sections = append(r.Sections, Section{Name: "rate", Rows: slices.Clone(r.Sections[0].Rows)})
+	r.Sections[1].Rows[0].Rate = rateAnet
 	require.NoError(t, r.WriteMarkdown(&b))
 	cells := 0
 	for line := range strings.Lines(b.String()) {
@@ -157,6 +160,23 @@ func TestMarkdownRowsHaveAsManyCellsAsTheirHeads(t *testing.T) {
 	}
 	assert.Contains(t, b.String(), "**missed**")
 	assert.Contains(t, b.String(), `multiplexed \| really`)
+}
+
+func TestPacedRowsShowThePacersLag(t *testing.T) {
+	paced := row(bench.Ringwire, bench.Blocking, rateCallers, rateAnet)
+	paced.Rate, paced.LagP50, paced.LagP99, paced.Unsent = rateAnet, 16_000, 130_000, 7
+	old := row(bench.Anet, bench.Blocking, rateCallers, rateAnet)
+	old.Rate = rateAnet
+	r := &Report{Sections: []Section{{Name: "rate", Title: "Rate", Rows: []bench.Row{paced, old}},
+		{Name: "throughput", Title: "Callers", Rows: sample().Sections[0].Rows[:1]}}}
+	var table, markdown bytes.Buffer
+	require.NoError(t, r.WriteTables(&table))
+	require.NoError(t, r.WriteMarkdown(&markdown))
+	assert.Regexp(t, `errors +lag p50 +lag p99 +unsent\n.* 16.0us +130us +7\n.* - +- +0\n`, table.String())
+	assert.Regexp(t, `ours/theirs +errors\n.* 0\n`, table.String(), "rows without a rate have none")
+	assert.Contains(t, markdown.String(), "| errors | lag p50 | lag p99 | unsent |")
+	assert.Contains(t, markdown.String(), "| 0 | 16.0us | 130us | 7 |")
+	assert.Equal(t, 1, strings.Count(table.String(), lagNote))
 }
 
 func TestJSONIsReadBackWithTheSameGoals(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -39,7 +40,7 @@ func aligned(w io.Writer, lines []string) error {
 }
 
 func (s *Section) write(w io.Writer) error {
-	lines := []string{"\n" + s.Title, "", "callers\tsystem\tapi\tpayload\tconns\treq/s\tspread\tp50\tp99\tcpu/req\tours/theirs\terrors"}
+	lines := []string{"\n" + s.Title, "", strings.Join(s.head(), "\t")}
 	last := -1
 	for i := range s.Rows {
 		row := &s.Rows[i]
@@ -56,14 +57,30 @@ func (s *Section) write(w io.Writer) error {
 	return err
 }
 
+// head names the cells of a line.
+func (s *Section) head() []string {
+	names := []string{"callers", "system", "api", "payload", "conns", "req/s", "spread", "p50", "p99",
+		"cpu/req", "ours/theirs", "errors"}
+	if s.paced() {
+		names = append(names, "lag p50", "lag p99", "unsent")
+	}
+	return names
+}
+
+// paced reports whether the rows have a rate, and with it the pacer's part in latency.
+func (s *Section) paced() bool {
+	return slices.ContainsFunc(s.Rows, func(row bench.Row) bool { return row.Rate > 0 })
+}
+
+// line is a row's cells with tabs in between.
 func (s *Section) line(row *bench.Row) string {
 	api := string(row.API)
 	if row.Rate > 0 {
 		api += " at " + bench.RateText(row.Rate) + "/s"
 	}
+	cells := []string{strconv.Itoa(row.Callers), row.System, api, bytesText(row.PayloadBytes), strconv.Itoa(row.Conns)}
 	if row.Rounds == 0 {
-		return fmt.Sprintf("%d\t%s\t%s\t%s\t%d\tfailed: %s", row.Callers, row.System, api, bytesText(row.PayloadBytes),
-			row.Conns, firstLine(row.Failure))
+		return strings.Join(append(cells, "failed: "+firstLine(row.Failure)), "\t")
 	}
 	p50, p99Text, cpu, ratio := "-", "-", "-", "-"
 	if row.LatencySamples > 0 {
@@ -75,9 +92,20 @@ func (s *Section) line(row *bench.Row) string {
 	if ratios := s.ratios(row, throughput); len(ratios) > 0 {
 		ratio = fmt.Sprintf("%.2fx", bench.Median(ratios))
 	}
-	return fmt.Sprintf("%d\t%s\t%s\t%s\t%d\t%s\t%.0f%%\t%s\t%s\t%s\t%s\t%d", row.Callers, row.System, api,
-		bytesText(row.PayloadBytes), row.Conns, bench.RateText(row.ReqPerSec), 100*bench.Spread(row.ReqPerSecRounds),
-		p50, p99Text, cpu, ratio, row.Errors)
+	cells = append(cells, bench.RateText(row.ReqPerSec), fmt.Sprintf("%.0f%%", 100*bench.Spread(row.ReqPerSecRounds)),
+		p50, p99Text, cpu, ratio, strconv.FormatUint(row.Errors, 10))
+	if s.paced() {
+		cells = append(cells, lagText(row.LagP50), lagText(row.LagP99), strconv.FormatInt(row.Unsent, 10))
+	}
+	return strings.Join(cells, "\t")
+}
+
+// lagText is "-" where an older program measured, which did not know its lag.
+func lagText(ns int64) string {
+	if ns == 0 {
+		return "-"
+	}
+	return bench.LatencyText(ns)
 }
 
 // ratios of ringwire's row under the same load to the row; nil for ringwire
@@ -93,9 +121,17 @@ func (s *Section) ratios(row *bench.Row, metric string) []float64 {
 	return bench.Ratios(metricRounds(ours, metric), metricRounds(row, metric))
 }
 
+// lagNote is what a reader of paced rows must know.
+const lagNote = "lag: the pacer's own part in the latency, from when a request was due until it was sent, " +
+	"without the wait for a free caller. Where it is much of the latency, the row tells of this machine and " +
+	"of the pacer, not of the system. unsent: due for over a second, and left out."
+
 // footnotes are the notes of the systems and the failures.
 func (s *Section) footnotes() string {
 	var b strings.Builder
+	if s.paced() {
+		b.WriteString(lagNote + "\n")
+	}
 	var told []string
 	for i := range s.Rows {
 		row := &s.Rows[i]
