@@ -1,7 +1,8 @@
 // Command anetserver is the baseline peer: an echo server on the server package
-// of anet v0.3.0. It is a module and a process of its own because two versions
-// of anet cannot be linked into one binary, and because a baseline should not
-// share a scheduler or a garbage collector with what it is compared to.
+// of anet v0.3.0, or of v1.0.0 when go-v1 builds it. It is a module and a process
+// of its own because two versions of anet cannot be linked into one binary, and
+// because a baseline should not share a scheduler or a garbage collector with what
+// it is compared to.
 //
 //	anetserver [--addr 127.0.0.1:0] [--stdin]
 //
@@ -73,8 +74,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) 
 	return srv.Stop()
 }
 
-// start binds addr and returns the address that clients dial. The server of
-// v0.3.0 does not tell which port it got, so port 0 is resolved here first;
+// start binds addr and returns the address that clients dial. Neither
+// version's server tells which port it got, so port 0 is resolved here first;
 // somebody else may take the port in between, hence the bounded retry.
 func start(addr string) (*server.Server, string, error) {
 	host, port, err := net.SplitHostPort(addr)
