@@ -22,9 +22,10 @@ TESTFLAGS   := $(RACE) -tags invariant -shuffle=on -timeout 5m
 help: ## Print what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-build: ## Build bin/ringwire and bin/anet-baseline-server
+build: ## Build bin/ringwire and anet's servers, bin/anet-baseline-server and bin/anet-v1-baseline-server
 	cd cmd/ringwire && go build -ldflags "-X main.commit=$(COMMIT)" -o $(BIN)/ringwire .
 	cd benchmarks/peers/anetserver && go build -o $(BIN)/anet-baseline-server .
+	benchmarks/peers/anetserver/go-v1 build -o $(BIN)/anet-v1-baseline-server .
 
 test: ## Everything CI runs, stage by stage, in at most 15 minutes on two cores
 	@.ci/stage "gofmt"                              $(MAKE) --no-print-directory fmt-check
@@ -111,6 +112,7 @@ cover: ## Statement coverage of the library packages, by function
 tidy-check: ## Fail when a go.mod or go.sum is not what go mod tidy writes
 	.ci/each all go mod tidy -diff
 	cd .ci/tools && go mod tidy -diff
+	cd benchmarks/peers/anetserver && go mod tidy -diff -modfile=v1.mod
 
 clean: ## Remove what the other targets built
 	rm -rf $(BIN)
@@ -150,6 +152,7 @@ smoke: build
 
 nested:
 	RACELESS=./benchmarks/peers .ci/each nested go test $(TESTFLAGS) ./...
+	benchmarks/peers/anetserver/go-v1 test -count=1 . # the same tests, anet v1.0.0's server
 	cd internal/interop && go test -count=1 ./... # anet's default, which is no good under -race
 	cd benchmarks/peers && go test -count=1 ./... # other people's clients, of which some have races
 

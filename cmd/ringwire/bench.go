@@ -21,8 +21,14 @@ import (
 	"golang.org/x/term"
 )
 
-// baselineServer is the name of the baseline's server program.
-const baselineServer = "anet-baseline-server"
+// baselines are the programs that are anet's servers, the newest first.
+var baselines = []struct{ system, program string }{
+	{bench.AnetV1, "anet-v1-baseline-server"},
+	{bench.AnetV0, "anet-baseline-server"},
+}
+
+// aboutBaselines says what the baselines' rows have in common, and what not.
+const aboutBaselines = " (multiplex) in both; server as named, v1.0.0's with a constant it lacks"
 
 // benchFlags are the flags of "ringwire bench".
 type benchFlags struct {
@@ -46,8 +52,9 @@ func newBench() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure throughput and latency beside anet",
-		Long: `bench starts an echo server of ringwire and one of anet as processes of their
-own and sends requests to both over loopback. Every combination of system, API
+		Long: `bench starts an echo server of ringwire and two of anet's, that of v1.0.0 and
+that of v0.3.0, as processes of their own and sends requests to them over loopback.
+The ratio is to the harder of anet's two. Every combination of system, API
 and number of callers, a row, runs once per round for a short slice, in an order
 that changes, so that a noisy machine is equally noisy for all; the table shows
 medians over the rounds. Every reply is compared with its request.
@@ -55,7 +62,7 @@ medians over the rounds. Every reply is compared with its request.
 APIs: blocking is a goroutine per caller; callback sends the next request from
 the last one's callback; batch submits one request per caller and waits for all.
 
-The default takes about four minutes, --quick under half a minute. Ctrl-C prints
+The default takes about five minutes, --quick half a minute. Ctrl-C prints
 what was measured until then, marked partial. bench fails when a reply is wrong,
 lost or doubled, and when a row has no successful request.`,
 		Example: `  ringwire bench --quick
@@ -159,7 +166,7 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 	}
 	result.Metadata = metadata
 	if f.baseline == bench.Anet {
-		result.Metadata.Baseline = "client " + bench.AnetVersion() + " (multiplex), server v0.3.0"
+		result.Metadata.Baseline = "client " + bench.AnetVersion() + aboutBaselines
 	}
 	outErr := errors.Join(
 		result.WriteTable(cmd.OutOrStdout(), useColour(cmd.OutOrStdout())),
@@ -205,11 +212,16 @@ func startServers(ctx context.Context, cfg bench.Config, f benchFlags) ([]bench.
 	if err != nil {
 		return nil, nil, fmt.Errorf("find this program, which is also the server: %w", err)
 	}
-	anetPath := ""
-	if f.baseline == bench.Anet {
-		if anetPath, err = findBaseline(self); err != nil {
+	var programs []string
+	for _, b := range baselines {
+		if f.baseline != bench.Anet {
+			break
+		}
+		path, err := findBaseline(self, b.program)
+		if err != nil {
 			return nil, nil, err
 		}
+		programs = append(programs, path)
 	}
 	child, err := proc.Start(ctx, self, "serve", "--addr", "127.0.0.1:0", "--stdin",
 		"--loops", strconv.Itoa(f.loops), "--busy-poll", f.busyPoll.String())
@@ -220,13 +232,13 @@ func startServers(ctx context.Context, cfg bench.Config, f benchFlags) ([]bench.
 	targets = append(targets, bench.NewRingwireVariant(bench.Ringwire, child.Addr, child.PID(), func(c *engine.Config) {
 		c.ConnsPerAddr, c.BusyPoll = cfg.Conns, f.busyPoll
 	}))
-	if anetPath != "" {
-		child, err := proc.Start(ctx, anetPath, "--addr", "127.0.0.1:0", "--stdin")
+	for i, path := range programs {
+		child, err := proc.Start(ctx, path, "--addr", "127.0.0.1:0", "--stdin")
 		if err != nil {
 			return nil, servers, err
 		}
 		servers = append(servers, child)
-		targets = append(targets, bench.NewAnet(child.Addr, child.PID(), cfg.Conns))
+		targets = append(targets, bench.NewAnet(baselines[i].system, child.Addr, child.PID(), cfg.Conns))
 	}
 	return targets, servers, nil
 }
@@ -237,9 +249,8 @@ func stopServers(servers []*proc.Child) {
 	}
 }
 
-// findBaseline looks for the baseline's server beside this program, then in PATH.
-func findBaseline(self string) (string, error) {
-	name := baselineServer
+// findBaseline looks for a baseline's server beside this program, then in PATH.
+func findBaseline(self, name string) (string, error) {
 	if runtime.GOOS == "windows" {
 		name += ".exe"
 	}

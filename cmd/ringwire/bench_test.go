@@ -74,7 +74,7 @@ func TestBenchPrintsATableAndWritesJSONAndSVG(t *testing.T) {
 	assert.NotContains(t, got.stdout+got.stderr, "\x1b", "no escapes without a terminal")
 
 	r := readReport(t, jsonPath)
-	assert.Equal(t, 1, r.SchemaVersion)
+	assert.Equal(t, 2, r.SchemaVersion)
 	assert.False(t, r.Partial)
 	assert.Equal(t, "0123456789ab", r.Metadata["commit"])
 	assert.Equal(t, runtime.Version(), r.Metadata["go_version"])
@@ -114,6 +114,7 @@ func TestBenchWithoutItsBaselineIsAUsageError(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	got := execute(t, "", binary, "bench", "--quick")
 	assert.Equal(t, exitUsage, got.code)
+	assert.Contains(t, got.stderr, "anet-v1-baseline-server")
 	assert.Contains(t, got.stderr, "make build")
 	assert.Contains(t, got.stderr, "--baseline none")
 }
@@ -126,12 +127,14 @@ func TestBenchFailsWhenAServerCannotBeReached(t *testing.T) {
 	require.NoError(t, free.Close())
 	dir := t.TempDir()
 	script := fmt.Sprintf("#!/bin/sh\necho listening on %s\nexec cat\n", free.Addr())
-	require.NoError(t, os.WriteFile(filepath.Join(dir, baselineServer), []byte(script), 0o700))
+	for _, b := range baselines {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, b.program), []byte(script), 0o700))
+	}
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	jsonPath := filepath.Join(dir, "r.json")
 	got := execute(t, "", binary, "bench", "--quick", "--callers", "2", "--slice", "10ms", "--apis", "blocking", "--json", jsonPath)
 	assert.Equal(t, exitFailed, got.code)
-	assert.Contains(t, got.stderr, "anet blocking with 2 callers: connect")
+	assert.Contains(t, got.stderr, " blocking with 2 callers: connect")
 	assert.Contains(t, got.stderr, "refused")
 	assert.True(t, readReport(t, jsonPath).Partial)
 	requireNoServer(t)

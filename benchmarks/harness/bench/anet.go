@@ -2,17 +2,29 @@ package bench
 
 import (
 	"context"
+	"slices"
 
 	"github.com/andrei-cloud/anet"
 )
 
-// Anet is the baseline's name in results.
-const Anet = "anet"
+// Names of the baselines in results: anet's client, which is the same for all, with
+// a server of anet's.
+const (
+	Anet   = "anet" // where there is only one: that of v0.3.0
+	AnetV1 = "anet-v1.0.0"
+	AnetV0 = "anet-v0.3.0"
+)
+
+// isBaseline tells whether the others are compared with the system.
+func isBaseline(system string) bool {
+	return slices.Contains([]string{Anet, AnetV1, AnetV0}, system)
+}
 
 // NewAnet is the target that sends through anet's client, in its fastest mode,
 // to anet's server at addr, which runs as process pid: multiplexed connections,
-// pooled memory, and as many requests in flight as there are callers.
-func NewAnet(addr string, pid, conns int) Target {
+// pooled memory, and as many requests in flight as there are callers. The name
+// is one of those above.
+func NewAnet(name, addr string, pid, conns int) Target {
 	dial := func(_ context.Context, callers int) (Client, error) {
 		pools := anet.NewPoolList(uint32(conns), anet.NewTCPFactory(nil), []string{addr}, nil)
 		cfg := anet.DefaultBrokerConfig()
@@ -30,7 +42,7 @@ func NewAnet(addr string, pid, conns int) Target {
 		}
 		return client, nil
 	}
-	return Target{Name: Anet, APIs: []API{Blocking, Batch}, PID: pid, Dial: dial}
+	return Target{Name: name, APIs: []API{Blocking, Batch}, PID: pid, Dial: dial}
 }
 
 type anetClient struct {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -10,7 +11,7 @@ import (
 
 // SchemaVersion is that of a Result's JSON form. It rises when a field changes
 // its meaning or goes away.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // Result is what a benchmark found.
 type Result struct {
@@ -64,8 +65,11 @@ type Row struct {
 
 	CPUPerReq    *float64 `json:"cpu_ns_per_req,omitempty"` // median; client and server
 	AllocsPerReq float64  `json:"allocs_per_req"`           // all rounds; client
-	// RatioToAnet is the median of the rounds' ratios of req_per_s to anet's, by
-	// the same API where anet has it and by anet's fastest elsewhere.
+	// Ratios are, by the baseline's name, the medians of the rounds' ratios of
+	// req_per_s to the baseline's, by the same API where it has that and by its
+	// fastest elsewhere. A baseline has none.
+	Ratios map[string]float64 `json:"ratios,omitempty"`
+	// RatioToAnet is the lowest of Ratios.
 	RatioToAnet *float64 `json:"ratio_to_anet,omitempty"`
 }
 
@@ -74,7 +78,7 @@ func summarize(cells []*cell, partial bool) *Result {
 	r := &Result{SchemaVersion: SchemaVersion, Partial: partial}
 	for _, c := range cells {
 		if row := c.row(); row.Rounds > 0 || row.Failure != "" {
-			row.RatioToAnet = ratioToAnet(c, cells)
+			row.compare(c, cells)
 			r.Rows = append(r.Rows, row)
 		}
 	}
@@ -132,34 +136,61 @@ func (r *Row) setLatencies(h *hdrhistogram.Histogram) {
 	r.P999 = h.ValueAtQuantile(99.9)
 }
 
-// ratioToAnet is nil for anet itself and where no round has both.
-func ratioToAnet(c *cell, cells []*cell) *float64 {
-	if c.Target.Name == Anet {
-		return nil
+// compare sets the ratios of c's row to every baseline.
+func (r *Row) compare(c *cell, cells []*cell) {
+	if isBaseline(r.System) {
+		return
 	}
+	for _, other := range cells {
+		name := other.Target.Name
+		if _, done := r.Ratios[name]; done || !isBaseline(name) {
+			continue
+		}
+		ratios := ratiosTo(name, c, cells)
+		if len(ratios) == 0 {
+			continue
+		}
+		if r.Ratios == nil {
+			r.Ratios = make(map[string]float64)
+		}
+		r.Ratios[name] = Median(ratios)
+	}
+	if name, lowest := r.hardest(); name != "" {
+		r.RatioToAnet = &lowest
+	}
+}
+
+// hardest is the baseline of the lowest ratio; "" where there is none.
+func (r *Row) hardest() (name string, ratio float64) {
+	for _, other := range slices.Sorted(maps.Keys(r.Ratios)) {
+		if name == "" || r.Ratios[other] < ratio {
+			name, ratio = other, r.Ratios[other]
+		}
+	}
+	return name, ratio
+}
+
+// ratiosTo divides c by the baseline, in the rounds that have both.
+func ratiosTo(baseline string, c *cell, cells []*cell) []float64 {
 	var ratios []float64
 	for round, m := range c.rounds {
 		if m == nil {
 			continue
 		}
-		if base := anetRate(c, cells, round); base > 0 {
+		if base := baselineRate(baseline, c, cells, round); base > 0 {
 			ratios = append(ratios, m.perSecond()/base)
 		}
 	}
-	if len(ratios) == 0 {
-		return nil
-	}
-	m := Median(ratios)
-	return &m
+	return ratios
 }
 
-// anetRate is what c is compared with in a round: anet's rate with the same
-// callers by the same API, or by its fastest when it has no such API. It is 0
+// baselineRate is what c is compared with in a round: the baseline's rate with the
+// same callers by the same API, or by its fastest when it has no such API. It is 0
 // when that did not run.
-func anetRate(c *cell, cells []*cell, round int) float64 {
+func baselineRate(baseline string, c *cell, cells []*cell, round int) float64 {
 	fastest := 0.0
 	for _, other := range cells {
-		if other.Target.Name != Anet || other.Callers != c.Callers {
+		if other.Target.Name != baseline || other.Callers != c.Callers {
 			continue
 		}
 		rate := 0.0

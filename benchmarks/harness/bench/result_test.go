@@ -51,6 +51,42 @@ func TestRatioSkipsRoundsThatAnetDidNotRun(t *testing.T) {
 	assert.True(t, r.Partial)
 }
 
+func TestRatioIsToTheHarderBaseline(t *testing.T) {
+	cells := []*cell{rates(Ringwire, Blocking, 600, 600), rates(AnetV1, Blocking, 200, 300), rates(AnetV0, Blocking, 100, 400)}
+	r := summarize(cells, false)
+	row := r.Rows[0]
+	assert.InDeltaMapValues(t, map[string]float64{AnetV1: 2.5, AnetV0: 3.75}, row.Ratios, 1e-9)
+	assert.InDelta(t, 2.5, *row.RatioToAnet, 1e-9)
+	for _, baseline := range r.Rows[1:] {
+		assert.Empty(t, baseline.Ratios, "%s is not compared with the other", baseline.System)
+	}
+	assert.Equal(t, "No row is slower than anet. Closest: ringwire blocking with 16 callers, 2.50x of anet-v1.0.0.", r.lossNote())
+}
+
+func TestLossesAreNamedTheWorstFirst(t *testing.T) {
+	cells := []*cell{rates(Ringwire, Blocking, 90), rates(Ringwire, Batch, 50), rates(Ringwire, Callback, 900),
+		rates(AnetV1, Blocking, 100), rates(AnetV1, Batch, 100), rates(AnetV0, Blocking, 300)}
+	r := summarize(cells, false)
+	assert.Equal(t, "SLOWER than anet: ringwire batch with 16 callers, 0.17x of anet-v0.3.0; "+
+		"ringwire blocking with 16 callers, 0.30x of anet-v0.3.0.", r.lossNote())
+	assert.Empty(t, (&Result{Rows: r.Rows[3:]}).lossNote(), "nothing was compared")
+	var table bytes.Buffer
+	require.NoError(t, r.WriteTable(&table, false))
+	_, notes, _ := strings.Cut(table.String(), "\n\n")
+	assert.True(t, strings.HasPrefix(notes, "SLOWER than anet: "), notes)
+}
+
+func TestEachBaselinesLineHasAColourOfItsOwn(t *testing.T) {
+	seen := make(map[int]string)
+	for _, system := range []string{Ringwire, AnetV1, AnetV0} {
+		for _, api := range APIs() {
+			row := Row{System: system, API: api}
+			assert.Empty(t, seen[colour(&row)], "%s %s", system, api)
+			seen[colour(&row)] = system
+		}
+	}
+}
+
 func TestRowAddsUpTheRounds(t *testing.T) {
 	r := summarize([]*cell{rates(Ringwire, Blocking, 100, 300, 0)}, false)
 	row := r.Rows[0]

@@ -34,7 +34,7 @@ func (r *Result) WriteSVG(w io.Writer) error {
 
 func (r *Result) titles() (title, sub string) {
 	title = "ringwire"
-	if slices.ContainsFunc(r.Rows, func(row Row) bool { return row.System == Anet }) {
+	if slices.ContainsFunc(r.Rows, func(row Row) bool { return isBaseline(row.System) }) {
 		title = "ringwire beside anet"
 	}
 	if len(r.Rows) > 0 {
@@ -79,10 +79,13 @@ func (r *Result) panel(title string, value func(*Row) chart.Point, format func(f
 // colour depends on what the line is, not on what else is drawn.
 func colour(row *Row) int {
 	class := slices.Index(APIs(), row.API)
-	if row.System != Ringwire {
-		class += len(APIs())
+	switch row.System {
+	case Ringwire:
+		return class
+	case AnetV0:
+		return class + 2*len(APIs())
 	}
-	return class
+	return class + len(APIs())
 }
 
 // Notes say where a picture's figures come from: the machine, the command, and

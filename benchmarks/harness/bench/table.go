@@ -1,9 +1,11 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,6 +132,9 @@ func (r *Result) notes() []string {
 	if r.Partial {
 		notes = append(notes, "PARTIAL: the run ended early; rows have fewer rounds than asked for, or are missing.", "")
 	}
+	if losses := r.lossNote(); losses != "" {
+		notes = append(notes, losses)
+	}
 	load := ""
 	if len(r.Rows) > 0 {
 		load = fmt.Sprintf("payload %d B, %s, ", r.Rows[0].PayloadBytes, count(r.Rows[0].Conns, "connection"))
@@ -152,8 +157,40 @@ func (r *Result) notes() []string {
 		"p50...    latency under this load. One request in 2^n is timed in the same slices, about "+strconv.Itoa(samplesPerSlice)+
 			" a slice at most, so that clocks take no throughput. batch: from the start of its batch.",
 		"cpu/req   processor time of client and server processes together (median); '-' where the system does not tell.",
-		"vs anet   median of the rounds' ratios of req/s, to the same api of anet, or to its fastest where it has no such api.",
+		"vs anet   median of the rounds' ratios of req/s, so not the quotient of two medians above: to the same api of anet, or",
+		"          to its fastest where it has no such api; where there are two servers of anet's, to the harder one.",
 		"Every reply was compared with its request.")
+}
+
+// lossNote names every row that is slower than a baseline, the worst first, or else
+// the row that comes closest to that; "" when nothing was compared.
+func (r *Result) lossNote() string {
+	type compared struct {
+		ratio float64
+		text  string
+	}
+	var all []compared
+	for i := range r.Rows {
+		row := &r.Rows[i]
+		if name, ratio := row.hardest(); name != "" {
+			all = append(all, compared{ratio, fmt.Sprintf("%s %s with %s, %.2fx of %s",
+				row.System, row.API, count(row.Callers, "caller"), ratio, name)})
+		}
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	slices.SortStableFunc(all, func(a, b compared) int { return cmp.Compare(a.ratio, b.ratio) })
+	if all[0].ratio >= 1 {
+		return "No row is slower than anet. Closest: " + all[0].text + "."
+	}
+	var slower []string
+	for _, c := range all {
+		if c.ratio < 1 {
+			slower = append(slower, c.text)
+		}
+	}
+	return "SLOWER than anet: " + strings.Join(slower, "; ") + "."
 }
 
 // Machine is one line about the machine and the build.

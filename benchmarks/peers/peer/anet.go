@@ -11,7 +11,7 @@ import (
 // server is a program of its own.
 func Anet() Peer {
 	target := func(addr string, pid int) (bench.Target, error) {
-		t := bench.NewAnet(addr, pid, 1)
+		t := bench.NewAnet(bench.Anet, addr, pid, 1)
 		t.Note = anetNote
 		return t, nil
 	}
