@@ -18,7 +18,7 @@ import (
 )
 
 // attempt is one time that a request reached a peer.
-type attempt struct {
+type madeAt struct {
 	addr    string
 	payload string
 }
@@ -29,7 +29,7 @@ type fickle struct {
 	fails int
 
 	mu  sync.Mutex
-	got []attempt
+	got []madeAt
 }
 
 // other is a request that any peer answers at once.
@@ -42,7 +42,7 @@ func (k *fickle) dial(ctx context.Context, network, addr string) (net.Conn, erro
 			return
 		}
 		k.mu.Lock()
-		k.got = append(k.got, attempt{addr, string(f.Payload)})
+		k.got = append(k.got, madeAt{addr, string(f.Payload)})
 		n := len(k.got)
 		k.mu.Unlock()
 		switch {
@@ -55,10 +55,10 @@ func (k *fickle) dial(ctx context.Context, network, addr string) (net.Conn, erro
 }
 
 // attempts returns what has come.
-func (k *fickle) attempts() []attempt {
+func (k *fickle) attempts() []madeAt {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return append([]attempt(nil), k.got...)
+	return append([]madeAt(nil), k.got...)
 }
 
 // twoUp is a broker with a connection to each of two addresses that are never suspect.
