@@ -23,8 +23,8 @@ type pushed struct {
 // Push sends frames that no handler returns: they go out whole, in one piece, in
 // the order of the calls, between replies; what a handler pushes, with Workers, goes
 // before its reply. They must be whole frames as package
-// framing makes them, or the client loses its place in the stream; an engine.Broker
-// drops frames whose ID it did not send. frames is copied.
+// framing makes them, or the client loses its place in the stream; an engine.Broker gives
+// those whose ID it has not in flight to Config.OnPush, or drops them. frames is copied.
 //
 // Push does not wait, and may be called by anybody, handlers included. It fails
 // with ErrPushFull when MaxUnsent bytes wait to be written already or the server
