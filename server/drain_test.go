@@ -19,22 +19,21 @@ import (
 func TestShutdownAnswersWhatIsUnderWay(t *testing.T) {
 	const requests = 100
 	h := &heldBack{}
-	s := launch(t, Config{Workers: 4, Handler: h})
+	release := sync.OnceFunc(func() { close(h.gate('p')) })
+	s := launch(t, Config{Workers: 4, Handler: h, ShutdownTimeout: patienceMax})
+	defer release() // or a test that fails would be held up as well
 	c := dial(t, s)
 	c.write(c.pipeline(requests, 1))
 	waitFor(t, "handlers to run", func() bool { return h.inside.Load() == 4 })
+	conn := only(s)
 	down := make(chan error, 1)
 	go func() { down <- s.Shutdown(context.Background()) }()
-	waitFor(t, "the listener to close", func() bool {
-		nc, err := net.Dial("tcp", s.Addr().String())
-		if err == nil {
-			_ = nc.Close()
-		}
-		return err != nil
-	})
-	conn := only(s)
-	waitFor(t, "the connection to be found quiet", func() bool { return conn.quietAt.Load() > 0 })
-	close(h.gate('p'))
+	waitFor(t, "the listener to close", func() bool { return !listening(t, s) })
+	var first int64
+	waitFor(t, "the connection to be found quiet", func() bool { first = conn.quietAt.Load(); return first > 0 })
+	// By the second time it has been asked to finish once.
+	waitFor(t, "it to be found quiet again", func() bool { return conn.quietAt.Load() > first })
+	release()
 	seen := make(map[taskid.ID]bool)
 	for range requests {
 		seen[c.receive().ID] = true
@@ -145,6 +144,19 @@ func TestShutdownEndsAStreamBehindItsLastReply(t *testing.T) {
 func only(s *Server) (conn *Conn) {
 	s.conns.scan(func(c *Conn) { conn = c })
 	return conn
+}
+
+// listening reports whether the server's first listener is open. It does not dial: a
+// shutdown serves what it finds in the accept queue, so that a connection made to find
+// out would be one more of the server's.
+func listening(t *testing.T, s *Server) bool {
+	t.Helper()
+	s.mu.Lock()
+	ln := s.listeners[0].(*net.TCPListener)
+	s.mu.Unlock()
+	raw, err := ln.SyscallConn()
+	require.NoError(t, err)
+	return raw.Control(func(uintptr) {}) == nil
 }
 
 // Bytes that nobody reads any more must not reset the connection while replies are
