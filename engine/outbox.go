@@ -50,7 +50,8 @@ type outbox struct {
 	// stalled says that the socket has not taken all it was offered, and that the flusher
 	// waits or is about to. Then the outbox takes nothing.
 	stalled atomic.Bool
-	// writing is the tick at which a write began that waits for the peer, 0 if none.
+	// writing is the tick at which a write began that waits for the peer, or the last one of
+	// a part that is not written whole, 0 if none.
 	writing atomic.Uint32
 	large   largeFrames
 	// over says that the connection has ended: nothing is taken out any more.
@@ -254,6 +255,7 @@ func (c *conn) writeAll() {
 	o := &c.out
 	for len(o.part.b) > 0 || c.nextPart() {
 		if c.sock.out != nil && c.attemptWrite() {
+			o.writing.Store(0)
 			continue
 		}
 		if len(o.part.b) == 0 || !c.offer() {
@@ -261,10 +263,13 @@ func (c *conn) writeAll() {
 		}
 		o.writing.Store(uint32(c.b.clock.now()))
 		n, err := c.sock.net.Write(o.part.b[:min(len(o.part.b), writePiece)])
-		o.writing.Store(0)
+		if n == len(o.part.b) || err != nil {
+			o.writing.Store(0) // else the clock would see an empty outbox between two pieces
+		}
 		c.wrote(n, err)
 		o.stalled.Store(false)
 		c.b.backlog.moveOn()
 	}
+	o.writing.Store(0)
 	o.stalled.Store(false)
 }
