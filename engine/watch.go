@@ -29,6 +29,7 @@ var errSilent = errors.New("no reply")
 // touches it.
 type watch struct {
 	reads   uint64      // at the last sweep
+	readAt  taskid.Tick // last sweep that saw more of them
 	askedAt taskid.Tick // first sweep that saw something unanswered written after the last read
 	partial uint32      // as inbox.partial at the last sweep,
 	frames  uint64      // and the frames read so far,
@@ -79,7 +80,12 @@ func (c *conn) reclaim(read bool) {
 // watchStill has the time of the attempts stand still while the socket is slow.
 func (c *conn) watchStill(now taskid.Tick, steps uint32, read bool) {
 	o := &c.out
-	arriving := read && c.in.partial.Load() > 1
+	if read {
+		c.watch.readAt = now
+	}
+	// What arrives comes in bursts. If none comes for as long as a piece may take it has
+	// stopped.
+	arriving := c.in.partial.Load() > 1 && now.Since(c.watch.readAt) <= c.b.frameTicks
 	waiting := o.stalled.Load() || o.writing.Load() != 0 || o.credit.held.Load()
 	c.watch.still.note(now, steps, arriving, waiting, !waiting && !o.ready())
 }
