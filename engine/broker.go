@@ -119,7 +119,7 @@ func New(cfg Config) (*Broker, error) {
 	b.writeTicks = b.clock.ticks(cfg.WriteTimeout)
 	b.silenceTicks = b.clock.ticks(cfg.SilenceTimeout)
 	b.frameTicks = b.clock.ticks(b.frameTime())
-	b.slackShift = slackShift(b.requestTicks)
+	b.slackShift = slackShift(b.requestTicks, b.readTicks)
 	b.requestLimit = limited("RequestTimeout", cfg.RequestTimeout)
 	b.readLimit = limited("ReadTimeout", cfg.ReadTimeout)
 	b.writeLimit = limited("WriteTimeout", cfg.WriteTimeout)

@@ -10,23 +10,39 @@ import (
 // A request on a connection has up to two deadlines: that of its call, and that of this
 // attempt, ReadTimeout after it was submitted. The slot holds one tick: that of the
 // earlier one. If it is the attempt's, the slot's note, the slack, tells how much later
-// the call's is, in units of Broker.slackUnit, rounded up:
+// the call's is, in units of 2^Broker.slackShift ticks, rounded up:
 //
 //	0           the tick is the call's deadline
-//	1 to 30     the tick is the attempt's, the call's is up to so many units later
-//	slackNone   the tick is the attempt's, the call has none
+//	1 to 22     the tick is the attempt's, the call's is so many units later
+//	23 to 30    it is 44, 88, 176 ... 5632 units later: Call.Timeout can be longer than
+//	            RequestTimeout, for which the units are made
+//	slackNone   the call has no deadline, or a later one
 //
 // The attempt's deadline may be put off, because its time stands still (standstill); only
-// then is the call's deadline looked for, and may be met up to a unit late.
+// then is the call's deadline looked for, and may be met up to a unit late, one by
+// Call.Timeout later.
 const (
+	slackEven = 22
 	slackMost = taskid.MaxNote - 1
 	slackNone = taskid.MaxNote
 )
 
-// slackShift returns s so that 2^s ticks are a unit of slack, for calls of at most so
-// many ticks.
-func slackShift(ticks uint32) uint {
-	return uint(bits.Len32(ticks / slackMost))
+// slackShift returns s so that 2^s ticks are a unit of slack. Without RequestTimeout, as
+// well as where it is the shorter one, ReadTimeout says what is long.
+func slackShift(requestTicks, readTicks uint32) uint {
+	ticks := readTicks
+	if requestTicks > readTicks {
+		ticks = requestTicks - readTicks
+	}
+	return uint(bits.Len32(ticks / slackEven))
+}
+
+// slackUnits is how many units a slack stands for.
+func slackUnits(slack uint8) uint32 {
+	if slack <= slackEven {
+		return uint32(slack)
+	}
+	return slackEven << (slack - slackEven)
 }
 
 // attemptTicks is how many ticks after an attempt has begun it ends.
@@ -46,10 +62,15 @@ func (b *Broker) attemptDeadline(call taskid.Tick) (taskid.Tick, uint8) {
 		return call, 0
 	}
 	units := (call.Since(attempt) + 1<<b.slackShift - 1) >> b.slackShift
-	if units > slackMost {
-		return attempt, slackNone
+	if units <= slackEven {
+		return attempt, uint8(units)
 	}
-	return attempt, uint8(max(units, 1))
+	for slack := uint8(slackEven + 1); slack <= slackMost; slack++ {
+		if units <= slackUnits(slack) {
+			return attempt, slack
+		}
+	}
+	return attempt, slackNone
 }
 
 // wholeDeadline turns what a slot holds back into the deadline of the call, and whether
@@ -61,7 +82,9 @@ func (b *Broker) wholeDeadline(tick taskid.Tick, slack uint8) (call taskid.Tick,
 	case slackNone:
 		return taskid.NoTick, true
 	}
-	return tick.After(uint32(slack) << b.slackShift), true
+	// A slot holds no deadline that is further ahead than MaxTicks.
+	later := min(slackUnits(slack)<<b.slackShift, taskid.MaxTicks-b.attemptTicks())
+	return tick.After(later), true
 }
 
 // overdue reports whether a request is to be ended whose slot says so with slack.
