@@ -42,6 +42,9 @@ func (c *conn) nextPart() bool {
 	f, ok := o.large.pop()
 	if ok {
 		o.part.large, o.part.b, o.part.records = f.buf, f.buf.B, 1
+		if f.id == taskid.Nobody { // as in submitOneWay, but megabytes make room for others
+			o.credit.returned.Add(uint64(len(o.part.b)))
+		}
 	}
 	return ok
 }

@@ -198,8 +198,8 @@ func (c *conn) submitOneWay(r *request, relieve bool) verdict {
 		}
 		c.frame(room.B[:0], r, taskid.Nobody)
 		room.Publish()
+		c.out.credit.returned.Add(uint64(n)) // no reply gives its bytes back
 	}
-	c.out.credit.returned.Add(uint64(n)) // no reply gives its bytes back
 	c.oneWay.Add(1)
 	r.conn = c
 	return accepted
