@@ -63,7 +63,7 @@ func (b *Broker) placeLater(r *request) error {
 // placeOnSpare places the first Go of a reply callback in the place of the request that
 // was answered, although there is room for nobody else.
 func (b *Broker) placeOnSpare(r *request) bool {
-	if r.blocks || b.callbacks.running.Load() == 0 {
+	if r.blocks || r.to == nil || b.callbacks.running.Load() == 0 {
 		return false
 	}
 	for _, c := range b.conns() {
