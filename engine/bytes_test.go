@@ -23,8 +23,8 @@ import (
 // unanswered returns how many bytes were written that have no reply, and were not given
 // back.
 func (o *outbox) unanswered() int64 {
-	back := o.answered.Load() + o.returned.Load()
-	return int64(o.bytesOut.Load() - back)
+	back := o.credit.answered.Load() + o.credit.returned.Load()
+	return int64(o.sent.bytes.Load() - back)
 }
 
 // keeper is a peer that reads all and keeps what it is asked, until it is told to answer.

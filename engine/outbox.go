@@ -262,6 +262,7 @@ func (c *conn) writeAll() {
 			break
 		}
 		o.writing.Store(uint32(c.b.clock.now()))
+		c.b.clock.rouse() // of a one-way request it knows nothing else
 		n, err := c.sock.net.Write(o.part.b[:min(len(o.part.b), writePiece)])
 		if n == len(o.part.b) || err != nil {
 			o.writing.Store(0) // else the clock would see an empty outbox between two pieces
