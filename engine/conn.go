@@ -218,6 +218,7 @@ func (c *conn) leave() {
 func (c *conn) answered() {
 	c.standing.doubted.Store(false)
 	c.standing.suspect.Store(false)
+	c.standing.tried.Store(false) // the next time that it is on trial is another one
 	c.link.addr.report(eventAnswered, c.made.epoch, 0)
 	c.b.reroute()
 }
