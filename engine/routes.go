@@ -94,13 +94,19 @@ func (b *Broker) offer(r *request, relieve bool) bool {
 		r.avoid.submit(r, relieve) == accepted
 }
 
-// next returns the next connection in turn, or nil. share is its part of n requests.
+// wanting reports whether a connection on trial has not had its request.
+func (rt *routes) wanting() bool {
+	return slices.ContainsFunc(rt.trials, func(c *conn) bool { return !c.standing.tried.Load() })
+}
+
+// next returns the next connection in turn, or nil, also when a trial comes first. share
+// is its part of n requests.
 func (b *Broker) next(n int) (c *conn, share int) {
 	rt := b.routes.Load()
-	switch len(rt.conns) {
-	case 0:
+	switch {
+	case len(rt.conns) == 0 || rt.wanting():
 		return nil, 0
-	case 1:
+	case len(rt.conns) == 1:
 		return rt.conns[0], n
 	}
 	count := len(rt.conns)
