@@ -139,7 +139,8 @@ func (l *link) look(c *conn, now time.Time) (again time.Time) {
 	}
 	epoch, again, ok := l.addr.admit(now)
 	if !ok {
-		if l.b.backlog.len() > 0 || l.b.awaited.Load() > 0 {
+		waited := l.b.backlog.len() > 0 || l.b.awaited.Load() > 0
+		if waited && !again.IsZero() && !l.addr.hurried.Load() {
 			l.addr.hurry()
 		}
 		return again
