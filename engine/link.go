@@ -25,6 +25,9 @@ const (
 	// lifetimeJitter is by which share, as a divisor, a connection may end before its
 	// MaxLifetime, so that those that began together do not end together.
 	lifetimeJitter = 10
+	// idleLooks is how often in IdleTimeout it is looked whether a connection was used: so
+	// precisely is it known since when it is idle.
+	idleLooks = 8
 )
 
 // link keeps one connection to one address up. It asks the address when it may dial, has
@@ -176,7 +179,7 @@ func (l *link) watchIdle(c *conn, now time.Time) time.Time {
 		l.active, l.idleAt = sent, now
 	}
 	if now.Sub(l.idleAt) < limit {
-		return l.idleAt.Add(limit)
+		return earlier(l.idleAt.Add(limit), now.Add(limit/idleLooks+1))
 	}
 	l.resting = true
 	l.addr.rest()
