@@ -37,17 +37,24 @@ func (e *events) pass(b *Broker, event func(dropped int)) {
 	e.queue = append(e.queue, event)
 	if !e.running {
 		e.running = true
-		b.wg.Go(e.run)
+		b.wg.Go(func() { e.run(b) })
 	}
 }
 
-// run passes events until there are none.
-func (e *events) run() {
+// run passes events until there are none. If one ends its goroutine, another one goes on.
+func (e *events) run(b *Broker) {
+	done := false
+	defer func() {
+		if !done {
+			b.wg.Go(func() { e.run(b) })
+		}
+	}()
 	for {
 		e.mu.Lock()
 		if len(e.queue) == 0 {
 			e.running, e.queue = false, nil
 			e.mu.Unlock()
+			done = true
 			return
 		}
 		event, dropped := e.queue[0], e.dropped
