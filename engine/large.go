@@ -15,16 +15,21 @@ type largeFrames struct {
 	n  atomic.Int32 // their number, read without the lock
 	mu sync.Mutex
 	q  []largeFrame
+
+	pushed uint64
 }
 
 type largeFrame struct {
 	id  taskid.ID
 	buf *bytepool.Buffer
+	nth uint64 // of all that were pushed
 }
 
 func (l *largeFrames) push(f largeFrame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	f.nth = l.pushed
+	l.pushed++
 	l.q = append(l.q, f)
 	l.n.Store(int32(len(l.q)))
 }
@@ -41,16 +46,16 @@ func (l *largeFrames) pop() (largeFrame, bool) {
 	return f, true
 }
 
-// take takes the frame with this ID out, nil if it does not wait.
-func (l *largeFrames) take(id taskid.ID) *bytepool.Buffer {
+// take takes the frame with this ID out, if it waits.
+func (l *largeFrames) take(id taskid.ID) (largeFrame, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := slices.IndexFunc(l.q, func(f largeFrame) bool { return f.id == id })
 	if i < 0 {
-		return nil
+		return largeFrame{}, false
 	}
-	buf := l.q[i].buf
+	f := l.q[i]
 	l.q = slices.Delete(l.q, i, i+1)
 	l.n.Store(int32(len(l.q)))
-	return buf
+	return f, true
 }

@@ -12,7 +12,7 @@ import (
 type strandedRequest struct {
 	request
 	id     taskid.ID
-	at     ring.Position
+	at     ring.Position    // of a large frame: how many came before it
 	last   bool             // its frame is a large one; they come after the others
 	copied *bytepool.Buffer // holds the payload, if no byte of the frame was offered; else nil
 }
@@ -88,11 +88,12 @@ func (c *conn) strand(s *slot, id taskid.ID) strandedRequest {
 // lies there is the request's own frame if it has its ID.
 func (c *conn) salvage(r *strandedRequest, at spot) {
 	if at.large() {
-		buf := c.out.large.take(r.id)
-		if buf == nil {
+		f, ok := c.out.large.take(r.id)
+		if !ok {
 			return
 		}
-		r.last, r.copied, r.payload = true, buf, buf.B[c.b.header:]
+		r.last, r.at = true, ring.Position(f.nth)
+		r.copied, r.payload = f.buf, f.buf.B[c.b.header:]
 		return
 	}
 	p, ok := c.out.ring.Near(at.short())

@@ -187,7 +187,7 @@ func (c *conn) submitOneWay(r *request, relieve bool) verdict {
 		}
 		buf := bytepool.Get(n)
 		buf.B = c.frame(buf.B[:0], r, taskid.Nobody)
-		c.out.large.push(largeFrame{taskid.Nobody, buf})
+		c.out.large.push(largeFrame{id: taskid.Nobody, buf: buf})
 	} else {
 		room, ok := c.out.ring.Reserve(n)
 		if !ok {
@@ -232,7 +232,7 @@ func (c *conn) submitLarge(r *request, s *slot, id taskid.ID, n int, relieve boo
 		bytepool.Put(buf)
 		return ended
 	}
-	c.out.large.push(largeFrame{id, buf})
+	c.out.large.push(largeFrame{id: id, buf: buf})
 	return accepted
 }
 
