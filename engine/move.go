@@ -26,9 +26,10 @@ type strandedRequest struct {
 func (c *conn) finish() {
 	<-c.dead // orders us after op and cause
 	b := c.b
-	moves := brokerState(b.state.Load()) != closed
 	var all []strandedRequest
 	b.backlog.mu.Lock()
+	// Looked at under the lock: Close empties the backlog after it.
+	moves := brokerState(b.state.Load()) != closed
 	c.table.Close(func(s *slot, id taskid.ID) {
 		r := c.strand(s, id)
 		if moves {
