@@ -49,8 +49,10 @@ func slackUnits(slack uint8) uint32 {
 func (b *Broker) attemptTicks() uint32 { return b.readTicks + 1 + stepMax }
 
 // attemptDeadline returns what a slot holds for an attempt that begins now, of a call with
-// the given deadline.
-func (b *Broker) attemptDeadline(call taskid.Tick) (taskid.Tick, uint8) {
+// the given deadline. If the request has moved, that deadline was rounded up to units
+// before, and the attempt's is put off by less than a unit so that it is not again: else
+// one that moves often would never end.
+func (b *Broker) attemptDeadline(call taskid.Tick, moved bool) (taskid.Tick, uint8) {
 	if b.readTicks == 0 {
 		return call, 0
 	}
@@ -60,6 +62,12 @@ func (b *Broker) attemptDeadline(call taskid.Tick) (taskid.Tick, uint8) {
 	}
 	if call.Due(attempt) {
 		return call, 0
+	}
+	if moved {
+		attempt = attempt.After(call.Since(attempt) & (1<<b.slackShift - 1))
+		if call == attempt {
+			return call, 0
+		}
 	}
 	units := (call.Since(attempt) + 1<<b.slackShift - 1) >> b.slackShift
 	if units <= slackEven {

@@ -235,7 +235,7 @@ func TestTwoDeadlinesComeBackFromOneTickAndItsNote(t *testing.T) {
 			most := min(b.requestTicks+2*b.attemptTicks(), taskid.MaxTicks)
 			for n := uint32(1); n <= most; n += 1 + n/50 {
 				call := now.After(n)
-				tick, slack := b.attemptDeadline(call)
+				tick, slack := b.attemptDeadline(call, false)
 				back, attempts := b.wholeDeadline(tick, slack)
 				require.Equal(t, call.Earlier(attempt), tick)
 				require.Equal(t, !call.Due(attempt), attempts, "ReadTimeout is the one that counts")
@@ -253,7 +253,7 @@ func TestTwoDeadlinesComeBackFromOneTickAndItsNote(t *testing.T) {
 				}
 				require.Less(t, back.Since(call), late, "%d ticks", n)
 			}
-			tick, slack := b.attemptDeadline(taskid.NoTick)
+			tick, slack := b.attemptDeadline(taskid.NoTick, false)
 			back, attempts := b.wholeDeadline(tick, slack)
 			require.Equal(t, attempt, tick)
 			require.Equal(t, taskid.NoTick, back)

@@ -76,6 +76,7 @@ func inOrder(a, b strandedRequest) int {
 // strand makes a request of what the table knows.
 func (c *conn) strand(s *slot, id taskid.ID) strandedRequest {
 	r := strandedRequest{id: id}
+	r.moved = true
 	r.to = s.V.to
 	r.ticket = ticketOf(r.to)
 	r.timeout = s.V.at&spotTimeout != 0

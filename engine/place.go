@@ -261,7 +261,7 @@ func (c *conn) arm(r *request, s *slot, id taskid.ID, at spot) bool {
 	}
 	deadline, slack := r.deadline, uint8(0)
 	if r.attempts {
-		deadline, slack = c.b.attemptDeadline(deadline)
+		deadline, slack = c.b.attemptDeadline(deadline, r.moved)
 	}
 	if !c.table.ArmNoted(s, id, deadline, slack) {
 		if r.ticket != nil {

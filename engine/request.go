@@ -18,6 +18,7 @@ type request struct {
 	timeout  bool        // the deadline is that of Call.Timeout
 	blocks   bool        // its caller blocks, so the payload may be borrowed meanwhile
 	waits    bool        // it waits for room however many wait before it
+	moved    bool        // its connection has ended before it was written
 
 	avoid *conn // where it failed before, if there is another; nil: nowhere
 
