@@ -240,7 +240,7 @@ func TestAOneWayRequestTakesNoPlaceInACallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := newTurnstile()
 		t.Cleanup(open.release)
-		got := make(chan framing.Frame, 1000)
+		got := make(chan framing.Frame, 1<<16)
 		serve := farEnd(framing.Format{}, func(p *far, f framing.Frame) {
 			got <- f
 			farEcho(p, f)

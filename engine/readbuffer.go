@@ -34,8 +34,9 @@ func (r *readBuffer) makeRoom(format framing.Format) {
 	}
 	size, err := format.FrameSize(rest)
 	if err != nil || size < len(r.b) {
-		r.end = copy(r.b, rest)
-		r.used = 0
+		if r.used > 0 { // else it would be copied onto itself, for each piece of a long frame
+			r.used, r.end = 0, copy(r.b, rest)
+		}
 		return
 	}
 	r.grow(size+readBytes, rest, true) // FrameSize bounds it
