@@ -66,9 +66,24 @@ var ways = []struct {
 	{"SendBatch, watched", watched(byBatch)},
 }
 
-// eachWay runs f in a bubble for each way to make a call.
+// eachWay runs f in a bubble for each way to make a call; in short tests for two of them.
 func eachWay(t *testing.T, f func(t *testing.T, call aWay)) {
-	for _, w := range ways {
+	for i, w := range ways {
+		if testing.Short() && i != 0 && i != 3 {
+			continue
+		}
+		t.Run(w.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { f(t, w.call) })
+		})
+	}
+}
+
+// someWays is eachWay for three of them, where each takes long.
+func someWays(t *testing.T, f func(t *testing.T, call aWay)) {
+	for i, w := range ways {
+		if i%2 == 1 || testing.Short() && i > 0 {
+			continue
+		}
 		t.Run(w.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { f(t, w.call) })
 		})
