@@ -28,22 +28,23 @@ build: ## Build bin/ringwire and anet's servers, bin/anet-baseline-server and bi
 	benchmarks/peers/anetserver/go-v1 build -o $(BIN)/anet-v1-baseline-server .
 
 test: ## Everything CI runs, stage by stage, in at most 15 minutes on two cores
-	@.ci/stage "gofmt"                              $(MAKE) --no-print-directory fmt-check
-	@.ci/stage "go.mod files are tidy"              $(MAKE) --no-print-directory tidy-check
-	@.ci/stage "go vet"                             $(MAKE) --no-print-directory vet
-	@.ci/stage "staticcheck"                        $(MAKE) --no-print-directory staticcheck
-	@.ci/stage "layers, lengths, documents"         $(MAKE) --no-print-directory layers
-	@.ci/stage "unit and example tests, race"       $(MAKE) --no-print-directory unit
-	@.ci/stage "correctness on 1, 2, 4, 8 processors" $(MAKE) --no-print-directory procs
-	@.ci/stage "allocation budgets, no race"        $(MAKE) --no-print-directory alloc
-	@.ci/stage "a million operations beside models" $(MAKE) --no-print-directory models
-	@.ci/stage "regression gate, counts"            $(MAKE) --no-print-directory gate
-	@.ci/stage "each benchmark once"                $(MAKE) --no-print-directory bench-once
-	@.ci/stage "fuzz, $(FUZZTIME) each"             $(MAKE) --no-print-directory fuzz
-	@.ci/stage "command line smoke"                 $(MAKE) --no-print-directory smoke
-	@.ci/stage "nested modules' tests, race"        $(MAKE) --no-print-directory nested
-	@.ci/stage "anet's own tests through the facade" $(MAKE) --no-print-directory anet-compat
-	@.ci/stage "other platforms: build and vet"     $(MAKE) --no-print-directory cross
+	@MAKE="$(MAKE)" .ci/stages \
+		fmt-check   "gofmt" \
+		tidy-check  "go.mod files are tidy" \
+		vet         "go vet" \
+		staticcheck "staticcheck" \
+		layers      "layers, lengths, documents" \
+		unit        "unit and example tests, race" \
+		procs       "correctness on 1, 2, 4, 8 processors" \
+		alloc       "allocation budgets, no race" \
+		models      "a million operations beside models" \
+		gate        "regression gate, counts" \
+		bench-once  "each benchmark once" \
+		fuzz        "fuzz, $(FUZZTIME) each" \
+		smoke       "command line smoke" \
+		nested      "nested modules' tests, race" \
+		anet-compat "anet's own tests through the facade" \
+		cross       "other platforms: build and vet"
 
 bench: build ## Benchmark against the baseline: make bench, make bench QUICK=1
 	$(BIN)/ringwire bench $(if $(QUICK),--quick) $(BENCHFLAGS)
