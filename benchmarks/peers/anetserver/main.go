@@ -4,7 +4,7 @@
 // because a baseline should not share a scheduler or a garbage collector with what
 // it is compared to.
 //
-//	anetserver [--addr 127.0.0.1:0] [--stdin]
+//	anetserver [--addr 127.0.0.1:0] [--latency 0] [--stdin]
 //
 // It prints "listening on HOST:PORT" when it accepts connections and serves
 // until SIGINT, SIGTERM or, with --stdin, until its standard input ends. A parent
@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/andrei-cloud/anet/server"
 )
@@ -45,6 +46,7 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	flags := flag.NewFlagSet("anetserver", flag.ContinueOnError)
 	addr := flags.String("addr", "127.0.0.1:0", "`host:port` to listen on; port 0 picks a free one")
+	latency := flags.Duration("latency", 0, "how long the handler waits before it answers")
 	untilEOF := flags.Bool("stdin", false, "exit when standard input ends")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -53,7 +55,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) 
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 
-	srv, bound, err := start(*addr)
+	if *latency < 0 {
+		return fmt.Errorf("--latency %v: must be 0 or more", *latency)
+	}
+
+	srv, bound, err := start(*addr, echo(*latency))
 	if err != nil {
 		return err
 	}
@@ -77,13 +83,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) 
 // start binds addr and returns the address that clients dial. Neither
 // version's server tells which port it got, so port 0 is resolved here first;
 // somebody else may take the port in between, hence the bounded retry.
-func start(addr string) (*server.Server, string, error) {
+func start(addr string, handler server.Handler) (*server.Server, string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, "", fmt.Errorf("--addr %q: want host:port: %w", addr, err)
 	}
 	if port != "0" {
-		return startAt(addr)
+		return startAt(addr, handler)
 	}
 	for range bindAttempts {
 		var free string
@@ -92,15 +98,15 @@ func start(addr string) (*server.Server, string, error) {
 		}
 		var srv *server.Server
 		var bound string
-		if srv, bound, err = startAt(free); err == nil {
+		if srv, bound, err = startAt(free, handler); err == nil {
 			return srv, bound, nil
 		}
 	}
 	return nil, "", fmt.Errorf("no free port on %q in %d attempts: %w", host, bindAttempts, err)
 }
 
-func startAt(addr string) (*server.Server, string, error) {
-	srv, err := server.NewServer(addr, server.HandlerFunc(echo), nil)
+func startAt(addr string, handler server.Handler) (*server.Server, string, error) {
+	srv, err := server.NewServer(addr, handler, nil)
 	if err != nil {
 		return nil, "", err
 	}
@@ -119,7 +125,13 @@ func freePort(host string) (string, error) {
 	return ln.Addr().String(), ln.Close()
 }
 
-// echo returns the request: the server writes it before it reuses its memory.
-func echo(_ *server.ServerConn, request []byte) ([]byte, error) {
-	return request, nil
+// echo returns the request: the server writes it before it reuses its memory. Each
+// request has a goroutine of its own to wait in.
+func echo(latency time.Duration) server.Handler {
+	return server.HandlerFunc(func(_ *server.ServerConn, request []byte) ([]byte, error) {
+		if latency > 0 {
+			time.Sleep(latency)
+		}
+		return request, nil
+	})
 }

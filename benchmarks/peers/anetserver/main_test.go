@@ -111,6 +111,16 @@ func TestServerEchoesFramesAndExitsWhenStdinEnds(t *testing.T) {
 	p.waitExit(t)
 }
 
+func TestServerAnswersLateWhenAsked(t *testing.T) {
+	const latency = 50 * time.Millisecond
+	p := startProcess(t, "--latency", latency.String())
+	start := time.Now()
+	echoOver(t, p.addr, 1, []byte("late"))
+	if took := time.Since(start); took < latency {
+		t.Fatalf("the reply came after %v", took)
+	}
+}
+
 func TestServerExitsOnSignals(t *testing.T) {
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		t.Run(sig.String(), func(t *testing.T) {
@@ -146,6 +156,7 @@ func TestRunRefusesBadArguments(t *testing.T) {
 		"address without a port": {"--addr", "localhost"},
 		"port in use":            {"--addr", taken.Addr().String()},
 		"stray argument":         {"9000"},
+		"negative latency":       {"--latency", "-1ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
