@@ -25,24 +25,35 @@ func isBaseline(system string) bool {
 // pooled memory, and as many requests in flight as there are callers. The name
 // is one of those above.
 func NewAnet(name, addr string, pid, conns int) Target {
+	return newAnet(name, []Server{{addr, pid}}, conns, unbounded)
+}
+
+// newAnet has a pool for each server.
+func newAnet(name string, servers []Server, conns int, calls calling) Target {
+	addrs, pids := addressesOf(servers)
 	dial := func(_ context.Context, callers int) (Client, error) {
-		pools := anet.NewPoolList(uint32(conns), anet.NewTCPFactory(nil), []string{addr}, nil)
+		pools := anet.NewPoolList(uint32(conns), anet.NewTCPFactory(nil), addrs, nil)
 		cfg := anet.DefaultBrokerConfig()
 		cfg.Multiplex = true
 		cfg.OptimizeMemory = true
 		cfg.MaxInflightPerConn = max(cfg.MaxInflightPerConn, 2*callers)
+		if calls == ownTimeout {
+			cfg.ReadTimeout = callLimit
+		}
 		broker := anet.NewBroker(pools, 0, nil, cfg)
 		go func() { _ = broker.Start() }()
 		client := &anetClient{pools: pools, broker: broker}
 		// The client dials on demand, and callers that wait for another one's
-		// dial wait for ever when it fails: the first request goes alone.
-		if _, err := broker.Send(new([]byte)); err != nil {
-			_ = client.Close()
-			return nil, err
+		// dial wait for ever when it fails: the first request of each pool goes alone.
+		for range pools {
+			if _, err := broker.Send(new([]byte)); err != nil {
+				_ = client.Close()
+				return nil, err
+			}
 		}
-		return client, nil
+		return bounded(client, calls), nil
 	}
-	return Target{Name: name, APIs: []API{Blocking, Batch}, PID: pid, Dial: dial}
+	return Target{Name: name, APIs: []API{Blocking, Batch}, PID: pids[0], MorePIDs: pids[1:], Dial: dial}
 }
 
 type anetClient struct {
@@ -54,6 +65,10 @@ type anetClient struct {
 
 // Call ignores dst: anet allocates every reply.
 func (c *anetClient) Call(_ []byte, req *[]byte) ([]byte, error) { return c.broker.Send(req) }
+
+func (c *anetClient) callContext(ctx context.Context, _ []byte, req *[]byte) ([]byte, error) {
+	return c.broker.SendContext(ctx, req)
+}
 
 // SendBatch submits all requests and then takes the replies in order: the
 // nearest thing to a batch that anet has.

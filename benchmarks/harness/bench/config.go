@@ -30,6 +30,8 @@ const (
 	Batch API = "batch"
 	// Native is what a target does that measures itself; its note says what.
 	Native API = "native"
+	// Idle sends nothing: the client is connected, and that is all.
+	Idle API = "idle"
 )
 
 // APIs lists the ways in which clients send, in the order in which they are

@@ -48,9 +48,7 @@ func NewDriver(ctx context.Context, c Case) (*Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bench: %s: connect: %w", &c, err)
 	}
-	l := newLoad(client, c.API, c.Callers, c.PayloadBytes, c.Target.PID)
-	l.rate, l.reply = c.Rate, c.Target.Reply
-	return &Driver{c: c, client: client, load: l}, nil
+	return &Driver{c: c, client: client, load: c.load(client)}, nil
 }
 
 // untimed asks for the latency of next to no request: clocks are no part of what

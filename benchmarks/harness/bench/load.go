@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,8 +33,9 @@ type load struct {
 	client  Client
 	api     API
 	callers []*caller
-	pid     int     // the server's process; 0 when there is none
+	pids    []int   // the servers' processes
 	rate    float64 // requests begun per second; 0: as replies come
+	ticks   float64 // requests begun per second by a timer; 0: it has none
 	reply   []byte  // to every request; nil: its own bytes
 	// patience is for how long a request of a fixed rate may be due before it is not
 	// sent. It bounds what a system that cannot keep up has to do after the slice.
@@ -84,8 +86,23 @@ func (m *measurement) perSecond() float64 {
 	return float64(m.requests) / m.elapsed.Seconds()
 }
 
-func newLoad(client Client, api API, callers, payloadBytes, pid int) *load {
-	l := &load{client: client, api: api, pid: pid, patience: usualPatience,
+// cpuPerSecond is in nanoseconds; 0 when unknown.
+func (m *measurement) cpuPerSecond() float64 {
+	return float64(m.cpu) / m.elapsed.Seconds()
+}
+
+// secondsPerCPU is its inverse; 0 when unknown.
+func (m *measurement) secondsPerCPU() float64 {
+	if m.cpu <= 0 {
+		return 0
+	}
+	return m.elapsed.Seconds() / float64(m.cpu)
+}
+
+// newLoad has 0 for the process where the target has no server.
+func newLoad(client Client, api API, callers, payloadBytes int, pids ...int) *load {
+	pids = slices.DeleteFunc(pids, func(pid int) bool { return pid == 0 })
+	l := &load{client: client, api: api, pids: pids, patience: usualPatience,
 		callers: make([]*caller, callers)}
 	for i := range l.callers {
 		l.callers[i] = &caller{
@@ -170,10 +187,15 @@ func (l *load) end() {
 
 func (l *load) launch() error {
 	switch l.api {
+	case Idle:
+		return nil
 	case Blocking:
-		if l.rate > 0 {
+		switch {
+		case l.ticks > 0:
+			l.launchTicking()
+		case l.rate > 0:
 			l.launchPaced()
-		} else {
+		default:
 			l.launchBlocking()
 		}
 		return nil
@@ -204,17 +226,20 @@ func (l *load) collect(m *measurement) {
 	}
 }
 
-// cpuTime is what client and server have used; 0 where that cannot be known.
+// cpuTime is what client and servers have used; 0 where that cannot be known.
 func (l *load) cpuTime() time.Duration {
-	client, err := proc.CPUTime(0)
-	if err != nil || l.pid == 0 {
+	sum, err := proc.CPUTime(0)
+	if err != nil || len(l.pids) == 0 {
 		return 0
 	}
-	server, err := proc.CPUTime(l.pid)
-	if err != nil {
-		return 0
+	for _, pid := range l.pids {
+		server, err := proc.CPUTime(pid)
+		if err != nil {
+			return 0
+		}
+		sum += server
 	}
-	return client + server
+	return sum
 }
 
 // watchStolen returns what tells the part of the machine's time since then that its

@@ -29,6 +29,29 @@ func (l *load) launchPaced() {
 	}
 }
 
+// launchTicking is for rates so low that a caller of its own is always free: each
+// sends when its timer says so, and the latency counts from then.
+func (l *load) launchTicking() {
+	every := time.Duration(float64(len(l.callers)) * float64(time.Second) / l.ticks)
+	l.ready.Add(len(l.callers))
+	l.done.Add(len(l.callers))
+	for i, c := range l.callers {
+		go func() {
+			defer l.done.Done()
+			l.ready.Done()
+			<-l.gate
+			ticker := time.NewTicker(every)
+			defer ticker.Stop()
+			for range ticker.C {
+				l.call(c, i)
+				if l.stop.Load() {
+					return
+				}
+			}
+		}()
+	}
+}
+
 // callDue is callInTurn's body with the latency from the intended time.
 func (l *load) callDue(c *caller, i int, r pace.Request) {
 	setNumber(c.req, c.number)

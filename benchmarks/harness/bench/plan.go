@@ -18,10 +18,23 @@ type Case struct {
 	// were answered; 0 begins the next when the last was answered. Only Blocking
 	// has one.
 	Rate float64
+
+	// Condition is what makes the case one of everyday use; "" is none, the best case.
+	Condition string
+	// Beside is the condition of the baselines' cases that it is compared with.
+	Beside string
+	// CPU tells that processor time per second is compared. A Rate is kept by a timer
+	// then, late by a millisecond: the pacer's naps would use more than the system.
+	CPU   bool
+	Slice time.Duration // 0: the plan's
 }
 
 func (c *Case) String() string {
-	return fmt.Sprintf("%s %s with %s", c.Target.Name, c.API, count(c.Callers, "caller"))
+	text := fmt.Sprintf("%s %s with %s", c.Target.Name, c.API, count(c.Callers, "caller"))
+	if c.Condition != "" {
+		text += " (" + c.Condition + ")"
+	}
+	return text
 }
 
 // RateMax is the highest Rate: no machine hands out so many requests one by one.
@@ -42,6 +55,8 @@ func (c *Case) validate() error {
 		return fmt.Errorf("bench: %s: a target with a reply of its own has the api %s only", c, Blocking)
 	case c.Rate < 0 || c.Rate > RateMax:
 		return fmt.Errorf("bench: %s: rate %v: must be 0 to %v", c, c.Rate, RateMax)
+	case c.Slice != 0 && (c.Slice < SliceMin || c.Slice > SliceMax):
+		return fmt.Errorf("bench: %s: slice %v: must be %v to %v", c, c.Slice, SliceMin, SliceMax)
 	case c.Rate > 0 && c.API != Blocking:
 		return fmt.Errorf("bench: %s: a rate needs the api %s", c, Blocking)
 	}

@@ -30,9 +30,13 @@ func NewProgress(w io.Writer, terminal bool, width int, colour bool) *Progress {
 // Show draws the status.
 func (p *Progress) Show(s Status) {
 	left := time.Duration(float64(s.Elapsed) / float64(s.Done) * float64(s.Total-s.Done))
+	where := count(s.Callers, "caller")
+	if s.Condition != "" {
+		where += " (" + s.Condition + ")"
+	}
 	line := fmt.Sprintf("round %d/%d  %3d%%  %s left  %s %s, %s: %s req/s",
 		s.Round, s.Rounds, 100*s.Done/s.Total, left.Round(time.Second),
-		s.System, s.API, count(s.Callers, "caller"), RateText(s.ReqPerSec))
+		s.System, s.API, where, RateText(s.ReqPerSec))
 	if !p.terminal {
 		if s.Elapsed-p.last >= plainEvery {
 			p.last = s.Elapsed

@@ -19,6 +19,8 @@ type Result struct {
 	Partial       bool     `json:"partial"` // interrupted or failed before its end
 	Metadata      Metadata `json:"metadata"`
 	Rows          []Row    `json:"rows"`
+	// Everyday are the rows that have a condition.
+	Everyday []Row `json:"everyday,omitempty"`
 }
 
 // Row is one cell's result. Medians are over rounds; a field that could not be
@@ -33,6 +35,11 @@ type Row struct {
 	Rounds       int    `json:"rounds"`
 	Requests     uint64 `json:"requests"` // answered, all rounds together
 	Errors       uint64 `json:"errors"`   // failed, all rounds together
+
+	// Condition and Beside are the case's.
+	Condition string `json:"condition,omitempty"`
+	Beside    string `json:"beside,omitempty"`
+	Slice     string `json:"slice,omitempty"` // absent: that of the metadata
 
 	// Rate is how many requests per second were begun; absent: as fast as
 	// replies came.
@@ -65,12 +72,19 @@ type Row struct {
 
 	CPUPerReq    *float64 `json:"cpu_ns_per_req,omitempty"` // median; client and server
 	AllocsPerReq float64  `json:"allocs_per_req"`           // all rounds; client
+	// CPUPerSecond is the processor time, of client and servers, per second of the slices.
+	CPUPerSecond       *float64  `json:"cpu_ns_per_s,omitempty"` // median
+	CPUPerSecondRounds []float64 `json:"cpu_ns_per_s_rounds,omitempty"`
 	// Ratios are, by the baseline's name, the medians of the rounds' ratios of
 	// req_per_s to the baseline's, by the same API where it has that and by its
-	// fastest elsewhere. A baseline has none.
+	// fastest elsewhere. A baseline has none, nor has a row of
+	// processor time.
 	Ratios map[string]float64 `json:"ratios,omitempty"`
 	// RatioToAnet is the lowest of Ratios.
 	RatioToAnet *float64 `json:"ratio_to_anet,omitempty"`
+	// CPURatios are those of the baseline's processor time per second to the row's: above
+	// 1 the row used less. Only cases that compare processor time have them.
+	CPURatios map[string]float64 `json:"cpu_ratios,omitempty"`
 }
 
 // summarize makes a row of every cell that ran at least once, or failed.
@@ -79,9 +93,14 @@ func summarize(cells []*cell, partial bool) *Result {
 	for _, c := range cells {
 		if row := c.row(); row.Rounds > 0 || row.Failure != "" {
 			row.compare(c, cells)
-			r.Rows = append(r.Rows, row)
+			if c.Condition == "" {
+				r.Rows = append(r.Rows, row)
+			} else {
+				r.Everyday = append(r.Everyday, row)
+			}
 		}
 	}
+	sortEveryday(r.Everyday)
 	return r
 }
 
@@ -89,6 +108,10 @@ func (c *cell) row() Row {
 	row := Row{
 		System: c.Target.Name, API: c.API, Callers: c.Callers, Window: c.Callers,
 		PayloadBytes: c.PayloadBytes, Conns: c.Conns, Rate: c.Rate, Note: c.Target.Note,
+		Condition: c.Condition, Beside: c.Beside,
+	}
+	if c.Slice != 0 {
+		row.Slice = c.Slice.String()
 	}
 	if c.failure != nil {
 		row.Failure = c.failure.Error()
@@ -109,6 +132,9 @@ func (c *cell) row() Row {
 			row.P99Rounds = append(row.P99Rounds, float64(m.p99))
 		}
 		if m.cpu > 0 {
+			row.CPUPerSecondRounds = append(row.CPUPerSecondRounds, m.cpuPerSecond())
+		}
+		if m.cpu > 0 && m.requests > 0 {
 			row.CPUPerReqRounds = append(row.CPUPerReqRounds, float64(m.cpu)/float64(m.requests))
 		}
 		if m.stolen >= 0 {
@@ -119,14 +145,23 @@ func (c *cell) row() Row {
 		return row
 	}
 	row.ReqPerSec = Median(row.ReqPerSecRounds)
-	row.AllocsPerReq = float64(mallocs) / float64(row.Requests)
-	if len(row.CPUPerReqRounds) > 0 {
-		m := Median(row.CPUPerReqRounds)
-		row.CPUPerReq = &m
+	if row.Requests > 0 {
+		row.AllocsPerReq = float64(mallocs) / float64(row.Requests)
 	}
+	row.CPUPerReq = optionalMedian(row.CPUPerReqRounds)
+	row.CPUPerSecond = optionalMedian(row.CPUPerSecondRounds)
 	row.setLatencies(c.latencies)
 	row.LagP50, row.LagP99 = c.lags.ValueAtQuantile(50), c.lags.ValueAtQuantile(99)
 	return row
+}
+
+// optionalMedian is nil of no value.
+func optionalMedian(values []float64) *float64 {
+	if len(values) == 0 {
+		return nil
+	}
+	m := Median(values)
+	return &m
 }
 
 func (r *Row) setLatencies(h *hdrhistogram.Histogram) {
@@ -141,68 +176,82 @@ func (r *Row) compare(c *cell, cells []*cell) {
 	if isBaseline(r.System) {
 		return
 	}
-	for _, other := range cells {
-		name := other.Target.Name
-		if _, done := r.Ratios[name]; done || !isBaseline(name) {
-			continue
-		}
-		ratios := ratiosTo(name, c, cells)
-		if len(ratios) == 0 {
-			continue
-		}
-		if r.Ratios == nil {
-			r.Ratios = make(map[string]float64)
-		}
-		r.Ratios[name] = Median(ratios)
+	if c.CPU {
+		// The inverse, so that more is better here, too.
+		r.CPURatios = medianRatios(c, cells, (*measurement).secondsPerCPU)
+	} else {
+		r.Ratios = medianRatios(c, cells, (*measurement).perSecond)
 	}
-	if name, lowest := r.hardest(); name != "" {
+	if name, lowest := hardest(r.Ratios); name != "" {
 		r.RatioToAnet = &lowest
 	}
 }
 
+// medianRatios are c's ratios to every baseline that ran beside it; nil without one.
+func medianRatios(c *cell, cells []*cell, value func(*measurement) float64) map[string]float64 {
+	var medians map[string]float64
+	for _, other := range cells {
+		name := other.Target.Name
+		if _, done := medians[name]; done || !isBaseline(name) {
+			continue
+		}
+		ratios := ratiosTo(name, c, cells, value)
+		if len(ratios) == 0 {
+			continue
+		}
+		if medians == nil {
+			medians = make(map[string]float64)
+		}
+		medians[name] = Median(ratios)
+	}
+	return medians
+}
+
 // hardest is the baseline of the lowest ratio; "" where there is none.
-func (r *Row) hardest() (name string, ratio float64) {
-	for _, other := range slices.Sorted(maps.Keys(r.Ratios)) {
-		if name == "" || r.Ratios[other] < ratio {
-			name, ratio = other, r.Ratios[other]
+func hardest(ratios map[string]float64) (name string, ratio float64) {
+	for _, other := range slices.Sorted(maps.Keys(ratios)) {
+		if name == "" || ratios[other] < ratio {
+			name, ratio = other, ratios[other]
 		}
 	}
 	return name, ratio
 }
 
 // ratiosTo divides c by the baseline, in the rounds that have both.
-func ratiosTo(baseline string, c *cell, cells []*cell) []float64 {
+func ratiosTo(baseline string, c *cell, cells []*cell, value func(*measurement) float64) []float64 {
 	var ratios []float64
 	for round, m := range c.rounds {
 		if m == nil {
 			continue
 		}
-		if base := baselineRate(baseline, c, cells, round); base > 0 {
-			ratios = append(ratios, m.perSecond()/base)
+		if base := baselineValue(baseline, c, cells, round, value); base > 0 {
+			ratios = append(ratios, value(m)/base)
 		}
 	}
 	return ratios
 }
 
-// baselineRate is what c is compared with in a round: the baseline's rate with the
-// same callers by the same API, or by its fastest when it has no such API. It is 0
-// when that did not run.
-func baselineRate(baseline string, c *cell, cells []*cell, round int) float64 {
-	fastest := 0.0
+// baselineValue is what c is compared with in a round: the baseline's value with the
+// same callers by the same API, or its highest when it has no such API. It is 0 when
+// that did not run.
+func baselineValue(
+	baseline string, c *cell, cells []*cell, round int, value func(*measurement) float64,
+) float64 {
+	highest := 0.0
 	for _, other := range cells {
-		if other.Target.Name != baseline || other.Callers != c.Callers {
+		if other.Target.Name != baseline || other.Callers != c.Callers || other.Condition != c.Beside {
 			continue
 		}
-		rate := 0.0
+		v := 0.0
 		if m := other.rounds[round]; m != nil {
-			rate = m.perSecond()
+			v = value(m)
 		}
 		if other.API == c.API {
-			return rate
+			return v
 		}
-		fastest = max(fastest, rate)
+		highest = max(highest, v)
 	}
-	return fastest
+	return highest
 }
 
 // Ratios divides a by b round by round, over the rounds that both have. Rounds

@@ -23,9 +23,33 @@ func NewRingwire(addr string, pid, conns int) Target {
 // NewRingwireVariant is NewRingwire under another name and with the changes that
 // adjust makes to the configuration.
 func NewRingwireVariant(name, addr string, pid int, adjust func(*engine.Config)) Target {
+	return newRingwire(name, []Server{{addr, pid}}, adjust, func(c ringwireClient) Client { return c })
+}
+
+// ringwire is our target under a condition.
+func (e *Everyday) ringwire(name string, servers []Server, conns int, cond condition) Target {
+	adjust := func(c *engine.Config) {
+		c.ConnsPerAddr, c.BusyPoll = conns, e.BusyPoll
+		if cond.setup.NoPolling {
+			c.BusyPoll = -1
+		}
+	}
+	return newRingwire(name, servers, adjust, func(c ringwireClient) Client {
+		if cond.calls == ownTimeout {
+			return timeoutClient{c}
+		}
+		return bounded(c, cond.calls)
+	})
+}
+
+// newRingwire has the client that wrap makes.
+func newRingwire(
+	name string, servers []Server, adjust func(*engine.Config), wrap func(ringwireClient) Client,
+) Target {
+	addrs, pids := addressesOf(servers)
 	dial := func(ctx context.Context, callers int) (Client, error) {
 		cfg := engine.Config{
-			Addrs:       []string{addr},
+			Addrs:       addrs,
 			QueueSize:   max(1000, 2*callers),
 			MaxInFlight: max(8192, 2*callers),
 		}
@@ -40,15 +64,19 @@ func NewRingwireVariant(name, addr string, pid int, adjust func(*engine.Config))
 			_ = broker.Close()
 			return nil, err
 		}
-		return ringwireClient{broker}, nil
+		return wrap(ringwireClient{broker}), nil
 	}
-	return Target{Name: name, APIs: APIs(), PID: pid, Dial: dial}
+	return Target{Name: name, APIs: APIs(), PID: pids[0], MorePIDs: pids[1:], Dial: dial}
 }
 
 type ringwireClient struct{ broker *engine.Broker }
 
 func (c ringwireClient) Call(dst []byte, req *[]byte) ([]byte, error) {
 	return c.broker.SendInto(context.Background(), dst, *req)
+}
+
+func (c ringwireClient) callContext(ctx context.Context, dst []byte, req *[]byte) ([]byte, error) {
+	return c.broker.SendInto(ctx, dst, *req)
 }
 
 func (c ringwireClient) Go(req []byte, fn func(reply []byte, err error)) error {
@@ -60,3 +88,10 @@ func (c ringwireClient) SendBatch(reqs [][]byte, fn func(i int, reply []byte, er
 }
 
 func (c ringwireClient) Close() error { return c.broker.Close() }
+
+// timeoutClient bounds each call without a context of its own.
+type timeoutClient struct{ ringwireClient }
+
+func (c timeoutClient) Call(dst []byte, req *[]byte) ([]byte, error) {
+	return c.broker.SendInto(context.Background(), dst, *req, engine.Call{Timeout: callLimit})
+}

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,8 @@ import (
 const (
 	latencyMax  = int64(time.Minute) // higher ones count as this
 	significant = 3                  // decimal digits that a latency keeps
-	// warmUpPart of a slice is spent, uncounted, on each new client.
+	// warmUpPart of a slice is spent, uncounted, on each new client; of an idle one a
+	// whole slice, since what connecting began goes on for a quarter of a second.
 	warmUpPart = 4
 	warmUpMin  = 5 * time.Millisecond
 )
@@ -37,6 +39,7 @@ type Status struct {
 	System        string
 	API           API
 	Callers       int
+	Condition     string
 	ReqPerSec     float64
 	Elapsed       time.Duration
 }
@@ -68,7 +71,7 @@ func RunPlan(ctx context.Context, plan Plan, progress func(Status)) (*Result, er
 			if c.failure != nil {
 				continue
 			}
-			m, err := c.measure(ctx, plan.Slice)
+			m, err := c.measure(ctx, cmp.Or(c.Slice, plan.Slice))
 			if err != nil {
 				failures = errors.Join(failures, fmt.Errorf("bench: %s: %w", c, err))
 				if ctx.Err() != nil || !plan.KeepGoing {
@@ -80,6 +83,7 @@ func RunPlan(ctx context.Context, plan Plan, progress func(Status)) (*Result, er
 			c.add(round, m)
 			status.Round = round + 1
 			status.System, status.API, status.Callers = c.Target.Name, c.API, c.Callers
+			status.Condition = c.Condition
 			status.ReqPerSec, status.Elapsed = m.perSecond(), time.Since(start)
 			if progress != nil {
 				progress(status)
@@ -157,9 +161,11 @@ func (c *cell) measure(ctx context.Context, slice time.Duration) (*measurement, 
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	defer func() { _ = client.Close() }()
-	l := newLoad(client, c.API, c.Callers, c.PayloadBytes, c.Target.PID)
-	l.rate, l.reply = c.Rate, c.Target.Reply
+	l := c.load(client)
 	warmUp := max(slice/warmUpPart, warmUpMin)
+	if c.API == Idle {
+		warmUp = slice
+	}
 	m, err := l.run(ctx, warmUp, 1)
 	if err != nil {
 		return nil, err
@@ -169,10 +175,21 @@ func (c *cell) measure(ctx context.Context, slice time.Duration) (*measurement, 
 	if err != nil {
 		return nil, err
 	}
-	if m.requests == 0 {
+	if m.requests == 0 && c.API != Idle {
 		return nil, errors.Join(fmt.Errorf("no request succeeded, %d failed", m.errors), m.firstErr)
 	}
 	return m, nil
+}
+
+// load is the case's on a client of it.
+func (c *Case) load(client Client) *load {
+	pids := append([]int{c.Target.PID}, c.Target.MorePIDs...)
+	l := newLoad(client, c.API, c.Callers, c.PayloadBytes, pids...)
+	l.rate, l.reply = c.Rate, c.Target.Reply
+	if c.CPU {
+		l.rate, l.ticks = 0, c.Rate
+	}
+	return l
 }
 
 // measureNative lets the target measure itself.

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -18,17 +17,8 @@ const p999SamplesMin = 1000
 // WriteTable prints the result for a person, with notes that say how each
 // column came about. colour allows ANSI escapes.
 func (r *Result) WriteTable(w io.Writer, colour bool) error {
-	table := [][]string{{"callers", "system", "api", "req/s", "spread", "p50", "p99", "p99.9",
-		"cpu/req", "allocs/req", "vs anet", "errors"}}
-	for i := range r.Rows {
-		table = append(table, r.Rows[i].cells())
-	}
-	widths := make([]int, len(table[0]))
-	for _, line := range table {
-		for i, text := range line {
-			widths[i] = max(widths[i], len([]rune(text)))
-		}
-	}
+	table := r.table()
+	widths := widthsOf(table)
 	var b strings.Builder
 	callers := ""
 	for n, line := range table {
@@ -36,9 +26,13 @@ func (r *Result) WriteTable(w io.Writer, colour bool) error {
 			b.WriteByte('\n')
 		}
 		callers = line[0]
-		writeLine(&b, line, widths, colour && n == 0)
+		writeLine(&b, line, widths, colour && n == 0, tableText)
 	}
 	b.WriteByte('\n')
+	for _, note := range r.verdicts() {
+		b.WriteString(note + "\n")
+	}
+	r.writeSummary(&b, colour)
 	for _, note := range r.notes() {
 		b.WriteString(note + "\n")
 	}
@@ -46,12 +40,38 @@ func (r *Result) WriteTable(w io.Writer, colour bool) error {
 	return err
 }
 
-// writeLine aligns names to the left and numbers to the right.
-func writeLine(b *strings.Builder, line []string, widths []int, bold bool) {
+// table has a line for each row without a condition, and a head.
+func (r *Result) table() [][]string {
+	table := [][]string{{"callers", "system", "api", "req/s", "spread", "p50", "p99", "p99.9",
+		"cpu/req", "allocs/req", "vs anet", "errors"}}
+	for i := range r.Rows {
+		table = append(table, r.Rows[i].cells())
+	}
+	return table
+}
+
+// Columns that hold text.
+var (
+	tableText   = []int{1, 2}
+	summaryText = []int{0, 4}
+)
+
+func widthsOf(table [][]string) []int {
+	widths := make([]int, len(table[0]))
+	for _, line := range table {
+		for i, text := range line {
+			widths[i] = max(widths[i], len([]rune(text)))
+		}
+	}
+	return widths
+}
+
+// writeLine aligns texts to the left and numbers to the right.
+func writeLine(b *strings.Builder, line []string, widths []int, bold bool, left []int) {
 	var texts []string
 	for i, text := range line {
 		pad := strings.Repeat(" ", widths[i]-len([]rune(text)))
-		if i == 1 || i == 2 {
+		if slices.Contains(left, i) {
 			texts = append(texts, text+pad)
 		} else {
 			texts = append(texts, pad+text)
@@ -126,15 +146,23 @@ func threeDigits(v float64) string {
 	return strconv.FormatFloat(v, 'f', min(max(decimals, 0), 2), 64)
 }
 
-func (r *Result) notes() []string {
-	m := &r.Metadata
+// verdicts are what must not be overlooked.
+func (r *Result) verdicts() []string {
 	var notes []string
 	if r.Partial {
 		notes = append(notes, "PARTIAL: the run ended early; rows have fewer rounds than asked for, or are missing.", "")
 	}
-	if losses := r.lossNote(); losses != "" {
-		notes = append(notes, losses)
+	for _, losses := range []string{r.lossNote(), r.cpuLossNote()} {
+		if losses != "" {
+			notes = append(notes, losses)
+		}
 	}
+	return notes
+}
+
+func (r *Result) notes() []string {
+	m := &r.Metadata
+	var notes []string
 	load := ""
 	if len(r.Rows) > 0 {
 		load = fmt.Sprintf("payload %d B, %s, ", r.Rows[0].PayloadBytes, count(r.Rows[0].Conns, "connection"))
@@ -145,7 +173,7 @@ func (r *Result) notes() []string {
 	if busy := m.BusyNote(); busy != "" {
 		notes = append(notes, busy)
 	}
-	if stolen := StolenNote(r.Rows); stolen != "" {
+	if stolen := StolenNote(slices.Concat(r.Rows, r.Everyday)); stolen != "" {
 		notes = append(notes, stolen)
 	}
 	if m.Baseline != "" {
@@ -160,37 +188,6 @@ func (r *Result) notes() []string {
 		"vs anet   median of the rounds' ratios of req/s, so not the quotient of two medians above: to the same api of anet, or",
 		"          to its fastest where it has no such api; where there are two servers of anet's, to the harder one.",
 		"Every reply was compared with its request.")
-}
-
-// lossNote names every row that is slower than a baseline, the worst first, or else
-// the row that comes closest to that; "" when nothing was compared.
-func (r *Result) lossNote() string {
-	type compared struct {
-		ratio float64
-		text  string
-	}
-	var all []compared
-	for i := range r.Rows {
-		row := &r.Rows[i]
-		if name, ratio := row.hardest(); name != "" {
-			all = append(all, compared{ratio, fmt.Sprintf("%s %s with %s, %.2fx of %s",
-				row.System, row.API, count(row.Callers, "caller"), ratio, name)})
-		}
-	}
-	if len(all) == 0 {
-		return ""
-	}
-	slices.SortStableFunc(all, func(a, b compared) int { return cmp.Compare(a.ratio, b.ratio) })
-	if all[0].ratio >= 1 {
-		return "No row is slower than anet. Closest: " + all[0].text + "."
-	}
-	var slower []string
-	for _, c := range all {
-		if c.ratio < 1 {
-			slower = append(slower, c.text)
-		}
-	}
-	return "SLOWER than anet: " + strings.Join(slower, "; ") + "."
 }
 
 // Machine is one line about the machine and the build.

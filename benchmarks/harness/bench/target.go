@@ -36,6 +36,8 @@ type Target struct {
 	// PID is the server's process, whose processor time is added to the
 	// client's; 0 when there is none.
 	PID int
+	// MorePIDs are the processes of further servers.
+	MorePIDs []int
 	// Note is what a reader must know to compare this system with the others,
 	// such as what it does not do; "" when there is nothing.
 	Note string
