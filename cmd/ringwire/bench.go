@@ -6,29 +6,26 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime"
-	"strconv"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
-	"github.com/ringwire/ringwire/benchmarks/harness/proc"
 	"github.com/ringwire/ringwire/engine"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
 
-// baselines are the programs that are anet's servers, the newest first.
-var baselines = []struct{ system, program string }{
-	{bench.AnetV1, "anet-v1-baseline-server"},
-	{bench.AnetV0, "anet-baseline-server"},
-}
-
 // aboutBaselines says what the baselines' rows have in common, and what not.
 const aboutBaselines = " (multiplex) in both; server as named, v1.0.0's with a constant it lacks"
+
+// Groups of rows.
+const (
+	groupBest     = "best"
+	groupEveryday = "everyday"
+)
 
 // benchFlags are the flags of "ringwire bench".
 type benchFlags struct {
@@ -42,8 +39,10 @@ type benchFlags struct {
 	busyPoll   time.Duration
 	quick      bool
 	baseline   string
+	groups     []string
 	thresholds []string
 	json, svg  string
+	markdown   string
 	noProgress bool
 }
 
@@ -62,11 +61,21 @@ medians over the rounds. Every reply is compared with its request.
 APIs: blocking is a goroutine per caller; callback sends the next request from
 the last one's callback; batch submits one request per caller and waits for all.
 
-The default takes about five minutes, --quick half a minute. Ctrl-C prints
-what was measured until then, marked partial. bench fails when a reply is wrong,
-lost or doubled, and when a row has no successful request.`,
+That is the group best: nobody bounds a call, the server answers on its event loops,
+both ends poll, there is one connection. The group everyday takes these away, one at a
+time, for blocking callers: a deadline for each call, one context for all, a timeout,
+workers, no polling, 4 connections, 4 servers; and it compares the processor time of
+an idle pair, of 100 requests a second, and of handlers that take 5 ms. Both run, in
+the same rounds. Who names a load with --callers or --apis gets the group best only,
+unless --groups says otherwise.
+
+The default takes about twelve minutes, --quick 80 seconds; the group best alone five
+minutes and half a minute. Ctrl-C prints what was measured until then, marked partial.
+bench fails when a reply is wrong, lost or doubled, and when a row has no successful
+request.`,
 		Example: `  ringwire bench --quick
-  ringwire bench --json results.json --svg comparison.svg
+  ringwire bench --json results.json --markdown results.md --svg comparison.svg
+  ringwire bench --quick --groups everyday
   ringwire bench --callers 256 --apis blocking --threshold 'ratio>=5'
   ringwire bench --baseline none --payload 1024 --conns 2 --threshold 'p99<5ms'`,
 		Args: noArgs,
@@ -82,11 +91,13 @@ lost or doubled, and when a row has no successful request.`,
 	flags.IntVar(&f.loops, "loops", 0, "event loops of ringwire's server; 0 is its default")
 	flags.DurationVar(&f.busyPoll, "busy-poll", 0, "how long ringwire's client and server poll before they sleep; 0 is the default, negative never")
 	flags.BoolVar(&f.quick, "quick", false, "fewer callers, three shorter rounds")
+	flags.StringSliceVar(&f.groups, "groups", []string{groupBest, groupEveryday}, "groups of rows to measure, a list")
 	flags.StringVar(&f.baseline, "baseline", "anet", "system to compare with: anet or none")
 	flags.StringArrayVar(&f.thresholds, "threshold", nil,
-		"condition on every row of ringwire, such as 'ratio>=5', 'req_per_s>100k' or 'p99<2ms'; repeatable; exit 99 when not met")
+		"condition on every row of ringwire in the group best, such as 'ratio>=5', 'req_per_s>100k' or 'p99<2ms'; repeatable; exit 99 when not met")
 	flags.StringVar(&f.json, "json", "", "write the result to this file as JSON")
-	flags.StringVar(&f.svg, "svg", "", "draw the result into this file")
+	flags.StringVar(&f.markdown, "markdown", "", "write the result to this file as Markdown")
+	flags.StringVar(&f.svg, "svg", "", "draw the group best into this file")
 	flags.BoolVar(&f.noProgress, "no-progress", false, "do not show how far the run is")
 	return cmd
 }
@@ -113,6 +124,14 @@ func (f *benchFlags) config(cmd *cobra.Command) (bench.Config, []bench.Threshold
 	if err := cfg.Validate(); err != nil {
 		return cfg, nil, &exitError{exitUsage, err}
 	}
+	for _, group := range f.groups {
+		if group != groupBest && group != groupEveryday {
+			return cfg, nil, usageError("--groups %q: must be %s or %s", group, groupBest, groupEveryday)
+		}
+	}
+	if len(f.groups) == 0 {
+		return cfg, nil, usageError("--groups: name %s or %s", groupBest, groupEveryday)
+	}
 	if f.loops < 0 {
 		return cfg, nil, usageError("--loops %d: must be 0, for the server's default, or more", f.loops)
 	}
@@ -136,12 +155,22 @@ func (f *benchFlags) config(cmd *cobra.Command) (bench.Config, []bench.Threshold
 	return cfg, thresholds, nil
 }
 
+// has tells whether the group is measured. Who names the load of the group best wants
+// that and no more.
+func (f *benchFlags) has(cmd *cobra.Command, group string) bool {
+	given := cmd.Flags().Changed
+	if (given("callers") || given("apis")) && !given("groups") {
+		return group == groupBest
+	}
+	return slices.Contains(f.groups, group)
+}
+
 func runBench(cmd *cobra.Command, f benchFlags) error {
 	cfg, thresholds, err := f.config(cmd)
 	if err != nil {
 		return err
 	}
-	files, err := createOutputs(f.json, f.svg)
+	files, err := createOutputs(f.json, f.markdown, f.svg)
 	if err != nil {
 		return err
 	}
@@ -153,13 +182,14 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 	context.AfterFunc(ctx, stop)
 
 	metadata := bench.Describe(cfg, commit, commandLine())
-	targets, servers, err := startServers(ctx, cfg, f)
-	defer stopServers(servers)
+	servers := &servers{ctx: ctx, flags: f}
+	defer servers.stop()
+	plan, err := planOf(cmd, cfg, servers)
 	if err != nil {
 		return interruptedOr(ctx, err)
 	}
 	progress := newProgress(cmd.ErrOrStderr(), f.noProgress)
-	result, err := bench.Run(ctx, cfg, targets, progress.Show)
+	result, err := bench.RunPlan(ctx, plan, progress.Show)
 	progress.Done()
 	if result == nil {
 		return err
@@ -178,6 +208,29 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 		return outErr
 	}
 	return checkThresholds(cmd, thresholds, result)
+}
+
+// everydaySlice is that of the group everyday in a quick run.
+const everydaySlice = 200 * time.Millisecond
+
+// planOf starts the servers and lists what is measured with them.
+func planOf(cmd *cobra.Command, cfg bench.Config, s *servers) (bench.Plan, error) {
+	targets, err := s.targets(cfg)
+	if err != nil {
+		return bench.Plan{}, err
+	}
+	plan := bench.Plan{Rounds: cfg.Rounds, Slice: cfg.Slice}
+	if s.flags.has(cmd, groupBest) {
+		plan = cfg.Plan(targets)
+	}
+	if !s.flags.has(cmd, groupEveryday) {
+		return plan, nil
+	}
+	everyday := bench.Everyday{Targets: targets, Start: s.start, BusyPoll: s.flags.busyPoll}
+	if s.flags.quick && !cmd.Flags().Changed("slice") {
+		everyday.Slice = everydaySlice
+	}
+	return plan, plan.AddEveryday(&cfg, everyday)
 }
 
 // interruptedOr is err, or the error for an interrupted run when ctx has ended
@@ -201,67 +254,6 @@ func checkThresholds(cmd *cobra.Command, thresholds []bench.Threshold, result *b
 		return &exitError{exitThreshold, fmt.Errorf("thresholds not met in %d rows", failed)}
 	}
 	return nil
-}
-
-// startServers starts a server process per system. What was started is returned
-// even with an error; the caller stops it.
-func startServers(ctx context.Context, cfg bench.Config, f benchFlags) ([]bench.Target, []*proc.Child, error) {
-	var targets []bench.Target
-	var servers []*proc.Child
-	self, err := os.Executable()
-	if err != nil {
-		return nil, nil, fmt.Errorf("find this program, which is also the server: %w", err)
-	}
-	var programs []string
-	for _, b := range baselines {
-		if f.baseline != bench.Anet {
-			break
-		}
-		path, err := findBaseline(self, b.program)
-		if err != nil {
-			return nil, nil, err
-		}
-		programs = append(programs, path)
-	}
-	child, err := proc.Start(ctx, self, "serve", "--addr", "127.0.0.1:0", "--stdin",
-		"--loops", strconv.Itoa(f.loops), "--busy-poll", f.busyPoll.String())
-	if err != nil {
-		return nil, nil, err
-	}
-	servers = append(servers, child)
-	targets = append(targets, bench.NewRingwireVariant(bench.Ringwire, child.Addr, child.PID(), func(c *engine.Config) {
-		c.ConnsPerAddr, c.BusyPoll = cfg.Conns, f.busyPoll
-	}))
-	for i, path := range programs {
-		child, err := proc.Start(ctx, path, "--addr", "127.0.0.1:0", "--stdin")
-		if err != nil {
-			return nil, servers, err
-		}
-		servers = append(servers, child)
-		targets = append(targets, bench.NewAnet(baselines[i].system, child.Addr, child.PID(), cfg.Conns))
-	}
-	return targets, servers, nil
-}
-
-func stopServers(servers []*proc.Child) {
-	for _, s := range servers {
-		s.Stop()
-	}
-}
-
-// findBaseline looks for a baseline's server beside this program, then in PATH.
-func findBaseline(self, name string) (string, error) {
-	if runtime.GOOS == "windows" {
-		name += ".exe"
-	}
-	if path, err := exec.LookPath(filepath.Join(filepath.Dir(self), name)); err == nil {
-		return path, nil
-	}
-	if path, err := exec.LookPath(name); err == nil {
-		return path, nil
-	}
-	return "", usageError("%s is neither beside %s nor in PATH: build it with 'make build', or use --baseline none",
-		name, self)
 }
 
 // newProgress shows progress on w unless that was switched off.

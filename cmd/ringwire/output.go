@@ -10,15 +10,15 @@ import (
 // outputs are the files a result goes to. They are created before the run, so
 // that a path that cannot be written is known before minutes have passed.
 type outputs struct {
-	json, svg *os.File // nil when not asked for
+	json, markdown, svg *os.File // nil when not asked for
 }
 
-func createOutputs(jsonPath, svgPath string) (*outputs, error) {
+func createOutputs(jsonPath, markdownPath, svgPath string) (*outputs, error) {
 	var o outputs
 	for _, f := range []struct {
 		path string
 		file **os.File
-	}{{jsonPath, &o.json}, {svgPath, &o.svg}} {
+	}{{jsonPath, &o.json}, {markdownPath, &o.markdown}, {svgPath, &o.svg}} {
 		if f.path == "" {
 			continue
 		}
@@ -38,6 +38,9 @@ func (o *outputs) write(result *bench.Result) error {
 	if o.json != nil {
 		errs = append(errs, result.WriteJSON(o.json))
 	}
+	if o.markdown != nil {
+		errs = append(errs, result.WriteMarkdown(o.markdown))
+	}
 	if o.svg != nil {
 		errs = append(errs, result.WriteSVG(o.svg))
 	}
@@ -47,7 +50,7 @@ func (o *outputs) write(result *bench.Result) error {
 // close closes what is still open.
 func (o *outputs) close() error {
 	var errs []error
-	for _, f := range []**os.File{&o.json, &o.svg} {
+	for _, f := range []**os.File{&o.json, &o.markdown, &o.svg} {
 		if *f != nil {
 			errs = append(errs, (*f).Close())
 			*f = nil
