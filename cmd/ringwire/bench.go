@@ -69,7 +69,7 @@ an idle pair, of 100 requests a second, and of handlers that take 5 ms. Both run
 the same rounds. Who names a load with --callers or --apis gets the group best only,
 unless --groups says otherwise.
 
-The default takes about twelve minutes, --quick 80 seconds; the group best alone five
+The default takes about twelve minutes, --quick 90 seconds; the group best alone five
 minutes and half a minute. Ctrl-C prints what was measured until then, marked partial.
 bench fails when a reply is wrong, lost or doubled, and when a row has no successful
 request.`,
@@ -91,10 +91,12 @@ request.`,
 	flags.IntVar(&f.loops, "loops", 0, "event loops of ringwire's server; 0 is its default")
 	flags.DurationVar(&f.busyPoll, "busy-poll", 0, "how long ringwire's client and server poll before they sleep; 0 is the default, negative never")
 	flags.BoolVar(&f.quick, "quick", false, "fewer callers, three shorter rounds")
-	flags.StringSliceVar(&f.groups, "groups", []string{groupBest, groupEveryday}, "groups of rows to measure, a list")
+	flags.StringSliceVar(&f.groups, "groups", []string{groupBest, groupEveryday},
+		"groups of rows to measure, a list")
 	flags.StringVar(&f.baseline, "baseline", "anet", "system to compare with: anet or none")
 	flags.StringArrayVar(&f.thresholds, "threshold", nil,
-		"condition on every row of ringwire in the group best, such as 'ratio>=5', 'req_per_s>100k' or 'p99<2ms'; repeatable; exit 99 when not met")
+		"condition on every row of ringwire in the group best, such as 'ratio>=5', "+
+			"'req_per_s>100k' or 'p99<2ms'; repeatable; exit 99 when not met")
 	flags.StringVar(&f.json, "json", "", "write the result to this file as JSON")
 	flags.StringVar(&f.markdown, "markdown", "", "write the result to this file as Markdown")
 	flags.StringVar(&f.svg, "svg", "", "draw the group best into this file")

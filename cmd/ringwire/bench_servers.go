@@ -55,9 +55,9 @@ func (s *servers) targets(cfg bench.Config) ([]bench.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	targets := []bench.Target{bench.NewRingwireVariant(bench.Ringwire, ours.Addr, ours.PID, func(c *engine.Config) {
-		c.ConnsPerAddr, c.BusyPoll = cfg.Conns, s.flags.busyPoll
-	})}
+	adjust := func(c *engine.Config) { c.ConnsPerAddr, c.BusyPoll = cfg.Conns, s.flags.busyPoll }
+	targets := []bench.Target{
+		bench.NewRingwireVariant(bench.Ringwire, ours.Addr, ours.PID, adjust)}
 	for _, b := range baselines {
 		if s.programs[b.system] == "" {
 			continue
@@ -122,6 +122,6 @@ func findBaseline(self, name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
 	}
-	return "", usageError("%s is neither beside %s nor in PATH: build it with 'make build', or use --baseline none",
-		name, self)
+	return "", usageError("%s is neither beside %s nor in PATH: build it with 'make build', "+
+		"or use --baseline none", name, self)
 }

@@ -54,6 +54,7 @@ type report struct {
 	Partial       bool             `json:"partial"`
 	Metadata      map[string]any   `json:"metadata"`
 	Rows          []map[string]any `json:"rows"`
+	Everyday      []map[string]any `json:"everyday"`
 }
 
 func readReport(t *testing.T, path string) report {
@@ -204,4 +205,45 @@ func waitForServer(t *testing.T) {
 		t.Skip("finds the server in /proc")
 	}
 	require.Eventually(t, func() bool { return len(children(t)) == 1 }, 15*time.Second, time.Millisecond)
+}
+
+func TestBenchMeasuresEverydayUseBesideTheBestCase(t *testing.T) {
+	dir := t.TempDir()
+	jsonPath, mdPath := filepath.Join(dir, "r.json"), filepath.Join(dir, "r.md")
+	got := execute(t, "", binary, "bench", "--groups", "everyday", "--baseline", "none", "--rounds", "1",
+		"--slice", "20ms", "--json", jsonPath, "--markdown", mdPath)
+	require.Equal(t, exitOK, got.code, got.stderr)
+	assert.Contains(t, got.stdout, "deadline, workers, no polling")
+	r := readReport(t, jsonPath)
+	require.Len(t, r.Rows, 3, "the best case with 1, 16 and 64 callers")
+	seen := make(map[any]int)
+	for _, row := range r.Everyday {
+		seen[row["condition"]]++
+		assert.EqualValues(t, 0, row["errors"], row["condition"])
+	}
+	for condition, rows := range map[string]int{
+		"deadline": 2, "call timeout": 2, "shared cancel": 2, "64 workers": 3, "no polling": 3,
+		"4 connections": 2, "4 servers": 2, "idle": 1, "idle, no polling": 1, "100 req/s": 1,
+		"100 req/s, no polling": 1, "5 ms handlers": 1, "5 ms handlers, no polling": 1,
+	} {
+		assert.Equal(t, rows, seen[condition], condition)
+	}
+	text, err := os.ReadFile(mdPath)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "| 4 servers | 64 |")
+	requireNoServer(t)
+}
+
+func TestBenchOfANamedLoadLeavesOutEverydayUse(t *testing.T) {
+	got := execute(t, "", binary, append(tiny, "--apis", "blocking")...)
+	require.Equal(t, exitOK, got.code, got.stderr)
+	assert.NotContains(t, got.stdout, "everyday")
+	got = execute(t, "", binary, append(tiny, "--apis", "blocking", "--groups", "best,everyday")...)
+	require.Equal(t, exitOK, got.code, got.stderr)
+	assert.Contains(t, got.stdout, "everyday")
+	for _, groups := range []string{"other", ""} {
+		got = execute(t, "", binary, "bench", "--groups", groups)
+		assert.Equal(t, exitUsage, got.code)
+		assert.Contains(t, got.stderr, "--groups")
+	}
 }

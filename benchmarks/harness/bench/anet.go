@@ -53,7 +53,8 @@ func newAnet(name string, servers []Server, conns int, calls calling) Target {
 		}
 		return bounded(client, calls), nil
 	}
-	return Target{Name: name, APIs: []API{Blocking, Batch}, PID: pids[0], MorePIDs: pids[1:], Dial: dial}
+	return Target{Name: name, APIs: []API{Blocking, Batch},
+		PID: pids[0], MorePIDs: pids[1:], Dial: dial}
 }
 
 type anetClient struct {

@@ -142,7 +142,8 @@ func (p *Plan) AddEveryday(cfg *Config, e Everyday) error {
 
 // addBest adds a case of the best conditions unless it is there.
 func (p *Plan) addBest(c Case) {
-	if p.last(func(o *Case) bool { return o.sameLoad(&c, "") && o.Target.Name == c.Target.Name }) >= 0 {
+	same := func(o *Case) bool { return o.sameLoad(&c, "") && o.Target.Name == c.Target.Name }
+	if p.last(same) >= 0 {
 		return
 	}
 	at := 1 + p.last(func(o *Case) bool { return o.Callers <= c.Callers })
@@ -152,7 +153,9 @@ func (p *Plan) addBest(c Case) {
 // addBeside adds a case after the last that it is compared with, or that is compared
 // with the same ones.
 func (p *Plan) addBeside(c Case) {
-	at := 1 + p.last(func(o *Case) bool { return o.sameLoad(&c, c.Beside) || o.sameLoad(&c, c.Condition) })
+	at := 1 + p.last(func(o *Case) bool {
+		return o.sameLoad(&c, c.Beside) || o.sameLoad(&c, c.Condition)
+	})
 	if at == 0 {
 		at = len(p.Cases)
 	}

@@ -239,7 +239,8 @@ func baselineValue(
 ) float64 {
 	highest := 0.0
 	for _, other := range cells {
-		if other.Target.Name != baseline || other.Callers != c.Callers || other.Condition != c.Beside {
+		if other.Target.Name != baseline || other.Callers != c.Callers ||
+			other.Condition != c.Beside {
 			continue
 		}
 		v := 0.0

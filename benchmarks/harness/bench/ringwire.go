@@ -23,7 +23,8 @@ func NewRingwire(addr string, pid, conns int) Target {
 // NewRingwireVariant is NewRingwire under another name and with the changes that
 // adjust makes to the configuration.
 func NewRingwireVariant(name, addr string, pid int, adjust func(*engine.Config)) Target {
-	return newRingwire(name, []Server{{addr, pid}}, adjust, func(c ringwireClient) Client { return c })
+	return newRingwire(name, []Server{{addr, pid}}, adjust,
+		func(c ringwireClient) Client { return c })
 }
 
 // ringwire is our target under a condition.

@@ -28,7 +28,8 @@ func (r *Result) compare(row *Row, ratios map[string]float64) compared {
 		rows = r.Rows
 	}
 	at := slices.IndexFunc(rows, func(o Row) bool {
-		return o.System == c.name && o.Condition == row.Beside && o.API == row.API && o.Callers == row.Callers
+		return o.System == c.name && o.Condition == row.Beside &&
+			o.API == row.API && o.Callers == row.Callers
 	})
 	if at >= 0 {
 		c.base = &rows[at]
@@ -47,7 +48,8 @@ func (r *Result) sides(cpu bool) []compared {
 	best := make(map[int]float64)
 	for i := range r.Rows {
 		row := &r.Rows[i]
-		if cpu || row.System != Ringwire || row.API != Blocking || !slices.Contains(bestCallers, row.Callers) {
+		if cpu || row.System != Ringwire || row.API != Blocking ||
+			!slices.Contains(bestCallers, row.Callers) {
 			continue
 		}
 		c := r.compare(row, row.Ratios)
@@ -85,7 +87,9 @@ func (r *Result) sides(cpu bool) []compared {
 
 // comparesCPU tells whether the row is one of processor time.
 func (r *Row) comparesCPU() bool {
-	return slices.ContainsFunc(conditions, func(c condition) bool { return c.name == r.Condition && c.cpu })
+	return slices.ContainsFunc(conditions, func(c condition) bool {
+		return c.name == r.Condition && c.cpu
+	})
 }
 
 // conditionText names the row's condition.
@@ -199,19 +203,20 @@ const (
 
 // everydayNotes say what the conditions are.
 func (r *Result) everydayNotes() []string {
-	of := ""
-	if slice := r.Everyday[0].Slice; slice != "" {
-		of = ", in slices of " + slice
-	}
-	return []string{
-		"factor    above 1 ringwire is better: median of the rounds' ratios to the harder of anet's servers. Losses come",
-		"          first. best case: the factor without the condition, same callers" + of + ".",
-		"Same on both sides: deadline (context.WithTimeout(1s) per call, cancelled by the caller), shared cancel (one",
-		"          context for all calls), 4 connections, 4 servers (processes, a connection or pool each), handlers' 5 ms.",
+	notes := []string{
+		"factor    above 1 ringwire is better: median of the rounds' ratios to the harder of anet's",
+		"          servers. Losses come first. best case: the factor without the condition.",
+		"Same on both sides: deadline (context.WithTimeout(1s) per call, cancelled by the caller),",
+		"          shared cancel (one context for all calls), 4 connections, 4 servers (processes,",
+		"          a connection or pool each), handlers that take 5 ms.",
 		"          call timeout: engine.Call{Timeout: 1s} beside anet's ReadTimeout of 1s.",
-		"Ours only: 64 workers (anet starts a goroutine per request), no polling at either end (anet has none). They are",
-		"          compared with anet's rows of the same name less that. Other rows poll, as is the default.",
+		"Ours only: 64 workers (anet starts a goroutine per request), no polling at either end (anet",
+		"          has none); beside anet's rows without that setting. Other rows poll, the default.",
 	}
+	if slice := r.Everyday[0].Slice; slice != "" {
+		notes = append(notes, "Slices of everyday use: "+slice+", of an idle pair twice that.")
+	}
+	return notes
 }
 
 // loss is a row's ratio and how it is named.
@@ -223,7 +228,8 @@ type loss struct {
 // lossNote names every row that is slower than a baseline, the worst first, or else
 // the row that comes closest to that; "" when nothing was compared.
 func (r *Result) lossNote() string {
-	all := losses(slices.Concat(r.Rows, r.Everyday), func(row *Row) map[string]float64 { return row.Ratios },
+	all := losses(slices.Concat(r.Rows, r.Everyday),
+		func(row *Row) map[string]float64 { return row.Ratios },
 		func(row *Row, name string, ratio float64) string {
 			return fmt.Sprintf("%s, %.2fx of %s", row.name(), ratio, name)
 		})
