@@ -23,10 +23,10 @@ func requireAllBack(t *testing.T, lent int) {
 // requireSmall checks that the inbox, on which nobody reads now, has its own buffer again.
 func requireSmall(t *testing.T, c *conn) {
 	t.Helper()
-	require.Nil(t, c.in.large)
-	require.Len(t, c.in.buf, readBytes)
-	require.Len(t, c.in.base, readBytes)
-	require.Same(t, &c.in.base[0], &c.in.buf[0])
+	buf := &c.in.buf
+	require.Nil(t, buf.large)
+	require.Len(t, buf.b, readBytes)
+	require.Same(t, &buf.base[0], &buf.b[0])
 }
 
 // bigReplies answers with as many bytes as the request asks for.
