@@ -22,7 +22,7 @@ TESTFLAGS   := $(RACE) -tags invariant -shuffle=on -timeout 5m
 help: ## Print what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-build: ## Build bin/ringwire and anet's servers, bin/anet-baseline-server and bin/anet-v1-baseline-server
+build: ## Build bin/ringwire, bin/anet-baseline-server, bin/anet-v1-baseline-server
 	cd cmd/ringwire && go build -ldflags "-X main.commit=$(COMMIT)" -o $(BIN)/ringwire .
 	cd benchmarks/peers/anetserver && go build -o $(BIN)/anet-baseline-server .
 	benchmarks/peers/anetserver/go-v1 build -o $(BIN)/anet-v1-baseline-server .

@@ -52,7 +52,8 @@ func TestRatioSkipsRoundsThatAnetDidNotRun(t *testing.T) {
 }
 
 func TestRatioIsToTheHarderBaseline(t *testing.T) {
-	cells := []*cell{rates(Ringwire, Blocking, 600, 600), rates(AnetV1, Blocking, 200, 300), rates(AnetV0, Blocking, 100, 400)}
+	cells := []*cell{rates(Ringwire, Blocking, 600, 600),
+		rates(AnetV1, Blocking, 200, 300), rates(AnetV0, Blocking, 100, 400)}
 	r := summarize(cells, false)
 	row := r.Rows[0]
 	assert.InDeltaMapValues(t, map[string]float64{AnetV1: 2.5, AnetV0: 3.75}, row.Ratios, 1e-9)
@@ -60,12 +61,14 @@ func TestRatioIsToTheHarderBaseline(t *testing.T) {
 	for _, baseline := range r.Rows[1:] {
 		assert.Empty(t, baseline.Ratios, "%s is not compared with the other", baseline.System)
 	}
-	assert.Equal(t, "No row is slower than anet. Closest: ringwire blocking with 16 callers, 2.50x of anet-v1.0.0.", r.lossNote())
+	assert.Equal(t, "No row is slower than anet. "+
+		"Closest: ringwire blocking with 16 callers, 2.50x of anet-v1.0.0.", r.lossNote())
 }
 
 func TestLossesAreNamedTheWorstFirst(t *testing.T) {
-	cells := []*cell{rates(Ringwire, Blocking, 90), rates(Ringwire, Batch, 50), rates(Ringwire, Callback, 900),
-		rates(AnetV1, Blocking, 100), rates(AnetV1, Batch, 100), rates(AnetV0, Blocking, 300)}
+	cells := []*cell{rates(Ringwire, Blocking, 90), rates(Ringwire, Batch, 50),
+		rates(Ringwire, Callback, 900), rates(AnetV1, Blocking, 100), rates(AnetV1, Batch, 100),
+		rates(AnetV0, Blocking, 300)}
 	r := summarize(cells, false)
 	assert.Equal(t, "SLOWER than anet: ringwire batch with 16 callers, 0.17x of anet-v0.3.0; "+
 		"ringwire blocking with 16 callers, 0.30x of anet-v0.3.0.", r.lossNote())
@@ -74,6 +77,11 @@ func TestLossesAreNamedTheWorstFirst(t *testing.T) {
 	require.NoError(t, r.WriteTable(&table, false))
 	_, notes, _ := strings.Cut(table.String(), "\n\n")
 	assert.True(t, strings.HasPrefix(notes, "SLOWER than anet: "), notes)
+}
+
+func TestALossThatTheTableRoundsAwayIsNone(t *testing.T) {
+	r := summarize([]*cell{rates(Ringwire, Blocking, 996), rates(AnetV1, Blocking, 1000)}, false)
+	assert.Contains(t, r.lossNote(), "No row is slower than anet")
 }
 
 func TestEachBaselinesLineHasAColourOfItsOwn(t *testing.T) {

@@ -225,6 +225,9 @@ type loss struct {
 	text  string
 }
 
+// slowerBelow is the ratio below which two digits after the point show a loss.
+const slowerBelow = 0.995
+
 // lossNote names every row that is slower than a baseline, the worst first, or else
 // the row that comes closest to that; "" when nothing was compared.
 func (r *Result) lossNote() string {
@@ -264,12 +267,12 @@ func verdict(all []loss, none, some string) string {
 	if len(all) == 0 {
 		return ""
 	}
-	if all[0].ratio >= 1 {
+	if all[0].ratio >= slowerBelow {
 		return none + all[0].text + "."
 	}
 	var worse []string
 	for _, l := range all {
-		if l.ratio < 1 {
+		if l.ratio < slowerBelow {
 			worse = append(worse, l.text)
 		}
 	}

@@ -185,8 +185,9 @@ func (r *Result) notes() []string {
 		"p50...    latency under this load. One request in 2^n is timed in the same slices, about "+strconv.Itoa(samplesPerSlice)+
 			" a slice at most, so that clocks take no throughput. batch: from the start of its batch.",
 		"cpu/req   processor time of client and server processes together (median); '-' where the system does not tell.",
-		"vs anet   median of the rounds' ratios of req/s, so not the quotient of two medians above: to the same api of anet, or",
-		"          to its fastest where it has no such api; where there are two servers of anet's, to the harder one.",
+		"vs anet   median of the rounds' ratios of req/s, so not the quotient of two medians above.",
+		"          To the same api of anet, or to its fastest where it has no such api; to the harder",
+		"          server where anet has two.",
 		"Every reply was compared with its request.")
 }
 
