@@ -30,6 +30,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 		"throttled":   {BytesPerSecond: 1},
 		"half-closed": {HalfCloseAfter: Range{1, 1}, HalfCloseLinger: time.Minute},
 		"merging":     {MergeRate: 1, MergeWait: 10 * time.Second},
+		"hung":        {HangAfter: Range{1, 1}, HangMax: time.Minute},
 	} {
 		cfg.Target = deaf
 		p, err := New(cfg)
@@ -66,6 +67,8 @@ func TestBadConfigIsRefusedByName(t *testing.T) {
 		"BytesPerSecond":     {Target: "x", BytesPerSecond: -1},
 		"ResetAfter.Min":     {Target: "x", ResetAfter: Range{2, 1}},
 		"HalfCloseAfter.Min": {Target: "x", HalfCloseAfter: Range{-1, 1}},
+		"HangAfter.Min":      {Target: "x", HangAfter: Range{2, 1}},
+		"HangMax":            {Target: "x", HangMax: -time.Second},
 		"DropTail":           {Target: "x", DropTail: -1},
 		"MaxConns":           {Target: "x", MaxConns: -1},
 		"DialTimeout":        {Target: "x", DialTimeout: -time.Second},

@@ -199,6 +199,7 @@ func (p *pump) forward(s segment) error {
 		}
 		p.take(n)
 		s.size -= int64(n)
+		p.link.proxy.forwarded()
 	}
 	return nil
 }

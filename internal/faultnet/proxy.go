@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -54,6 +56,14 @@ type Config struct {
 	HalfCloseAfter  Range
 	HalfCloseLinger time.Duration
 
+	// HangAfter draws the bytes, counted over all connections and both directions,
+	// after which the proxy hangs, as a process does that is stopped: nothing is
+	// forwarded, nothing is closed, and connections are still accepted. It goes on
+	// after half of HangMax (default 1 s) to all of it, and hangs again when as many
+	// bytes have been forwarded as it draws next.
+	HangAfter Range
+	HangMax   time.Duration
+
 	// MaxConns bounds the connections open at once; more are reset at accept.
 	// Default 1024.
 	MaxConns int
@@ -77,6 +87,7 @@ func (c Config) withDefaults() Config {
 	orDur(&c.MergeWait, time.Millisecond)
 	orDur(&c.DelayMax, 2*time.Millisecond)
 	orDur(&c.HalfCloseLinger, time.Second)
+	orDur(&c.HangMax, time.Second)
 	orInt(&c.MaxConns, 1024)
 	orDur(&c.DialTimeout, time.Second)
 	return c
@@ -101,6 +112,8 @@ func (c Config) validate() error {
 		{"ResetAfter.Min", float64(c.ResetAfter.Min), 0, float64(c.ResetAfter.Max)},
 		{"HalfCloseAfter.Min", float64(c.HalfCloseAfter.Min), 0, float64(c.HalfCloseAfter.Max)},
 		{"HalfCloseLinger (s)", c.HalfCloseLinger.Seconds(), 0, 60},
+		{"HangAfter.Min", float64(c.HangAfter.Min), 0, float64(c.HangAfter.Max)},
+		{"HangMax (s)", c.HangMax.Seconds(), 0, 60},
 		{"DropTail", float64(c.DropTail), 0, 1 << 40},
 		{"MaxConns", float64(c.MaxConns), 1, 1 << 16},
 		{"DialTimeout (s)", c.DialTimeout.Seconds(), 0, 60},
@@ -119,6 +132,7 @@ type Stats struct {
 	DialErrors uint64 // reset at accept: the target could not be reached
 	Resets     uint64 // connections reset by decision or ResetAll
 	HalfCloses uint64 // directions shut down by decision
+	Hangs      uint64 // by decision
 	Splits     uint64 // segments written on their own
 	Merges     uint64 // segments held back to be written at once
 	Delays     uint64
@@ -135,13 +149,17 @@ type Proxy struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // the accept loop and every link
 
+	hangAt atomic.Int64 // bytes forwarded when it hangs next
+
 	mu    sync.Mutex // guards the fields below; held for no call that blocks
 	links map[*link]struct{}
-	gate  chan struct{} // not nil while paused; closed by Resume
+	gate  chan struct{} // not nil while nothing is forwarded; closed when it goes on
+	hang  *time.Timer   // ends a hang; nil while there is none
+	hangs *rand.Rand    // draws when and for how long
 
 	counts struct {
-		conns, refused, dialErrors, resets, halfCloses atomic.Uint64
-		splits, merges, delays, bytesUp, bytesDown     atomic.Uint64
+		conns, refused, dialErrors, resets, halfCloses    atomic.Uint64
+		splits, merges, delays, hangs, bytesUp, bytesDown atomic.Uint64
 	}
 }
 
@@ -156,7 +174,11 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("faultnet: listen: %w", err)
 	}
-	p := &Proxy{cfg: cfg, ln: ln, links: make(map[*link]struct{})}
+	p := &Proxy{
+		cfg: cfg, ln: ln, links: make(map[*link]struct{}),
+		hangs: rand.New(rand.NewPCG(cfg.Seed, math.MaxUint64)), // no connection has this number
+	}
+	p.planHang()
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.wg.Add(1)
 	go p.accept()
@@ -195,15 +217,22 @@ func (p *Proxy) ResetAll() int {
 func (p *Proxy) Pause() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.endHang() // a pause ends with Resume only
 	if p.gate == nil && p.ctx.Err() == nil {
 		p.gate = make(chan struct{})
 	}
 }
 
-// Resume ends a pause. What waited is forwarded, in order.
+// Resume ends a pause, and a hang. What waited is forwarded, in order.
 func (p *Proxy) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.endHang()
+	p.openGate()
+}
+
+// openGate lets bytes pass. p.mu is held.
+func (p *Proxy) openGate() {
 	if p.gate != nil {
 		close(p.gate)
 		p.gate = nil
@@ -219,7 +248,7 @@ func (p *Proxy) Stats() Stats {
 	return Stats{
 		Conns: c.conns.Load(), Refused: c.refused.Load(), DialErrors: c.dialErrors.Load(),
 		Resets: c.resets.Load(), HalfCloses: c.halfCloses.Load(),
-		Splits: c.splits.Load(), Merges: c.merges.Load(), Delays: c.delays.Load(),
+		Hangs: c.hangs.Load(), Splits: c.splits.Load(), Merges: c.merges.Load(), Delays: c.delays.Load(),
 		BytesUp: c.bytesUp.Load(), BytesDown: c.bytesDown.Load(), Active: active,
 	}
 }
