@@ -35,20 +35,34 @@ func (k *call) appendRequest(dst []byte) []byte {
 	return appendPayload(dst, requestMagic, k.id, k.size)
 }
 
-// called is the callback of Go. One time in four it sends the next request
-// itself, from the goroutine of the client it runs on.
+// called is the callback of Go. It ends with Config.Callback: whatever that does, the
+// reply stays as it is until it has returned.
 func (k *call) called(reply []byte, err error) {
+	h := k.caller.h
+	if !k.goOn(reply, err) || h.cfg.Callback == nil {
+		return
+	}
+	right := err == nil && k.matches(reply)
+	h.cfg.Callback(k.id.nonce)
+	if right && !k.matches(reply) {
+		h.tally.violation(&h.tally.corrupt, "reply changed while its callback ran: %v", k.id)
+	}
+}
+
+// goOn decides the call. One time in four it sends the next request itself, from the
+// goroutine of the client it runs on. It reports whether the call was open.
+func (k *call) goOn(reply []byte, err error) bool {
 	c := k.caller
 	chain := k.id.nonce>>60 < 4 && k.links < maxLinks && err == nil && !c.gone.Load() && c.h.more(1)
 	if !k.resolve(reply, err) {
 		if chain {
 			c.h.started.Add(-1)
 		}
-		return
+		return false
 	}
 	if !chain {
 		c.places <- k.place
-		return
+		return true
 	}
 	next := c.next()
 	next.links = k.links + 1
@@ -59,6 +73,7 @@ func (k *call) called(reply []byte, err error) {
 		next.complete(nil, err)
 	}
 	scribble(req)
+	return true
 }
 
 // complete resolves a call and gives its place back.

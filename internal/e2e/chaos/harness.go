@@ -67,6 +67,10 @@ type Config struct {
 	// its (first) request. Default: the run's own. The harness calls the cancel
 	// function when the call has completed.
 	Context func(run context.Context, nonce uint64) (context.Context, context.CancelFunc)
+	// Callback, if not nil, runs at the end of each callback of Go, with the request's
+	// nonce. It may do what a user's function may: block, panic, end its goroutine. The
+	// call counts as completed before, and its reply must not change meanwhile.
+	Callback func(nonce uint64)
 	// Unwritten reports whether err promises that no byte of the request was
 	// written. Default: no error does.
 	Unwritten func(err error) bool

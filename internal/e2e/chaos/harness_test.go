@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,6 +123,45 @@ func TestEachCheckerFires(t *testing.T) {
 			assert.Equal(t, r.Requests, r.OK+r.Failed+r.Timeouts+r.Cancelled+r.Lost)
 		})
 	}
+}
+
+// TestReplyThatChangesWhileItsCallbackRunsIsCorrupt has a client reuse the memory of a
+// reply before the callback has returned.
+func TestReplyThatChangesWhileItsCallbackRunsIsCorrupt(t *testing.T) {
+	var f *inline
+	calls := 0
+	h, err := New(Config{
+		Seed: testSeed, Requests: 200, Callers: 1, Window: 1, Mix: Mix{Go: 1},
+		Callback: func(uint64) {
+			if calls++; calls == 50 {
+				scribble(f.lent)
+			}
+		},
+	})
+	require.NoError(t, err)
+	f = &inline{fake: newFake(h, nil)}
+	h.Run(context.Background(), f)
+	f.stop()
+	r := h.Report()
+	assert.EqualValues(t, 1, r.Corrupt)
+	assert.EqualValues(t, 1, r.violations())
+	assert.Contains(t, r.Err().Error(), "while its callback ran")
+}
+
+func TestCallbacksMayPanicAndEndTheirGoroutine(t *testing.T) {
+	var ran atomic.Int64
+	r, _ := runFake(t, Config{Requests: 3000, Callers: 8, Mix: Mix{Go: 1}, Callback: func(nonce uint64) {
+		ran.Add(1)
+		switch nonce >> 8 % 4 {
+		case 0:
+			panic("on purpose")
+		case 1:
+			runtime.Goexit()
+		}
+	}}, nil)
+	require.NoError(t, r.Err())
+	assert.EqualValues(t, 3000, r.OK)
+	assert.EqualValues(t, 3000, ran.Load())
 }
 
 func TestSwapBetweenCallersIsMisdelivered(t *testing.T) {
