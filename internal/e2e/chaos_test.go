@@ -72,7 +72,7 @@ func TestChaosResetsNeverMisdeliver(t *testing.T) {
 				},
 				engine.Config{ConnsPerAddr: 4},
 			)
-			stop := storm(r.proxy, s, sized(20, 200))
+			stop := storm(r, s, sized(20, 200))
 			r.h.Run(context.Background(), r.broker)
 			stop()
 			r.alive()
@@ -88,7 +88,7 @@ func TestChaosResetsNeverMisdeliver(t *testing.T) {
 
 // storm resets all connections at once n times, now and then, so that at times
 // the broker has none. The function it returns ends it.
-func storm(p *faultnet.Proxy, seed uint64, n int) (stop func()) {
+func storm(r *rig, seed uint64, n int) (stop func()) {
 	rng := rand.New(rand.NewPCG(seed, 0xa11))
 	ended := make(chan struct{})
 	var wg sync.WaitGroup
@@ -97,7 +97,9 @@ func storm(p *faultnet.Proxy, seed uint64, n int) (stop func()) {
 			wait := time.NewTimer(time.Duration(100+rng.IntN(400)) * time.Millisecond)
 			select {
 			case <-wait.C:
-				p.ResetAll()
+				for _, p := range r.proxies {
+					p.ResetAll()
+				}
 			case <-ended:
 				wait.Stop()
 				return

@@ -79,19 +79,28 @@ func descriptors(t testing.TB) int {
 	return len(entries)
 }
 
-// A rig is a broker and a server with a proxy in between and a harness around.
+// A rig is a broker and servers with a proxy in front of each and a harness around.
 type rig struct {
-	t      testing.TB
-	h      *chaos.Harness
-	server *server.Server
-	proxy  *faultnet.Proxy
-	broker *engine.Broker
-	extra  int64 // replies to calls that are not the harness's
+	t       testing.TB
+	h       *chaos.Harness
+	servers []*server.Server
+	proxies []*faultnet.Proxy
+	proxy   *faultnet.Proxy // the first
+	broker  *engine.Broker
+	extra   int64 // replies to calls that are not the harness's
 }
 
-// newRig starts everything. It sets the addresses that wire the parts to each
-// other; a server without a handler answers at once.
+// newRig starts everything, with a server and a proxy. It sets the addresses that wire
+// the parts to each other; a server without a handler answers at once.
 func newRig(t testing.TB, h *chaos.Harness, sc server.Config, pc faultnet.Config, bc engine.Config) *rig {
+	t.Helper()
+	return newFleet(t, h, sc, []faultnet.Config{pc}, bc)
+}
+
+// newFleet is newRig with a server behind each of several proxies.
+func newFleet(
+	t testing.TB, h *chaos.Harness, sc server.Config, pcs []faultnet.Config, bc engine.Config,
+) *rig {
 	t.Helper()
 	checkLeaks(t)
 	r := &rig{t: t, h: h}
@@ -100,21 +109,34 @@ func newRig(t testing.TB, h *chaos.Harness, sc server.Config, pc faultnet.Config
 			return h.Answer(dst, req)
 		})
 	}
-	var err error
 	sc.Addr = "127.0.0.1:0"
-	r.server, err = server.New(sc)
-	require.NoError(t, err)
-	require.NoError(t, r.server.Start())
-	t.Cleanup(func() { assert.NoError(t, r.server.Close()) })
+	for _, pc := range pcs {
+		s, err := server.New(sc)
+		require.NoError(t, err)
+		require.NoError(t, s.Start())
+		t.Cleanup(func() { assert.NoError(t, s.Close()) })
+		r.servers = append(r.servers, s)
 
-	pc.Target = r.server.Addr().String()
-	r.proxy, err = faultnet.New(pc)
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, r.proxy.Close()) })
-
-	bc.Addrs = []string{r.proxy.Addr()}
+		pc.Target = s.Addr().String()
+		p, err := faultnet.New(pc)
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, p.Close()) })
+		r.proxies = append(r.proxies, p)
+		bc.Addrs = append(bc.Addrs, p.Addr())
+	}
+	r.proxy = r.proxies[0]
 	r.broker = newBroker(t, bc)
 	return r
+}
+
+// faults is what the proxies did together.
+func (r *rig) faults() (sum faultnet.Stats) {
+	for _, p := range r.proxies {
+		s := p.Stats()
+		sum.Hangs += s.Hangs
+		sum.Resets += s.Resets
+	}
+	return sum
 }
 
 func newHarness(t testing.TB, cfg chaos.Config) *chaos.Harness {
@@ -160,11 +182,15 @@ func (r *rig) finish() (chaos.Report, engine.Stats) {
 	t.Helper()
 	assert.Eventually(t, func() bool { return r.broker.Stats().InFlight == 0 }, testBound, time.Millisecond, "in flight")
 	require.NoError(t, r.broker.Close())
-	require.NoError(t, r.proxy.Close())
-	require.NoError(t, r.server.Close())
+	for i := range r.proxies {
+		require.NoError(t, r.proxies[i].Close())
+		require.NoError(t, r.servers[i].Close())
+	}
 	report, stats := r.h.Report(), r.broker.Stats()
 	t.Logf("%v", report)
-	t.Logf("proxy %+v", r.proxy.Stats())
+	for _, p := range r.proxies {
+		t.Logf("proxy %+v", p.Stats())
+	}
 	t.Logf("broker %+v", stats)
 	for _, line := range report.CauseLines() {
 		t.Log(line)
