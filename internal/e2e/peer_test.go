@@ -24,8 +24,18 @@ type peer struct {
 // returns, and under it when the peer is.
 func newPeer(t testing.TB, handle func(net.Conn)) *peer {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	return newPeerAt(t, "tcp", "127.0.0.1:0", handle)
+}
+
+func newPeerAt(t testing.TB, network, addr string, handle func(net.Conn)) *peer {
+	t.Helper()
+	ln, err := net.Listen(network, addr)
 	require.NoError(t, err)
+	return newPeerOn(t, ln, handle)
+}
+
+// newPeerOn owns ln.
+func newPeerOn(t testing.TB, ln net.Listener, handle func(net.Conn)) *peer {
 	p := &peer{ln: ln, handle: handle, conns: make(map[net.Conn]struct{})}
 	p.wg.Go(p.accept)
 	t.Cleanup(p.close)
