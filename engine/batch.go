@@ -247,7 +247,13 @@ func (b *Broker) sendRun(bt *batch, first int) int {
 		out = c.frame(out, &r, ids[armed])
 		at := inRing(room.At+ring.Position(begins), len(out)-begins)
 		if !c.arm(&r, c.table.Slot(ids[armed]), ids[armed], at) {
-			c.table.FreeAll(ids[armed:count]) // the connection has ended: nobody writes any more
+			out = out[:begins]
+			for _, r.payload = range reqs[armed:count] {
+				out = c.frame(out, &r, taskid.None)
+			}
+			c.abandon(room, count)
+			c.table.FreeAll(ids[armed:count])
+			c.call()
 			return armed
 		}
 	}

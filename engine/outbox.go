@@ -56,6 +56,8 @@ type outbox struct {
 	large   largeFrames
 	// over says that the connection has ended: nothing is taken out any more.
 	over atomic.Bool
+	// abandoned says that the ring holds, or held, frames that are not to be sent.
+	abandoned atomic.Bool
 
 	// What follows belongs to the holder of the right.
 	_      cacheline.Pad

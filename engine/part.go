@@ -29,7 +29,8 @@ func (c *conn) nextPart() bool {
 	o.part.b, o.part.records, o.part.at = o.ring.Take()
 	if len(o.part.b) > 0 {
 		now := c.b.clock.now()
-		if now.Since(o.tookAt) >= staleTicks && c.table.Orphans() > 0 {
+		stale := now.Since(o.tookAt) >= staleTicks && c.table.Orphans() > 0
+		if stale || o.abandoned.Load() {
 			c.dropGivenUp()
 		}
 		o.tookAt = now
@@ -49,8 +50,8 @@ func (c *conn) nextPart() bool {
 	return ok
 }
 
-// dropGivenUp leaves out of the part the frames of requests that were given up while they
-// waited to be written. That nobody has written for a while is seldom, and means that
+// dropGivenUp leaves out of the part what was abandoned, and the frames of requests that were
+// given up while they waited to be written. That nobody has written for a while is seldom, and means that
 // processors or the socket are overloaded: the peer should not be asked for more than
 // somebody waits for. The ring keeps its bytes: the end of the connection may look for
 // frames there.
@@ -65,10 +66,13 @@ func (c *conn) dropGivenUp() {
 			kept = append(kept, rest...)
 			break
 		}
-		if f.ID != taskid.Nobody && c.table.Withdraw(f.ID) {
+		switch {
+		case f.ID == taskid.None:
+			o.part.records--
+		case f.ID != taskid.Nobody && c.table.Withdraw(f.ID):
 			o.part.records--
 			o.credit.returned.Add(-uint64(n)) // it was given back, and is not sent
-		} else {
+		default:
 			kept = append(kept, rest[:n]...)
 		}
 		rest = rest[n:]

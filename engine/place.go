@@ -169,10 +169,21 @@ func (c *conn) submitAs(r *request, s *slot, id taskid.ID, relieve bool) verdict
 	// Before it is armed: then its caller may be told of an end, and use the payload.
 	c.frame(room.B[:0], r, id)
 	if !c.arm(r, s, id, inRing(room.At, n)) {
-		return ended // it stays unpublished: nobody writes on this connection any more
+		c.frame(room.B[:0], r, taskid.None)
+		c.abandon(room, 1)
+		return ended
 	}
 	room.Publish()
 	return accepted
+}
+
+// abandon publishes room whose frames with the ID None are not to be sent: the connection
+// has ended, or has a successor and goes on for what it has. That would wait for a gap in
+// the ring for ever.
+func (c *conn) abandon(room ring.Room, records int) {
+	c.out.abandoned.Store(true)
+	room.PublishAll(records)
+	c.out.right.Assign() // we may have the backlog's lock, so we do not write
 }
 
 // submitOneWay frames a request that has no slot, since nobody waits for its reply.
