@@ -50,11 +50,11 @@ func (c *conn) nextPart() bool {
 	return ok
 }
 
-// dropGivenUp leaves out of the part what was abandoned, and the frames of requests that were
-// given up while they waited to be written. That nobody has written for a while is seldom, and means that
-// processors or the socket are overloaded: the peer should not be asked for more than
-// somebody waits for. The ring keeps its bytes: the end of the connection may look for
-// frames there.
+// dropGivenUp leaves out of the part what was abandoned, and the frames of requests that
+// were given up while they waited to be written. That nobody has written for a while is
+// seldom, and means that processors or the socket are overloaded: the peer should not be
+// asked for more than somebody waits for. The ring keeps its bytes: the end of the
+// connection may look for frames there.
 func (c *conn) dropGivenUp() {
 	o := &c.out
 	o.part.kept, o.part.size = bytepool.Get(len(o.part.b)), len(o.part.b)

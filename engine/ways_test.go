@@ -167,9 +167,6 @@ func (p *far) trickle(b []byte, piece int, pause time.Duration) {
 // farEcho answers at once.
 func farEcho(p *far, f framing.Frame) { p.reply(f.ID, f.Payload) }
 
-// farSilent never answers.
-func farSilent(*far, framing.Frame) {}
-
 // dialDeaf connects to a peer that reads nothing.
 func dialDeaf(context.Context, string, string) (net.Conn, error) {
 	client, _ := net.Pipe()
