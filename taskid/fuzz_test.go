@@ -13,8 +13,8 @@ type tableModel struct {
 	slots    map[uint32]*modelSlot // by index
 	free     []uint32              // in the order in which they are handed out
 	acquired uint64
-	closed   bool
-	writes   int // what the next owner leaves in V
+	sealed   bool // or closed
+	writes   int  // what the next owner leaves in V
 }
 
 // modelSlot is what the model knows about one slot.
@@ -24,6 +24,7 @@ type modelSlot struct {
 	armed            ID // the latest that was armed
 	id               ID // the latest that was issued
 	deadline         Tick
+	note             uint8
 	v                int
 }
 
@@ -97,6 +98,14 @@ var tableOps = []func(m *tableModel, i uint32, arg byte){
 	func(m *tableModel, _ uint32, arg byte) {
 		if arg >= 200 { // or few programs would get far
 			m.close()
+		}
+	},
+	(*tableModel).expireSome,
+	(*tableModel).withdraw,
+	func(m *tableModel, _ uint32, arg byte) {
+		if arg >= 240 {
+			m.tb.Seal()
+			m.sealed = true
 		}
 	},
 }
@@ -174,9 +183,12 @@ func (m *tableModel) arm(i uint32, arg byte) {
 	s := m.tb.Slot(sl.id)
 	m.expect("V before Arm", s.V, sl.v)
 	sl.deadline = Tick(arg / 8) // 0 is none
-	m.expect("armed", m.tb.Arm(s, sl.id, sl.deadline), !m.closed)
+	sl.note = arg * 5 % (MaxNote + 1)
+	m.expect("armed", m.tb.ArmNoted(s, sl.id, sl.deadline, sl.note), !m.sealed)
 	sl.armed = sl.id
-	if !m.closed {
+	if m.sealed {
+		m.expectDeadline("refused", s, sl)
+	} else {
 		sl.mine, sl.live, sl.wire = false, true, true
 	}
 }
@@ -195,6 +207,7 @@ func (m *tableModel) answer(id ID) {
 	m.expect("a slot comes with it", s != nil, want == Won)
 	if want == Won {
 		m.expect("V of the request answered", s.V, sl.v)
+		m.expectDeadline("answered", s, sl)
 		sl.mine, sl.live = true, false
 	}
 	if want != Unknown {
@@ -214,6 +227,7 @@ func (m *tableModel) cancel(id ID) {
 	m.expect("a slot comes with it", s != nil, want)
 	if want {
 		m.expect("V of the request cancelled", s.V, sl.v)
+		m.expectDeadline("cancelled", s, sl)
 		sl.live, sl.held = false, true
 	}
 }
@@ -235,6 +249,7 @@ func (m *tableModel) given(what string, wanted func(sl *modelSlot) bool, wire bo
 		m.expect(what+" slot", s, m.tb.slot(i))
 		m.expect(what+" ID", id, sl.armed)
 		m.expect("V of the request "+what, s.V, sl.v)
+		m.expectDeadline(what, s, sl)
 		got = append(got, i)
 		sl.live, sl.wire, sl.held = false, wire, len(got)%2 == 0
 		if !sl.held {
@@ -252,6 +267,42 @@ func (m *tableModel) expire(_ uint32, arg byte) {
 	}, true)
 	m.tb.Expire(now, each)
 	check()
+}
+
+// expireSome expires what has no note, and what has the notes that arg asks for.
+func (m *tableModel) expireSome(_ uint32, arg byte) {
+	now, odd := Tick(1+arg%32), arg/64%2
+	asked := map[uint8]bool{}
+	each, check := m.given("expired", func(sl *modelSlot) bool {
+		if !sl.live || sl.deadline == NoTick || sl.deadline > now {
+			return false
+		}
+		if sl.note != 0 {
+			asked[sl.note] = true
+		}
+		return sl.note == 0 || sl.note%2 == odd
+	}, true)
+	m.tb.ExpireIf(now, func(deadline Tick, note uint8) bool {
+		m.expect("asked about a request that is due, with a note", asked[note] && deadline <= now, true)
+		return note%2 == odd
+	}, each)
+	check()
+}
+
+func (m *tableModel) withdraw(i uint32, _ byte) {
+	sl := m.slots[i]
+	want := sl.wire && !sl.live
+	m.expect("withdrawn", m.tb.Withdraw(sl.armed), want)
+	if want {
+		m.endQuarantine(i)
+	}
+}
+
+// expectDeadline checks what the slot of a request that has just ended was armed with.
+func (m *tableModel) expectDeadline(what string, s *Slot[int], sl *modelSlot) {
+	deadline, note := s.Deadline()
+	m.expect("deadline of the request "+what, deadline, sl.deadline)
+	m.expect("note of the request "+what, note, sl.note)
 }
 
 func (m *tableModel) close() {
@@ -274,7 +325,7 @@ func (m *tableModel) close() {
 	for _, i := range ended {
 		m.endQuarantine(i)
 	}
-	m.closed = true
+	m.sealed = true
 	check()
 }
 
@@ -312,6 +363,9 @@ func FuzzTable(f *testing.F) {
 		release
 		expire
 		closeTable
+		expireSome
+		withdraw
+		seal
 	)
 	f.Add([]byte{0, acquire, 0, arm, 0, answer, 0, free, 0, acquire, 0, arm, 0, answer, 0,
 		renew, 0, arm, 0, cancel, 0, release, 0, acquire, 0, answer, 0, acquire, 0, arm, 0,
@@ -321,6 +375,8 @@ func FuzzTable(f *testing.F) {
 		acquireInto, 7})
 	f.Add([]byte{3, acquireInto, 4, arm, 0, arm, 1, arm, 2, cancel, 1, cancel, 2, release, 2,
 		closeTable, 200, release, 1, free, 3})
+	f.Add([]byte{4, acquireInto, 5, arm, 40, arm, 51, arm, 62, arm, 73, expireSome, 90, release, 1,
+		withdraw, 1, expireSome, 30, withdraw, 2, seal, 240, arm, 4, freeAll, 0, answer, 3})
 	f.Fuzz(runTableModel)
 }
 

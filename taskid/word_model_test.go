@@ -25,6 +25,7 @@ const (
 	modelCanceller                 // gives up a request whose ID it knows
 	modelClock                     // gives up whatever is open
 	modelCloser
+	modelSealer // seals, looks whether anything is open, and ends the connection if not
 )
 
 type modelWord struct{ id, bits uint8 }
@@ -41,6 +42,7 @@ type wordState struct {
 	free    int8 // how often the slot is in the free list
 	orphans int8
 	closed  bool
+	gone    bool // whoever has sealed the table has seen nothing open
 
 	v                uint8 // the request whose data V holds
 	writers, readers int8  // how many are at V
@@ -86,6 +88,7 @@ const (
 	atReleaseSwap
 	atEndQuarantine
 	atPush
+	atSealed
 )
 
 // owns reports whether the party has the slot to itself.
@@ -109,6 +112,7 @@ type wordModel struct {
 
 	armsBeforeWriting  bool // V is written after the slot was published
 	noLook             bool // Arm does not look whether the table was closed
+	sealsLast          bool // whoever seals looks first whether anything is open
 	withdrawsAnyID     bool // Arm takes back whatever request the slot serves
 	leavesQuarantine   bool // Arm takes back only what is open
 	answersAnyID       bool
@@ -172,6 +176,8 @@ func (m *wordModel) next(s wordState) (out []wordState, must int) {
 			m.giveUp(s, role, p, step)
 		case p.at <= atCloseSwap:
 			m.closeSlot(s, p, step)
+		case p.at == atSealed:
+			step(atStart, func(n *wordState, _ *wordParty) { n.seal(!m.sealsLast) })
 		default:
 			m.finish(s, p, step)
 		}
@@ -215,6 +221,11 @@ func (m *wordModel) begin(s wordState, role wordRole, p wordParty, step wordStep
 				}
 			})
 		}
+	case modelSealer:
+		step(atSealed, func(n *wordState, p *wordParty) {
+			p.left--
+			n.seal(m.sealsLast)
+		})
 	case modelCloser:
 		step(atClose, func(n *wordState, p *wordParty) {
 			p.left--
@@ -466,6 +477,8 @@ func (m *wordModel) check(s wordState) {
 		m.found("the slot has %d owners", owners)
 	case owners > 0 && s.word.bits != 0:
 		m.found("the slot is free or owned, and %03b", s.word.bits)
+	case s.gone && s.closed && s.word.is(live) && s.sent&(1<<s.word.id) != 0:
+		m.found("request %d is open on a connection that has ended as idle", s.word.id)
 	case s.orphans < 0:
 		m.found("%d orphans", s.orphans)
 	}
