@@ -219,7 +219,7 @@ func (r *Bytes) Take() (b []byte, records int, at Position) {
 func (r *Bytes) From(p Position) []byte {
 	first := r.consumed.Load()
 	c := r.cell(uint64(p)).Load()
-	if c == nil || p.Before(Position(first)) || uint64(p)>>chunkShift-first>>chunkShift >= Chunks {
+	if c == nil || p.Before(Position(first)) || (uint64(p)-first)>>chunkShift >= Chunks {
 		return nil
 	}
 	return c.buf[uint64(p)&bytesMask:]
