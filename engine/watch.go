@@ -28,9 +28,12 @@ var errSilent = errors.New("no reply")
 // watch is what the clock keeps of a connection from sweep to sweep. Only the clock
 // touches it.
 type watch struct {
-	reads   uint64      // at the last sweep
-	readAt  taskid.Tick // last sweep that saw more of them
-	askedAt taskid.Tick // first sweep that saw something unanswered written after the last read
+	reads      uint64      // at the last sweep
+	readAt     taskid.Tick // last sweep that saw more of them
+	askedAt    taskid.Tick // first sweep that saw something unanswered written after the last read
+	answered   uint64      // bytes of requests with a reply, while requests are held back,
+	answeredAt taskid.Tick // and the last sweep that saw more of them
+
 	partial uint32      // as inbox.partial at the last sweep,
 	frames  uint64      // and the frames read so far,
 	partAt  taskid.Tick // and when that was first seen
@@ -86,8 +89,20 @@ func (c *conn) watchStill(now taskid.Tick, steps uint32, read bool) {
 	// What arrives comes in bursts. If none comes for as long as a piece may take it has
 	// stopped.
 	arriving := c.in.partial.Load() > 1 && now.Since(c.watch.readAt) <= c.b.frameTicks
-	waiting := o.stalled.Load() || o.writing.Load() != 0 || o.credit.held.Load()
+	waiting := o.stalled.Load() || o.writing.Load() != 0 || c.watchHeld(now)
 	c.watch.still.note(now, steps, arriving, waiting, !waiting && !o.ready())
+}
+
+// watchHeld reports whether the outbox waits for replies. If none has come for ReadTimeout
+// it does not: a peer that hangs answers nothing until what it has times out, which must not
+// wait for what is held back.
+func (c *conn) watchHeld(now taskid.Tick) bool {
+	k, w := &c.out.credit, &c.watch
+	held, answered := k.held.Load(), k.answered.Load()
+	if !held || answered != w.answered {
+		w.answered, w.answeredAt = answered, now
+	}
+	return held && now.Since(w.answeredAt) <= c.b.readTicks
 }
 
 // watchWrite ends a connection whose peer takes nothing for WriteTimeout.
