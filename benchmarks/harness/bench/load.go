@@ -73,7 +73,7 @@ type measurement struct {
 	requests, errors uint64
 	firstErr         error // of a failed request
 	elapsed          time.Duration
-	cpu              time.Duration // of client and server; 0 when unknown
+	cpu              time.Duration // of client and server, without the pacer; 0 when unknown
 	mallocs          uint64        // of the client
 	stolen           float64       // part of the machine's time that its host took; negative: unknown
 	latencies        []int64       // nanoseconds
@@ -139,6 +139,9 @@ func (l *load) run(ctx context.Context, d time.Duration, every uint32) (*measure
 	}
 	m := &measurement{elapsed: time.Since(start)}
 	m.cpu = l.cpuTime() - cpu
+	if l.pacer != nil && m.cpu > 0 {
+		m.cpu = max(0, m.cpu-l.pacer.Cost())
+	}
 	m.stolen = stolen(m.elapsed)
 	runtime.ReadMemStats(&after)
 	m.mallocs = after.Mallocs - before.Mallocs

@@ -70,7 +70,7 @@ type Row struct {
 	LagP99 int64 `json:"lag_p99_ns,omitempty"`
 	Unsent int64 `json:"unsent,omitempty"`
 
-	CPUPerReq    *float64 `json:"cpu_ns_per_req,omitempty"` // median; client and server
+	CPUPerReq    *float64 `json:"cpu_ns_per_req,omitempty"` // median; client and server, no pacing
 	AllocsPerReq float64  `json:"allocs_per_req"`           // all rounds; client
 	// CPUPerSecond is the processor time, of client and servers, per second of the slices.
 	CPUPerSecond       *float64  `json:"cpu_ns_per_s,omitempty"` // median

@@ -53,6 +53,8 @@ type clock interface {
 	now() time.Duration
 	// wait returns at the given time or somewhat later, or long before.
 	wait(until time.Duration)
+	// cost is the processor time of all waits, as far as that is known.
+	cost() time.Duration
 }
 
 // New returns a pacer for that many requests a second, more than 0. Those that are due
@@ -65,7 +67,7 @@ func New(rate float64, patience time.Duration) *Pacer {
 func newPacer(rate float64, patience time.Duration, c clock) *Pacer {
 	p := &Pacer{rate: rate, patience: patience, clock: c, turn: make(chan struct{}, 1)}
 	p.end.Store(math.MaxInt64)
-	p.turn <- struct{}{}
+	p.giveTurn()
 	return p
 }
 
@@ -88,10 +90,19 @@ func (p *Pacer) End() { p.end.Store(int64(p.clock.now())) }
 // Unsent is how many requests were not sent because they had been due for too long.
 func (p *Pacer) Unsent() int64 {
 	<-p.turn
-	n := p.unsent
-	p.turn <- struct{}{}
-	return n
+	defer p.giveTurn()
+	return p.unsent
 }
+
+// Cost is the processor time that was spent on waiting for requests to be due, which is
+// no part of what is measured: an estimate from one wait in 64, on Linux only.
+func (p *Pacer) Cost() time.Duration {
+	<-p.turn
+	defer p.giveTurn()
+	return p.clock.cost()
+}
+
+func (p *Pacer) giveTurn() { p.turn <- struct{}{} }
 
 // Next returns the next request when it is due, to be sent at once, or false when no
 // more will be. While nobody calls it, requests that are due wait; they are handed out
@@ -99,7 +110,7 @@ func (p *Pacer) Unsent() int64 {
 func (p *Pacer) Next() (Request, bool) {
 	free, now := p.takeTurn()
 	r, due := p.await(free, now)
-	p.turn <- struct{}{}
+	p.giveTurn()
 	return r, due
 }
 
