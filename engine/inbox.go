@@ -57,6 +57,10 @@ type inbox struct {
 	ids   [freedMax]taskid.ID
 	freed int // ids[:freed] are slots to be given back
 
+	// returns is odd while freed is not 0, and counts on each time. So who has found the
+	// table full knows whether callers that have their reply held some of it.
+	returns atomic.Uint32
+
 	unmatchedAt time.Time // start of the window in which unmatched is counted
 	unmatched   int
 
@@ -292,6 +296,9 @@ func (c *conn) publish() {
 func (c *conn) free(id taskid.ID) {
 	in := &c.in
 	in.ids[in.freed] = id
+	if in.freed == 0 {
+		in.returns.Store(in.returns.Load() + 1) // before its caller can ask again
+	}
 	if in.freed++; in.freed == freedMax {
 		c.freeAll()
 	}
@@ -305,6 +312,7 @@ func (c *conn) freeAll() {
 	}
 	c.table.FreeAll(in.ids[:in.freed])
 	in.freed = 0
+	in.returns.Store(in.returns.Load() + 1)
 	c.b.backlog.moveOn()
 }
 

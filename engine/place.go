@@ -87,8 +87,12 @@ func (b *Broker) room(r *request) (limit int, err error) {
 	up, free, moving, left := 0, false, false, b.cfg.MaxInFlight*len(b.links)
 	for _, c := range b.routes.Load().conns {
 		up++
+		returns := c.in.returns.Load()
 		left -= c.table.InUse()
 		free = free || !c.full()
+		if r.blocks && (returns%2 == 1 || returns != c.in.returns.Load()) {
+			left, free = left+freedMax, true // so many at most come back now
+		}
 		moving = moving || !c.out.stalled.Load() && c.out.writing.Load() == 0
 	}
 	switch {
