@@ -16,9 +16,9 @@ import (
 // Batches of one size come one after another, as from a loop: each connection must get its
 // share of them, and not of the sum only when their size is a lucky one.
 func TestBatchesAreSharedBetweenConnections(t *testing.T) {
-	const batches = 120
-	for _, conns := range []int{2, 3, 4} {
-		for _, n := range []int{1, 2, 3, 4, 7, 10, 50, 64, 65, 100, 128, 129, 200, 500} {
+	const batches = 60
+	for _, conns := range []int{2, 3} {
+		for _, n := range []int{1, 2, 3, 7, 50, 64, 65, 100, 129, 500} {
 			t.Run(fmt.Sprintf("conns=%d/batch=%d", conns, n), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					got := make([]atomic.Int64, conns)

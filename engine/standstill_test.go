@@ -111,6 +111,9 @@ var stillStarts = []taskid.Tick{1, 1 << 20, 1<<24 - 1, 1<<24 - 50, 1<<24 - 1000}
 func TestStandstillIsNeverLessThanTheTruthWithinReach(t *testing.T) {
 	for _, reach := range stillReaches {
 		for i, first := range stillStarts {
+			if reach > 1000 && i > 0 { // the check is quadratic
+				break
+			}
 			rng := rand.New(rand.NewPCG(uint64(reach), uint64(i)))
 			h := newStillHistory(reach, first)
 			var arriving, waiting, empty bool
