@@ -41,6 +41,8 @@ type watch struct {
 	callback      uint64    // the callback that ran at the last sweep,
 	callbackSince time.Time // and when it was first seen
 
+	vain bool // a trial was under way at the last sweep, and nothing was in flight
+
 	still standstill
 }
 
@@ -167,6 +169,18 @@ func (c *conn) watchSilence(now taskid.Tick, read bool) {
 	c.link.addr.silent(c, time.Duration(patience)*c.b.clock.tick)
 }
 
+// watchTrial has a trial made again that was given up before it was sent. It looks twice,
+// since whoever makes one says so before there is anything to see.
+func (c *conn) watchTrial() {
+	w := &c.watch
+	vain := c.standing.tried.Load() && c.table.InUse() == 0
+	if vain && w.vain {
+		c.standing.tried.Store(false)
+		vain = false
+	}
+	w.vain = vain
+}
+
 // watchOrphans has a connection replaced on which too many requests were given up, and
 // ends one that has been replaced with its last request.
 func (c *conn) watchOrphans() {
@@ -176,9 +190,7 @@ func (c *conn) watchOrphans() {
 		}
 		return
 	}
-	if c.standing.tried.Load() && c.table.InUse() == 0 {
-		c.standing.tried.Store(false) // its trial was given up before it was sent
-	}
+	c.watchTrial()
 	orphans := c.table.Orphans()
 	if orphans > 0 && orphans*orphanShare >= c.table.Cap() && !c.standing.aged.Swap(true) {
 		c.link.wakeUp()
