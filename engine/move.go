@@ -82,6 +82,9 @@ func (c *conn) strand(s *slot, id taskid.ID) strandedRequest {
 	r.timeout = s.V.at&spotTimeout != 0
 	tick, slack := s.Deadline()
 	r.deadline, r.attempts = c.b.wholeDeadline(tick, slack)
+	if exact, ok := deadlineOf(r.to); ok && r.attempts {
+		r.deadline = exact
+	}
 	return r
 }
 

@@ -110,6 +110,22 @@ func ticketOf(to outcome) *ticket {
 	return nil
 }
 
+// deadlineOf returns the deadline of the call that an outcome belongs to, if that is kept
+// outside the table too. The request must be in flight.
+func deadlineOf(to outcome) (deadline taskid.Tick, ok bool) {
+	switch to := to.(type) {
+	case *waiter:
+		return to.request.deadline, true
+	case *watchedCallback:
+		return to.request.deadline, to.request.to != nil
+	case *repeater:
+		return to.request.deadline, true
+	case *batchItem:
+		return to.batch.limits.deadline, true
+	}
+	return taskid.NoTick, false
+}
+
 // waiter is what a blocked caller waits with. It belongs to the caller and stays warm
 // from call to call; whoever delivers the outcome has it until the token is in done.
 type waiter struct {
