@@ -72,10 +72,13 @@ func (b *Broker) limit(r *request, ctx context.Context, o Call) {
 // the reason was the connection, not a limit that a repetition meets again; or it may
 // run twice, and had no answer.
 func (b *Broker) repeatable(err error, idempotent bool) bool {
+	if errors.Is(err, ErrNoPoolsAvailable) {
+		return false // whatever the last connection has met
+	}
 	if idempotent && (errors.Is(err, ErrConnLost) || errors.Is(err, b.readLimit)) {
 		return true
 	}
-	return SafeToRetry(err) && !errors.Is(err, ErrQueueFull) && !errors.Is(err, ErrNoPoolsAvailable)
+	return SafeToRetry(err) && !errors.Is(err, ErrQueueFull)
 }
 
 // repeater is the outcome of a Go that is idempotent.
