@@ -17,7 +17,7 @@ HOT         := ./taskid ./ring ./framing ./engine ./pool ./server
 # The race detector needs a C compiler. Without one the tests still run, and say
 # so; under CI its absence is a failure.
 RACE        := $(if $(shell command -v $$(go env CC) 2>/dev/null),-race)
-TESTFLAGS   := $(RACE) -tags invariant -shuffle=on -timeout 5m
+TESTFLAGS   := $(RACE) -tags invariant -shuffle=on -timeout 10m
 
 help: ## Print what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
