@@ -64,6 +64,7 @@ func (k *callbacks) fail(l *link, to outcome, err error) {
 		return
 	}
 	k.owed.Add(1)
+	k.b.clock.rouse()
 	if l != nil {
 		l.owed.Add(1)
 	}

@@ -157,7 +157,8 @@ func (b *Broker) sleepClock() bool {
 
 // needsClock reports whether anything has to be watched.
 func (b *Broker) needsClock() bool {
-	if b.backlog.len() > 0 {
+	// What a callback is to be told of may be made again, within its deadline.
+	if b.backlog.len() > 0 || b.callbacks.owed.Load() > 0 {
 		return true
 	}
 	for _, c := range b.conns() {
