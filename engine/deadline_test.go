@@ -162,15 +162,20 @@ func TestReadTimeoutBoundsOnlyCallsThatBringNoDeadline(t *testing.T) {
 
 func TestWithoutAnyTimeoutACallWaitsForItsReply(t *testing.T) {
 	eachWay(t, func(t *testing.T, call aWay) {
-		b := bubbleBroker(t, Config{
-			RequestTimeout: -1, ReadTimeout: -1,
-			DialContext: pipeDial(farEnd(framing.Format{}, func(p *far, f framing.Frame) {
-				p.after(time.Minute, func() { farEcho(p, f) })
-			})),
-		})
-		reply, err := call(b, bg, []byte("late"))
-		require.NoError(t, err)
-		require.Equal(t, "late", string(reply))
+		for _, c := range []struct {
+			request time.Duration
+			call    Call
+		}{{-1, Call{}}, {-1, Call{Timeout: -1}}, {time.Second, Call{Timeout: -1}}} {
+			b := bubbleBroker(t, Config{
+				RequestTimeout: c.request, ReadTimeout: -1,
+				DialContext: pipeDial(farEnd(framing.Format{}, func(p *far, f framing.Frame) {
+					p.after(time.Minute, func() { farEcho(p, f) })
+				})),
+			})
+			reply, err := call(b, bg, []byte("late"), c.call)
+			require.NoError(t, err, "%+v", c)
+			require.Equal(t, "late", string(reply))
+		}
 	})
 }
 

@@ -268,35 +268,49 @@ func crowded(t *testing.T, b *Broker) *turnstile {
 	return g
 }
 
-// A call whose context ends after an attempt has failed, and before it is made again, is
-// nobody's to give up at that moment.
-func TestACallThatIsCancelledBetweenAttemptsIsNotMadeAgain(t *testing.T) {
-	eachWay(t, func(t *testing.T, call aWay) {
-		b := bubbleBroker(t, Config{
-			ReadTimeout: time.Second, DialContext: pipeDial(drainOnly), SilenceTimeout: -1,
+// A call may end after an attempt has failed and before it is made again, when it is nobody's
+// to give up: by its context, or by its own deadline.
+func TestACallThatEndsBetweenAttemptsIsNotMadeAgain(t *testing.T) {
+	for _, how := range []string{"cancelled", "Timeout"} {
+		t.Run(how, func(t *testing.T) {
+			eachWay(t, func(t *testing.T, call aWay) {
+				k := &fickle{fails: 1000}
+				b := bubbleBroker(t, Config{
+					ReadTimeout: time.Second, DialContext: k.dial, SilenceTimeout: -1,
+				})
+				synctest.Wait()
+				g := crowded(t, b)
+				before := len(k.attempts())
+				ctx, cancel := context.WithCancel(bg)
+				defer cancel()
+				opts := Call{Idempotent: true}
+				if how == "Timeout" {
+					opts.Timeout = 1300 * time.Millisecond
+				}
+				ended := make(chan error, 1)
+				go func() {
+					_, err := call(b, ctx, []byte("x"), opts)
+					ended <- err
+				}()
+				<-time.After(1200 * time.Millisecond) // virtual: it has failed
+				atOnce := len(k.attempts()) - before  // Send makes it again itself
+				if how == "cancelled" {
+					cancel()
+				}
+				<-time.After(10 * time.Second) // virtual: the clock must not sleep
+				g.release()
+				synctest.Wait()
+				select {
+				case err := <-ended:
+					require.Error(t, err)
+				default:
+					t.Error("it goes on")
+					<-ended
+				}
+				require.Equal(t, before+atOnce, len(k.attempts()))
+			})
 		})
-		synctest.Wait()
-		g := crowded(t, b)
-		ctx, cancel := context.WithCancel(bg)
-		defer cancel()
-		ended := make(chan error, 1)
-		go func() {
-			_, err := call(b, ctx, []byte("x"), Call{Idempotent: true})
-			ended <- err
-		}()
-		<-time.After(1200 * time.Millisecond) // virtual: it has failed
-		cancel()
-		synctest.Wait()
-		g.release()
-		synctest.Wait()
-		select {
-		case err := <-ended:
-			require.Error(t, err)
-		default:
-			t.Error("it goes on although its context has ended")
-			<-ended
-		}
-	})
+	}
 }
 
 // What is cancelled at the very moment at which it fails is completed once, and nothing is
