@@ -84,7 +84,11 @@ func (h *stillHistory) check(t *testing.T, came int, length uint32) {
 	end := at.After(length)
 	got := int(h.s.since(length, end))
 	got += int(end.Since(at) - length) // where the ticks wrap it ends one later
-	if want := h.stood(came); got < want && h.now()-came <= h.reach {
+	want := h.stood(came)
+	if h.ticks[h.now()].at < at || end < at {
+		want -= 2 // a tick has no name where they wrap: it may be missed, once in days
+	}
+	if got < want && h.now()-came <= h.reach {
 		t.Fatalf("reach %d, from tick %d to %d the time stood still for %d ticks, said to be %d",
 			h.reach, came, h.now(), want, got)
 	}
@@ -188,7 +192,8 @@ func FuzzStandstill(f *testing.F) {
 		}
 		h := newStillHistory(stillReaches[int(reach)%len(stillReaches)], stillStarts[int(first)%len(stillStarts)])
 		for _, b := range sweeps {
-			h.sweep(int(b>>3)%(stepMax+1), b&1 != 0, b&2 != 0, b&4 != 0)
+			// An outbox that waits is not empty, see watchStill.
+			h.sweep(int(b>>3)%(stepMax+1), b&1 != 0, b&2 != 0, b&6 == 4)
 			h.check(t, h.now(), 3)
 		}
 		h.checkAll(t, uint32(h.reach))

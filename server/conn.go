@@ -55,11 +55,10 @@ type Conn struct {
 	doomed    bool  // to be closed at the end of this turn
 
 	// The loop writes, the sweep and the drain read.
-	watch       atomic.Uint32 // watch bits
-	lastRead    atomic.Int64  // clock of the last read
-	frameSince  atomic.Int64  // clock when the incomplete frame began; 0 if none
-	framePieces atomic.Int64  // how many framePieces long it is, or the last one was
-	held        atomic.Int64  // bytes staged and unsent
+	watch      atomic.Uint32 // watch bits
+	lastRead   atomic.Int64  // clock of the last read
+	frameSince atomic.Int64  // clock when the incomplete frame began, and pieces; 0 if none
+	held       atomic.Int64  // bytes staged and unsent
 
 	// Anybody writes.
 	cutAt   atomic.Int64  // clock at which the sweep closes it; 0 never

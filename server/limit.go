@@ -82,8 +82,13 @@ func (c *Conn) account() {
 	}
 }
 
-// framePiece is the part of a frame that has FrameTimeout to itself, in bytes.
-const framePiece = 64 << 10
+const (
+	// framePiece is the part of a frame that has FrameTimeout to itself, in bytes.
+	framePiece = 64 << 10
+	// pieceBits is how many bits of Conn.frameSince hold the number of pieces; the others
+	// hold the clock. A frame has at most a GiB.
+	pieceBits = 16
+)
 
 // timeFrame notes since when a frame is incomplete, for the sweep, and looks at
 // the first bytes of a connection that has not sent a whole frame.
@@ -99,11 +104,11 @@ func (c *Conn) timeFrame() {
 		}
 		return
 	default:
-		size, _ := c.srv.format.FrameSize(c.staged.B[c.head:]) // a bad length has been refused
-		c.framePieces.Store(int64(size/framePiece) + 1)        // before the time it goes with
 		if complete || since == 0 {
-			c.frameSince.Store(l.now)
+			since = l.now << pieceBits
 		}
+		size, _ := c.srv.format.FrameSize(c.staged.B[c.head:]) // a bad length has been refused
+		c.frameSince.Store(since&^(1<<pieceBits-1) | int64(size/framePiece+1))
 	}
 	if !c.spoke {
 		if why := foreign(c.staged.B); why != reasonNone {
@@ -241,12 +246,13 @@ func (s *Server) tick() int64 {
 // frame may be completed while it is found too late.
 func (s *Server) inspect(c *Conn, now int64) {
 	watch := c.watch.Load()
-	since, quiet := c.frameSince.Load(), now-c.lastRead.Load()
+	begun, quiet := c.frameSince.Load(), now-c.lastRead.Load()
+	since, pieces := begun>>pieceBits, begun&(1<<pieceBits-1)
 	frame, idle := s.cfg.FrameTimeout, s.cfg.IdleTimeout
 	switch at := c.cutAt.Load(); {
 	case at != 0 && now >= at:
 		s.cut(c, reasonShutdown)
-	case frame > 0 && since != 0 && now-since > s.patience(frame)*c.framePieces.Load():
+	case frame > 0 && since != 0 && now-since > s.patience(frame)*pieces:
 		s.cut(c, reasonFrameTime)
 	case idle > 0 && since == 0 && watch&(watchUnsent|watchBusy|watchPaused) == 0 && quiet > s.patience(idle):
 		s.cut(c, reasonIdle)
