@@ -234,3 +234,22 @@ func TestAConnectionWhoseFramesComeInHalvesGoesOn(t *testing.T) {
 		assert.Zero(t, b.Stats().Suspected)
 	})
 }
+
+// The last connection has ended before any reply, so its loss is why there is none; but a
+// call that finds none has lost nothing, and is not made again.
+func TestAnIdempotentCallIsNotMadeAgainWhereNobodyIs(t *testing.T) {
+	eachWay(t, func(t *testing.T, call aWay) {
+		b, s := onStage(t, Config{ConnectWait: -1, BackoffBase: 1e6 * time.Hour, BackoffMax: 1e6 * time.Hour}, "door:1")
+		s["door:1"].behave(shuts)
+		synctest.Wait()
+		s["door:1"].cut()
+		synctest.Wait()
+		require.Empty(t, b.conns())
+		began := time.Now()
+		_, err := call(b, bg, []byte("x"), Call{Idempotent: true})
+		requireNotConnected(t, err, "door:1")
+		require.ErrorIs(t, err, errNoAnswer)
+		assert.Zero(t, b.Stats().Retries)
+		assert.Zero(t, time.Since(began), "at once")
+	})
+}
