@@ -126,10 +126,14 @@ func (b *Broker) repeat(r *request) {
 func (b *Broker) placeAgain(r *request) bool {
 	again := *r
 	again.blocks, again.conn, again.avoid = false, nil, r.ticket.conn
-	if r.deadline != taskid.NoTick && r.deadline.Due(b.clock.now()) || !b.backlog.pushAnyway(&again) {
+	if r.deadline != taskid.NoTick && r.deadline.Due(b.clock.now()) {
 		return false
 	}
-	b.retries.Add(1)
+	b.retries.Add(1) // before its outcome can be seen
+	if !b.backlog.pushAnyway(&again) {
+		b.retries.Add(^uint64(0))
+		return false
+	}
 	b.backlog.moveOn()
 	return true
 }
