@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/baton"
 	"github.com/ringwire/ringwire/internal/goroutine"
 	"github.com/ringwire/ringwire/taskid"
 )
@@ -288,6 +289,40 @@ func askEach(
 var callbackEndings = map[string]func(){
 	"panic":  func() { panic("the user's mistake") },
 	"Goexit": runtime.Goexit,
+}
+
+// A reader that finds somebody else writing promises nothing. When that one has finished,
+// what callbacks submit is written on the way, and that may leave no promise behind.
+func TestAReaderThatCouldNotPromiseToWriteLeavesNoPromise(t *testing.T) {
+	asked := make(chan func(), 1)
+	p := newPeer(t, func(c *peerConn, id taskid.ID, req []byte) {
+		if string(req) == "first" {
+			asked <- func() { c.reply(id, req) }
+			return
+		}
+		c.reply(id, req)
+	})
+	b := newBroker(t, Config{Addrs: []string{p.addr()}, BusyPoll: -1})
+	ready(t, b)
+	right := &b.routes.Load().conns[0].out.right
+	const n = 40
+	replies := make(chan error, n)
+	require.NoError(t, b.Go(bg, []byte("first"), func(_ []byte, err error) {
+		assert.NoError(t, err)
+		for range n {
+			assert.NoError(t, b.Go(bg, make([]byte, 1000), func(_ []byte, err error) { replies <- err }))
+		}
+		right.Release(never) // the other one has finished, and has seen none of it
+	}))
+	reply := mustReceive(t, asked, "the first request")
+	until(right.Take) // we are the other one
+	reply()
+	for range n {
+		require.NoError(t, mustReceive(t, replies, "a reply"))
+	}
+	_, err := b.Send(bg, []byte("later"))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return right.State() == baton.Free }, time.Minute, time.Millisecond)
 }
 
 func TestACallbackThatPanicsOrExitsTakesNoReplyWithIt(t *testing.T) {

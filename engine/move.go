@@ -30,10 +30,12 @@ func (c *conn) finish() {
 	b.backlog.mu.Lock()
 	// Looked at under the lock: Close empties the backlog after it.
 	moves := brokerState(b.state.Load()) != closed
+	// Looked at once: what is offered from now on is not written, see offer.
+	offered := ring.Position(c.out.offered.Load())
 	c.table.Close(func(s *slot, id taskid.ID) {
 		r := c.strand(s, id)
 		if moves {
-			c.salvage(&r, s.V.at)
+			c.salvage(&r, s.V.at, offered)
 		}
 		c.table.Release(id)
 		all = append(all, r)
@@ -91,7 +93,7 @@ func (c *conn) strand(s *slot, id taskid.ID) strandedRequest {
 // salvage copies the payload of a request that was not offered to the socket. The outbox
 // does not change any more: nobody takes from it once the connection has ended. What
 // lies there is the request's own frame if it has its ID.
-func (c *conn) salvage(r *strandedRequest, at spot) {
+func (c *conn) salvage(r *strandedRequest, at spot, offered ring.Position) {
 	if at.large() {
 		f, ok := c.out.large.take(r.id)
 		if !ok {
@@ -102,7 +104,7 @@ func (c *conn) salvage(r *strandedRequest, at spot) {
 		return
 	}
 	p, ok := c.out.ring.Near(at.short())
-	if !ok || p.Before(ring.Position(c.out.offered.Load())) {
+	if !ok || p.Before(offered) {
 		return
 	}
 	f, n, err := c.b.format.Parse(c.out.ring.From(p))

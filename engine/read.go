@@ -89,11 +89,12 @@ func (c *conn) readOn() readStop {
 // digest dispatches what was read. It writes what callbacks and the callers just woken
 // submit. It reports false when the reading was taken away from us.
 func (c *conn) digest() (mine bool) {
-	promised := c.out.right.Promise()
+	c.out.right.Promise()
 	if !c.dispatch() {
 		return false
 	}
-	if promised {
+	// Only who reads promises to write. If we could not at first, dispatch may have since.
+	if c.out.promised() {
 		runtime.Gosched() // those just woken submit their next requests
 		c.endPromise()
 	}
