@@ -12,6 +12,7 @@ import (
 	"github.com/ringwire/ringwire/internal/baton"
 	"github.com/ringwire/ringwire/internal/busypoll"
 	"github.com/ringwire/ringwire/internal/greeting"
+	"github.com/ringwire/ringwire/internal/invariant"
 	"github.com/ringwire/ringwire/internal/rawio"
 	"github.com/ringwire/ringwire/taskid"
 )
@@ -108,6 +109,9 @@ func (c *conn) readAttempt(fd uintptr) bool {
 
 // sleepRead reads once and sleeps until there is something.
 func (c *conn) sleepRead() error {
+	if invariant.Enabled {
+		invariant.Check(!c.out.promised(), "engine: the reader sleeps and has promised to write")
+	}
 	n, err := c.sock.net.Read(c.in.buf.b[c.in.buf.end:])
 	if n > 0 {
 		c.took(n)
