@@ -11,7 +11,7 @@ import (
 
 // The options of a call, and a request that nobody waits for, cost no memory either.
 func TestAllocNothingForTheOptionsOfACall(t *testing.T) {
-	b, err := New(Config{Addrs: []string{rawEcho(t), rawEcho(t)}})
+	b, err := New(oneConn(Config{Addrs: []string{rawEcho(t), rawEcho(t)}}))
 	require.NoError(t, err)
 	defer b.Close()
 	until(func() bool { return b.Stats().Conns == 2 })
