@@ -49,13 +49,14 @@ func (b *Broker) SendInto(ctx context.Context, dst, req []byte, opts ...Call) ([
 func (b *Broker) prepare(ctx context.Context, w *waiter, opts []Call) {
 	r := &w.request
 	r.to, r.blocks, r.waits, r.avoid = w, true, b.cfg.WaitQueue, nil
-	if r.ticket = nil; len(opts) == 0 && ctx.Done() == nil { // what limit would do
+	w.watch(ctx.Done())
+	if r.ticket = nil; len(opts) == 0 && w.ended == nil { // what limit would do
 		r.attempts, r.timeout, w.idempotent = true, false, false
 		r.deadline = b.clock.after(b.requestTicks)
 		return
 	}
 	o := optionsOf(opts)
-	if w.idempotent = o.Idempotent; ctx.Done() != nil || o.Idempotent {
+	if w.idempotent = o.Idempotent; w.ended != nil || o.Idempotent {
 		r.ticket = &w.ticket
 	}
 	b.limit(r, ctx, o)
@@ -97,12 +98,11 @@ func (b *Broker) ask(ctx context.Context, w *waiter) error {
 	if err := b.place(r); err != nil {
 		return err
 	}
-	ended := ctx.Done()
-	if r.conn != nil && r.conn.in.right.State() == baton.Free && r.conn.lead(w, r.id, ended) {
+	if r.conn != nil && r.conn.in.right.State() == baton.Free && r.conn.lead(w, r.id) {
 		return nil
 	}
 	switch {
-	case ended == nil:
+	case w.ended == nil:
 		<-w.done
 	case b.sharedFor(ctx, w) != nil:
 		b.awaitShared(ctx, w)
@@ -142,7 +142,7 @@ func (b *Broker) putWaiter(w *waiter) {
 func (b *Broker) await(ctx context.Context, w *waiter) {
 	select {
 	case <-w.done:
-	case <-ctx.Done():
+	case <-w.ended:
 		if l, won := b.giveUp(&w.ticket); won {
 			w.err = givenUp(ctx, l)
 			return

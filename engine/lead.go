@@ -17,7 +17,7 @@ import (
 // on a caller's goroutine.
 //
 // lead reports whether the outcome is in w. If not, it comes by w.done.
-func (c *conn) lead(w *waiter, id taskid.ID, ended <-chan struct{}) bool {
+func (c *conn) lead(w *waiter, id taskid.ID) bool {
 	in := &c.in
 	if in.right.State() != baton.Free {
 		return false
@@ -30,13 +30,13 @@ func (c *conn) lead(w *waiter, id taskid.ID, ended <-chan struct{}) bool {
 		in.right.Keep()
 		return false
 	}
-	got := c.pollOwn(w, id, ended)
+	got := c.pollOwn(w, id)
 	busypoll.Leave()
 	return got
 }
 
 // pollOwn polls for the reply to id and gives the right on.
-func (c *conn) pollOwn(w *waiter, id taskid.ID, ended <-chan struct{}) bool {
+func (c *conn) pollOwn(w *waiter, id taskid.ID) bool {
 	in := &c.in
 	in.got.led.Add(1)
 	for start := time.Now(); ; {
@@ -57,7 +57,7 @@ func (c *conn) pollOwn(w *waiter, id taskid.ID, ended <-chan struct{}) bool {
 				in.right.Keep() // the reader dispatches what is in the buffer
 				return false
 			}
-		case !c.table.Open(id) || over(ended):
+		case !c.table.Open(id) || over(w.ended):
 			c.stopReading()
 			return false
 		case time.Since(start) >= c.b.cfg.BusyPoll:

@@ -145,8 +145,8 @@ type waiter struct {
 
 	// For contexts that many calls share, see shared.go.
 	state  atomic.Uint32
-	calls  int             // in a row with the context of ended
-	ended  <-chan struct{} // the last context's
+	ended  <-chan struct{} // the context's; nil: it cannot end
+	calls  int             // in a row with that context
 	shared *sharedContext  // what watches it; nil: the caller does
 }
 
@@ -154,6 +154,13 @@ type waiter struct {
 const keepReplyBytes = 64 << 10
 
 func newWaiter() any { return &waiter{done: make(chan struct{}, 1)} }
+
+// watch sets what ends the context of the call that begins.
+func (w *waiter) watch(ended <-chan struct{}) {
+	if w.ended != ended {
+		w.ended, w.calls, w.shared = ended, 0, nil
+	}
+}
 
 // reply delivers a reply, which is borrowed.
 func (w *waiter) reply(b []byte) {

@@ -47,11 +47,6 @@ const (
 // sharedFor returns what watches the context of the call that the waiter begins, nil if
 // the caller must do so.
 func (b *Broker) sharedFor(ctx context.Context, w *waiter) *sharedContext {
-	ended := ctx.Done()
-	if w.ended != ended {
-		w.ended, w.calls, w.shared = ended, 0, nil
-		return nil
-	}
 	if w.shared == nil {
 		if w.calls++; w.calls < sharedAfter {
 			return nil
