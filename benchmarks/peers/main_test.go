@@ -31,9 +31,13 @@ func TestMain(m *testing.M) {
 func programs(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for name, module := range map[string]string{"ringwire": "../../cmd/ringwire", "anet-baseline-server": "anetserver"} {
-		build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, name), ".")
-		build.Dir = module
+	for name, by := range map[string]struct{ command, module string }{
+		"ringwire":                {"go", "../../cmd/ringwire"},
+		"anet-v1-baseline-server": {"./go-v1", "anetserver"},
+		"anet-baseline-server":    {"go", "anetserver"},
+	} {
+		build := exec.CommandContext(t.Context(), by.command, "build", "-o", filepath.Join(dir, name), ".")
+		build.Dir = by.module
 		out, err := build.CombinedOutput()
 		require.NoError(t, err, "%s", out)
 	}
@@ -93,14 +97,15 @@ func TestRunMeasuresEachPeerAndWritesWhatWasAskedFor(t *testing.T) {
 
 func TestRunLeavesOutAPeerThatDoesNotStartAndFails(t *testing.T) {
 	dir := programs(t)
-	require.NoError(t, os.Remove(filepath.Join(dir, "anet-baseline-server")))
-	stdout, stderr, err := command(t, "run", "--bin", dir, "--peers", "anet,net.Conn", "--sections", "throughput",
-		"--callers", "2", "--rounds", "1", "--slice", "10ms")
+	require.NoError(t, os.Remove(filepath.Join(dir, "anet-v1-baseline-server")))
+	stdout, stderr, err := command(t, "run", "--bin", dir, "--peers", "anet,anet-v0.3.0,net.Conn",
+		"--sections", "throughput", "--callers", "2", "--rounds", "1", "--slice", "10ms")
 	require.Error(t, err)
 	assert.Contains(t, stderr, "anet is left out")
 	assert.Contains(t, stderr, "make build")
 	assert.Contains(t, stdout, "net.Conn", "the others were measured")
 	assert.Contains(t, stdout, "anet was not measured")
+	assert.NotContains(t, stderr, "anet-v0.3.0 is left out", "its server is another program")
 }
 
 func TestRunRefusesWhatItDoesNotKnow(t *testing.T) {

@@ -50,7 +50,8 @@ so; the exit code is 1 then.`,
 	flags.IntVar(&f.Rounds, "rounds", 10, "how often every row runs (quick: 3)")
 	flags.DurationVar(&f.Slice, "slice", 500*time.Millisecond, "measured time per row and round (quick: 250ms)")
 	flags.BoolVar(&f.quick, "quick", false, "fewer callers, three shorter rounds")
-	flags.StringVar(&f.Programs, "bin", "", "folder of ringwire and anet-baseline-server (default: where this program lies)")
+	flags.StringVar(&f.Programs, "bin", "", "folder of ringwire, anet-v1-baseline-server and anet-baseline-server "+
+		"(default: where this program lies)")
 	flags.StringVar(&f.json, "json", "", "write the raw results to this file")
 	flags.StringVar(&f.svgs, "svg-dir", "", "draw the charts into this folder")
 	flags.StringVar(&f.markdown, "markdown", "", "write the table of targets to this file")

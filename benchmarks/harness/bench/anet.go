@@ -10,7 +10,7 @@ import (
 // Names of the baselines in results: anet's client, which is the same for all, with
 // a server of anet's.
 const (
-	Anet   = "anet" // where there is only one: that of v0.3.0
+	Anet   = "anet" // where one is meant: that of v1.0.0
 	AnetV1 = "anet-v1.0.0"
 	AnetV0 = "anet-v0.3.0"
 )

@@ -7,20 +7,33 @@ import (
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
 )
 
+const anetModule = "github.com/andrei-cloud/anet"
+
 // Anet is the baseline in its fastest mode, many requests on one connection. Its
 // server is a program of its own.
 func Anet() Peer {
-	target := func(addr string, pid int) (bench.Target, error) {
-		t := bench.NewAnet(bench.Anet, addr, pid, 1)
-		t.Note = anetNote
-		return t, nil
-	}
-	return Peer{Name: bench.Anet, Module: "github.com/andrei-cloud/anet", Note: anetNote, Program: anetProgram, Target: target}
+	return multiplexed(bench.Anet, anetProgram, "multiplexed; "+
+		"its server is that of v1.0.0 with one missing constant added (benchmarks/peers/anetserver/go-v1)")
 }
 
-const anetNote = "multiplexed; its server is that of v0.3.0, because the one of v1.0.0 does not compile on linux/amd64"
+// AnetV0 is the same client in front of the server before, which needs no change to
+// compile: whoever doubts the changed one sees both.
+func AnetV0() Peer {
+	return multiplexed(bench.AnetV0, []string{"anet-baseline-server"},
+		"multiplexed; the client of v1.0.0 in front of the server of v0.3.0")
+}
 
-var anetProgram = []string{"anet-baseline-server"}
+var anetProgram = []string{"anet-v1-baseline-server"}
+
+// multiplexed is anet's client in front of the server that the program is.
+func multiplexed(name string, program []string, note string) Peer {
+	target := func(addr string, pid int) (bench.Target, error) {
+		t := bench.NewAnet(name, addr, pid, 1)
+		t.Note = note
+		return t, nil
+	}
+	return Peer{Name: name, Module: anetModule, Note: note, Program: program, Target: target}
+}
 
 // AnetQueue is the baseline in its default mode, in which a connection carries
 // one request at a time.
@@ -36,7 +49,7 @@ func AnetQueue() Peer {
 			return ready(&anetQueueClient{pools: pools, broker: broker}, nil)
 		}), nil
 	}
-	return Peer{Name: "anet-queue", Module: "github.com/andrei-cloud/anet", Note: note, Program: anetProgram, Target: target}
+	return Peer{Name: "anet-queue", Module: anetModule, Note: note, Program: anetProgram, Target: target}
 }
 
 type anetQueueClient struct {

@@ -40,8 +40,8 @@ type Server struct {
 
 // All lists ringwire and its peers, in the order of reports.
 func All() []Peer {
-	return []Peer{Ringwire(), Anet(), AnetQueue(), Rueidis(), GRPC(), DRPC(), ARPC(), Gorpc(), Kitex(), RPCX(),
-		NATS(), NetConn()}
+	return []Peer{Ringwire(), Anet(), AnetV0(), AnetQueue(), Rueidis(), GRPC(), DRPC(), ARPC(), Gorpc(), Kitex(),
+		RPCX(), NATS(), NetConn()}
 }
 
 // Find returns the peer of that name.

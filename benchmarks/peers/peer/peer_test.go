@@ -153,3 +153,13 @@ func TestLinesReachOneServerOnAConnectionForEachCaller(t *testing.T) {
 	require.Error(t, err, "a closed client answers nothing")
 	assert.Len(t, all.idle, 3, "a failed call gives its line back")
 }
+
+func TestAnetIsMeasuredWithTheServerOfItsOwnVersion(t *testing.T) {
+	assert.Equal(t, []string{"anet-v1-baseline-server"}, Anet().Program)
+	assert.Equal(t, Anet().Program, AnetQueue().Program)
+	v0, found := Find(bench.AnetV0)
+	require.True(t, found)
+	assert.Equal(t, []string{"anet-baseline-server"}, v0.Program)
+	assert.Equal(t, Anet().Module, v0.Module, "the client is the same")
+	assert.NotEqual(t, Anet().Note, v0.Note)
+}
