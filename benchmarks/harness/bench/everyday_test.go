@@ -329,3 +329,60 @@ func TestProgressNamesTheCondition(t *testing.T) {
 		Condition: "deadline", ReqPerSec: 1, Elapsed: plainEvery})
 	assert.Contains(t, b.String(), "anet blocking, 16 callers (deadline): ")
 }
+
+// besideOne has only the baseline that reports call by its short name.
+func besideOne() *Result {
+	return summarize([]*cell{
+		rates(Ringwire, Blocking, 1200), rates(Anet, Blocking, 100),
+		under("no polling", "", rates(Ringwire, Blocking, 50)),
+		under("deadline", "deadline", rates(Ringwire, Blocking, 400)),
+		under("deadline", "deadline", rates(Anet, Blocking, 80)),
+		busy("idle", "idle", Ringwire, 8), busy("idle", "idle", Anet, 2),
+		busy("idle, no polling", "idle", Ringwire, 1),
+	}, false)
+}
+
+func TestWorseAreTheRowsThatLoseWithWhatTheyAreComparedWith(t *testing.T) {
+	worse := besideOne().Worse()
+	require.Len(t, worse, 2)
+	assert.Equal(t, "no polling", worse[0].Condition)
+	assert.Equal(t, Anet, worse[0].Baseline)
+	assert.InDelta(t, 0.5, worse[0].Factor, 1e-9, "beside the best case of anet")
+	assert.False(t, worse[0].CPU)
+	assert.Equal(t, "idle", worse[1].Condition)
+	assert.InDelta(t, 0.25, worse[1].Factor, 1e-9, "four times the processor time")
+	assert.True(t, worse[1].CPU)
+	assert.Equal(t, 16, worse[1].Row.Callers)
+}
+
+func TestEverydayAloneLeavesOutTheOtherRowsAndTheMachine(t *testing.T) {
+	r := besideOne()
+	var table, markdown bytes.Buffer
+	require.NoError(t, r.WriteEveryday(&table))
+	require.NoError(t, r.WriteEverydayMarkdown(&markdown))
+	assert.Regexp(t, `deadline +16 +400 +80.0 +v1.0.0 +5.00x +12.00x`, table.String())
+	assert.Regexp(t, `idle +16 +8.00ms/s +2.00ms/s +v1.0.0 +0.25x`, table.String())
+	assert.Contains(t, markdown.String(), "| deadline | 16 | 400 | 80.0 | v1.0.0 | 5.00x | 12.00x |")
+	assert.Contains(t, markdown.String(), "| idle | 16 | 8.00ms/s | 2.00ms/s | v1.0.0 | 0.25x |")
+	for _, text := range []string{table.String(), markdown.String()} {
+		assert.Contains(t, text, "SLOWER than anet: ringwire blocking with 16 callers (no polling), 0.50x of anet.")
+		assert.Contains(t, text, "MORE PROCESSOR TIME than anet: idle, 4.00x of anet.")
+		assert.Contains(t, text, "call timeout: engine.Call")
+		assert.NotContains(t, text, "harder of anet's", "there is one")
+		assert.NotContains(t, text, "allocs/req")
+		assert.NotContains(t, text, "GOMAXPROCS")
+	}
+}
+
+func TestAnEverydayRowThatFailedAtOnceIsNotCompared(t *testing.T) {
+	failed := under("deadline", "deadline", rates(Ringwire, Blocking, 0))
+	failed.failure = errFake
+	r := summarize([]*cell{rates(Ringwire, Blocking, 1200), rates(Anet, Blocking, 100), failed,
+		under("deadline", "deadline", rates(Anet, Blocking, 80))}, false)
+	require.Len(t, r.Everyday, 2)
+	assert.Empty(t, r.Worse())
+	var b bytes.Buffer
+	require.NoError(t, r.WriteEveryday(&b))
+	assert.Regexp(t, `best case +16 +1.20k`, b.String())
+	assert.NotRegexp(t, `deadline +16`, b.String())
+}

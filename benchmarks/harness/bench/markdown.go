@@ -8,30 +8,28 @@ import (
 // WriteMarkdown prints the result as tables, best case and everyday use first, with
 // the notes of the table for a person.
 func (r *Result) WriteMarkdown(w io.Writer) error {
+	parts := append(r.summary(), part{"Every combination of callers and API:", r.table(), tableText})
+	return r.writeMarkdown(w, parts, append(r.everydayNotes(), r.notes()...))
+}
+
+// WriteEverydayMarkdown is WriteEveryday as Markdown.
+func (r *Result) WriteEverydayMarkdown(w io.Writer) error {
+	return r.writeMarkdown(w, r.summary(), r.everydayNotes())
+}
+
+func (r *Result) writeMarkdown(w io.Writer, parts []part, notes []string) error {
 	var b strings.Builder
 	for _, note := range r.verdicts() {
 		if note != "" {
 			b.WriteString(escapeCell(note) + "\n\n")
 		}
 	}
-	for _, part := range []struct {
-		title string
-		table [][]string
-		left  []int
-	}{
-		{rateTitle, r.rateTable(), summaryText},
-		{cpuTitle, r.cpuTable(), summaryText},
-		{"Every combination of callers and API:", r.table(), tableText},
-	} {
+	for _, part := range parts {
 		if part.table != nil {
 			b.WriteString(part.title + "\n\n")
 			markdownTable(&b, part.table, part.left)
 			b.WriteString("\n")
 		}
-	}
-	notes := r.notes()
-	if len(r.Everyday) > 0 {
-		notes = append(r.everydayNotes(), notes...)
 	}
 	for _, note := range notes {
 		// A line that begins with space goes on with the one before.

@@ -3,6 +3,7 @@ package bench
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,29 @@ type compared struct {
 }
 
 func (c *compared) loses() bool { return c.base != nil && c.factor < 1 }
+
+// Worse is a row of ours that is worse than the baseline's beside it.
+type Worse struct {
+	Row       *Row
+	Condition string // the row's, or that it has none
+	Baseline  string
+	Factor    float64 // below 1
+	CPU       bool    // it is processor time that is compared
+}
+
+// Worse lists the rows of best case and everyday use in which ringwire is worse, the
+// worst first; those of processor time come after the others.
+func (r *Result) Worse() []Worse {
+	var all []Worse
+	for _, cpu := range []bool{false, true} {
+		for _, c := range r.sides(cpu) {
+			if c.loses() {
+				all = append(all, Worse{c.ours, c.ours.conditionText(), c.name, c.factor, cpu})
+			}
+		}
+	}
+	return all
+}
 
 // compare finds what the row was compared with.
 func (r *Result) compare(row *Row, ratios map[string]float64) compared {
@@ -39,7 +63,8 @@ func (r *Result) compare(row *Row, ratios map[string]float64) compared {
 
 // sides lists our rows of the best case that conditions are compared with and of
 // everyday use, those that lose first, the worst of them at the top. Either those
-// compared by rate or those compared by processor time.
+// compared by rate or those compared by processor time. Those that failed in their first
+// round have nothing to compare.
 func (r *Result) sides(cpu bool) []compared {
 	if len(r.Everyday) == 0 {
 		return nil
@@ -48,7 +73,7 @@ func (r *Result) sides(cpu bool) []compared {
 	best := make(map[int]float64)
 	for i := range r.Rows {
 		row := &r.Rows[i]
-		if cpu || row.System != Ringwire || row.API != Blocking ||
+		if cpu || row.System != Ringwire || row.API != Blocking || row.Rounds == 0 ||
 			!slices.Contains(bestCallers, row.Callers) {
 			continue
 		}
@@ -58,7 +83,7 @@ func (r *Result) sides(cpu bool) []compared {
 	}
 	for i := range r.Everyday {
 		row := &r.Everyday[i]
-		if row.System != Ringwire || row.comparesCPU() != cpu {
+		if row.System != Ringwire || row.comparesCPU() != cpu || row.Rounds == 0 {
 			continue
 		}
 		ratios := row.Ratios
@@ -144,6 +169,9 @@ func (c *compared) server() string {
 	if c.base == nil {
 		return "-"
 	}
+	if c.name == Anet {
+		return strings.TrimPrefix(AnetV1, Anet+"-")
+	}
 	return strings.TrimPrefix(c.name, Anet+"-")
 }
 
@@ -172,19 +200,39 @@ func (r *Row) cpuText() string {
 	return LatencyText(int64(*r.CPUPerSecond)) + "/s"
 }
 
-// writeSummary prints the best case and everyday use side by side.
+// part is a table with what is above it.
+type part struct {
+	title string
+	table [][]string // nil: nothing to print
+	left  []int      // columns that hold text
+}
+
+// summary is the best case and everyday use side by side.
+func (r *Result) summary() []part {
+	return []part{{rateTitle, r.rateTable(), summaryText}, {cpuTitle, r.cpuTable(), summaryText}}
+}
+
+// WriteEveryday prints no more than the summary, what is worse than anet, and what the
+// conditions are, for reports that tell of the machine elsewhere.
+func (r *Result) WriteEveryday(w io.Writer) error {
+	var b strings.Builder
+	for _, note := range r.verdicts() {
+		b.WriteString(note + "\n")
+	}
+	r.writeSummary(&b, false)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
 func (r *Result) writeSummary(b *strings.Builder, colour bool) {
-	for _, part := range []struct {
-		title string
-		table [][]string
-	}{{rateTitle, r.rateTable()}, {cpuTitle, r.cpuTable()}} {
+	for _, part := range r.summary() {
 		if part.table == nil {
 			continue
 		}
 		b.WriteString("\n" + part.title + "\n")
 		widths := widthsOf(part.table)
 		for n, line := range part.table {
-			writeLine(b, line, widths, colour && n == 0, summaryText)
+			writeLine(b, line, widths, colour && n == 0, part.left)
 		}
 	}
 	if len(r.Everyday) > 0 {
@@ -201,11 +249,19 @@ const (
 	cpuTitle  = "Processor time per second, client and server together:"
 )
 
-// everydayNotes say what the conditions are.
+// everydayNotes say what the conditions are; nil when there is no everyday row.
 func (r *Result) everydayNotes() []string {
+	if len(r.Everyday) == 0 {
+		return nil
+	}
+	beside := "the harder of anet's servers"
+	if slices.ContainsFunc(r.Everyday, func(row Row) bool { return row.System == Anet }) {
+		beside = "anet" // the only one
+	}
 	notes := []string{
-		"factor    above 1 ringwire is better: median of the rounds' ratios to the harder of anet's",
-		"          servers. Losses come first. best case: the factor without the condition.",
+		"factor    above 1 ringwire is better: median of the rounds' ratios to",
+		"          " + beside + ". Losses come first.",
+		"          best case: the factor without the condition.",
 		"Same on both sides: deadline (context.WithTimeout(1s) per call, cancelled by the caller),",
 		"          shared cancel (one context for all calls), 4 connections, 4 servers (processes,",
 		"          a connection or pool each), handlers that take 5 ms.",
