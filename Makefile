@@ -60,7 +60,7 @@ profile: build ## Profile both processes under every load (two minutes): make pr
 	$(BIN)/ringwire profile $(PROFILEFLAGS)
 
 .PHONY: peers
-peers: build ## Compare with every peer (some 15 minutes): make peers, make peers QUICK=1
+peers: build ## Compare with every peer (some 20 minutes): make peers, make peers QUICK=1
 	@benchmarks/peers/install-redis
 	cd benchmarks/peers && go build -ldflags "-X main.commit=$(COMMIT)" -o $(BIN)/peers .
 	@mkdir -p $(PEERSOUT)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
 	"github.com/ringwire/ringwire/benchmarks/peers/internal/race"
@@ -93,6 +94,50 @@ func TestRunMeasuresEachPeerAndWritesWhatWasAskedFor(t *testing.T) {
 		require.NoError(t, err)
 		assert.NotEmpty(t, content, name)
 	}
+}
+
+func TestRunMeasuresEverydayUseOfBothSystems(t *testing.T) {
+	if race.Enabled {
+		t.Skip("anet's client has data races")
+	}
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	_, stderr, err := command(t, "run", "--bin", programs(t), "--peers", "anet,net.Conn", "--sections", "everyday",
+		"--rounds", "1", "--slice", "50ms", "--json", path("peers.json"), "--markdown", path("peers.md"), "--svg-dir", dir)
+	require.NoError(t, err, "%s", stderr)
+	in, err := os.Open(path("peers.json"))
+	require.NoError(t, err)
+	defer func() { _ = in.Close() }()
+	report, err := suite.Read(in)
+	require.NoError(t, err)
+	require.Len(t, report.Sections, 1)
+	section := report.Sections[0]
+	assert.Len(t, section.Rows, 6, "the best cases of 1, 16 and 64 callers of both")
+	conditions := make(map[string]map[string]bool)
+	for _, row := range section.Everyday {
+		if conditions[row.System] == nil {
+			conditions[row.System] = make(map[string]bool)
+		}
+		conditions[row.System][row.Condition] = true
+		assert.Zero(t, row.Errors, "%s %s", row.System, row.Condition)
+		if strings.HasPrefix(row.Condition, "5 ms handlers") {
+			assert.Greater(t, row.P50, 5*time.Millisecond.Nanoseconds(), "%s: its server waits", row.System)
+		} else if row.API == bench.Blocking {
+			assert.Positive(t, row.Requests, "%s %s", row.System, row.Condition)
+		}
+	}
+	assert.Len(t, conditions, 2)
+	for _, name := range []string{"deadline", "4 servers", "idle", "5 ms handlers"} {
+		assert.True(t, conditions[bench.Anet][name], name)
+		assert.True(t, conditions[bench.Ringwire][name], name)
+	}
+	assert.True(t, conditions[bench.Ringwire]["64 workers"])
+	assert.False(t, conditions[bench.Anet]["64 workers"], "it has no such setting")
+	markdown, err := os.ReadFile(path("peers.md"))
+	require.NoError(t, err)
+	assert.Contains(t, string(markdown), "| deadline | 16 |")
+	assert.FileExists(t, path("losses.svg"))
+	assert.NoFileExists(t, path("throughput.svg"))
 }
 
 func TestRunLeavesOutAPeerThatDoesNotStartAndFails(t *testing.T) {

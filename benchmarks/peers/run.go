@@ -33,7 +33,7 @@ of a section interleaved: in each round every row runs once, for a short slice,
 in an order that changes. Tables show medians over rounds, ratios are taken
 within a round, and every reply is checked.
 
-The default takes some fifteen minutes, --quick some three. Ctrl-C prints what
+The default takes some twenty minutes, --quick some four. Ctrl-C prints what
 was measured until then. A row that fails is left out of later rounds and said
 so; the exit code is 1 then.`,
 		Example: `  peers run --quick

@@ -37,7 +37,7 @@ func (r *Report) Charts() []Chart {
 	if panels := r.cpuPanels(); len(panels) > 0 {
 		charts = append(charts, Chart{"cpu", r.figure("Processor time per request, client and server together", nil, panels...)})
 	}
-	if len(r.Goals) > 0 {
+	if len(r.Goals) > 0 || r.section("everyday") != nil {
 		charts = append(charts, Chart{"losses", r.lossFigure()})
 	}
 	return charts
@@ -170,7 +170,7 @@ func (r *Report) lossFigure() chart.Figure {
 			bars.Bars = append(bars.Bars, g.bar())
 		}
 	}
-	bars.Bars = append(bars.Bars, r.slowerRows()...)
+	bars.Bars = append(bars.Bars, slices.Concat(r.slowerRows(), r.worseEveryday())...)
 	slices.SortStableFunc(bars.Bars, func(a, b chart.Bar) int { return cmp.Compare(a.Value, b.Value) })
 	f := r.figure("Where ringwire loses, and which targets it misses", nil, bars)
 	return f

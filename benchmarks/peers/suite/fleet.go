@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
 	"github.com/ringwire/ringwire/benchmarks/harness/proc"
@@ -17,7 +18,13 @@ import (
 type fleet struct {
 	self     string // this program, which is also most of the servers
 	programs string // folder of the others
-	servers  map[string]*proc.Child
+	servers  map[key]*proc.Child
+}
+
+// key is what tells servers apart.
+type key struct {
+	name  string // the peer's
+	setup bench.Setup
 }
 
 func newFleet(programs string) (*fleet, error) {
@@ -28,7 +35,7 @@ func newFleet(programs string) (*fleet, error) {
 	if programs == "" {
 		programs = filepath.Dir(self)
 	}
-	return &fleet{self: self, programs: programs, servers: make(map[string]*proc.Child)}, nil
+	return &fleet{self: self, programs: programs, servers: make(map[key]*proc.Child)}, nil
 }
 
 func (f *fleet) stop() {
@@ -40,19 +47,40 @@ func (f *fleet) stop() {
 
 // server returns the running server of p, and starts it if need be.
 func (f *fleet) server(ctx context.Context, p peer.Peer) (*proc.Child, error) {
-	if server := f.servers[p.Name]; server != nil {
+	return f.with(ctx, p, bench.Setup{})
+}
+
+// with is server for one that is set up in that way.
+func (f *fleet) with(ctx context.Context, p peer.Peer, setup bench.Setup) (*proc.Child, error) {
+	k := key{p.Name, setup}
+	if server := f.servers[k]; server != nil {
 		return server, nil
 	}
-	server, err := f.start(ctx, p)
+	server, err := f.start(ctx, p, setupArgs(setup)...)
 	if err != nil {
 		return nil, err
 	}
-	f.servers[p.Name] = server
+	f.servers[k] = server
 	return server, nil
 }
 
+// setupArgs are the arguments of the programs that can be set up.
+func setupArgs(setup bench.Setup) []string {
+	var args []string
+	if setup.Workers > 0 {
+		args = append(args, "--workers", strconv.Itoa(setup.Workers))
+	}
+	if setup.NoPolling {
+		args = append(args, "--busy-poll", "-1ns")
+	}
+	if setup.Latency > 0 {
+		args = append(args, "--latency", setup.Latency.String())
+	}
+	return args
+}
+
 // start runs another server of p, which the caller stops.
-func (f *fleet) start(ctx context.Context, p peer.Peer) (*proc.Child, error) {
+func (f *fleet) start(ctx context.Context, p peer.Peer, args ...string) (*proc.Child, error) {
 	command := append([]string{f.self, "serve", p.Name}, "--stdin")
 	if p.Program != nil {
 		path, err := f.find(p.Program[0])
@@ -61,7 +89,7 @@ func (f *fleet) start(ctx context.Context, p peer.Peer) (*proc.Child, error) {
 		}
 		command = append(append([]string{path}, p.Program[1:]...), "--addr", "127.0.0.1:0", "--stdin")
 	}
-	return proc.Start(ctx, command[0], command[1:]...)
+	return proc.Start(ctx, command[0], append(command[1:], args...)...)
 }
 
 // find looks for a program in the folder of the servers.

@@ -45,12 +45,21 @@ func (r *Report) markdownGoals(b *strings.Builder) {
 
 func (s *Section) markdown(b *strings.Builder) {
 	fmt.Fprintf(b, "\n### %s\n\n", s.Title)
+	if len(s.Everyday) > 0 {
+		s.markdownEveryday(b)
+		return
+	}
 	head := s.head()
 	b.WriteString("| " + strings.Join(head, " | ") + " |\n")
 	b.WriteString("|---:|---|---|" + strings.Repeat("---:|", len(head)-3) + "\n")
 	for i := range s.Rows {
 		b.WriteString("| " + strings.ReplaceAll(escapeCell(s.line(&s.Rows[i])), "\t", " | ") + " |\n")
 	}
+	s.markdownNotes(b)
+}
+
+// markdownNotes is a list of the footnotes.
+func (s *Section) markdownNotes(b *strings.Builder) {
 	if notes := s.footnotes(); notes != "" {
 		b.WriteString("\n")
 		for line := range strings.Lines(notes) {

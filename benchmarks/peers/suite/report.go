@@ -37,6 +37,8 @@ type Section struct {
 	Name  string      `json:"name"`
 	Title string      `json:"title"`
 	Rows  []bench.Row `json:"rows"`
+	// Everyday are the rows that have a condition. Only the section "everyday" has them.
+	Everyday []bench.Row `json:"everyday,omitempty"`
 }
 
 // WriteJSON prints the report as one indented JSON object.

@@ -69,7 +69,8 @@ func (b *builder) run(ctx context.Context, s section, r *Report, progress Progre
 	plan := bench.Plan{Cases: cases, Rounds: b.options.Rounds, Slice: b.options.Slice, KeepGoing: true}
 	result, err := bench.RunPlan(ctx, plan, progress.Status)
 	if result != nil {
-		r.Sections = append(r.Sections, Section{Name: s.name, Title: s.title, Rows: result.Rows})
+		r.Sections = append(r.Sections,
+			Section{Name: s.name, Title: s.title, Rows: result.Rows, Everyday: result.Everyday})
 	}
 	return err
 }

@@ -52,6 +52,7 @@ func sections() []section {
 		{"limits", "Beside what the machine can do: windows of 1024, and a lone caller", limitCases},
 		{"bandwidth", "Large payloads, 16 outstanding, beside a bare connection", bandwidthCases},
 		{"rate", "At a fixed rate: processor time per request, latency from the intended time", rateCases},
+		{"everyday", "As people use it: a deadline for each call, workers, no polling, several servers", everydayCases},
 		{"growth", "Ringwire with more callers, more connections, larger payloads", growthCases},
 		{"options", "What an option costs", optionCases},
 		{"memory", memoryTitle, nil},

@@ -40,6 +40,9 @@ func aligned(w io.Writer, lines []string) error {
 }
 
 func (s *Section) write(w io.Writer) error {
+	if len(s.Everyday) > 0 {
+		return s.writeEveryday(w)
+	}
 	lines := []string{"\n" + s.Title, "", strings.Join(s.head(), "\t")}
 	last := -1
 	for i := range s.Rows {
@@ -133,18 +136,31 @@ func (s *Section) footnotes() string {
 		b.WriteString(lagNote + "\n")
 	}
 	var told []string
-	for i := range s.Rows {
-		row := &s.Rows[i]
+	rows := s.all()
+	for i := range rows {
+		row := &rows[i]
 		if row.Note != "" && !slices.Contains(told, row.System) {
 			told = append(told, row.System)
 			fmt.Fprintf(&b, "%s: %s.\n", row.System, row.Note)
 		}
 		if row.Failure != "" {
-			fmt.Fprintf(&b, "FAILED %s with %d callers after %d rounds: %s\n", row.System, row.Callers, row.Rounds, row.Failure)
+			fmt.Fprintf(&b, "FAILED %s with %d callers%s after %d rounds: %s\n",
+				row.System, row.Callers, inBrackets(row.Condition), row.Rounds, row.Failure)
 		}
 	}
 	return b.String()
 }
+
+// inBrackets is text to put after other text.
+func inBrackets(text string) string {
+	if text == "" {
+		return ""
+	}
+	return " (" + text + ")"
+}
+
+// all are the rows without a condition and those with one.
+func (s *Section) all() []bench.Row { return slices.Concat(s.Rows, s.Everyday) }
 
 func firstLine(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
@@ -227,7 +243,7 @@ func (r *Report) provenance() []string {
 func (r *Report) rows() []bench.Row {
 	var all []bench.Row
 	for i := range r.Sections {
-		all = append(all, r.Sections[i].Rows...)
+		all = append(all, r.Sections[i].all()...)
 	}
 	return all
 }
