@@ -243,13 +243,12 @@ func (pushed) callback([]byte, error) {}
 func (c *conn) leaveCallback(guard uint64) (mine bool) {
 	in := &c.in
 	idle := guard &^ (guardSpare | guardRunning)
-	if in.guard.word.CompareAndSwap(guard, idle) {
-		if guard&guardSpare != 0 {
+	// Only the callback takes the spare, and it has returned.
+	now := in.guard.word.Load()
+	if now|guardSpare == guard|guardSpare && in.guard.word.CompareAndSwap(now, idle) {
+		if now&guardSpare != 0 {
 			c.free(taskid.ID(guard >> guardID))
 		}
-		return true
-	}
-	if guard&guardSpare != 0 && in.guard.word.CompareAndSwap(guard&^guardSpare, idle) {
 		return true
 	}
 	c.link.owed.Add(-1)
