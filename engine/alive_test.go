@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -171,6 +172,43 @@ func TestASuspectConnectionCostsNobodyACall(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While the successor is dialled a call waits for it, rather than go where nobody answers.
+func TestASuspectConnectionIsGivenNoRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage("one:1")
+		may := make(chan struct{}, 1)
+		may <- struct{}{}
+		b := bubbleBroker(t, Config{
+			Addrs: []string{"one:1"}, SilenceTimeout: time.Second, ReadTimeout: -1, ConnectWait: time.Minute,
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				select {
+				case <-may:
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+				return s.dial(ctx, network, addr)
+			},
+		})
+		synctest.Wait()
+		p := s["one:1"]
+		p.behave(swallows)
+		outcome := make(chan error, 2)
+		told := func(_ []byte, err error) { outcome <- err }
+		require.NoError(t, b.Go(bg, []byte("first"), told))
+		pass(time.Second + coarse(b))
+		require.EqualValues(t, 1, b.Stats().Suspected)
+		require.NoError(t, b.Go(bg, []byte("second"), told))
+		synctest.Wait()
+		require.Equal(t, []string{"first"}, p.asked())
+		p.behave(answers)
+		may <- struct{}{}
+		require.NoError(t, <-outcome)
+		require.Equal(t, []string{"first", "second"}, p.asked())
+		p.relent()
+		require.NoError(t, <-outcome)
+	})
 }
 
 // suspicions makes calls of a tenth of a second each for as long, and returns the pauses

@@ -163,6 +163,26 @@ func TestAConnectionIsReplacedAtTheEndOfItsLifeAndNoCallFails(t *testing.T) {
 	})
 }
 
+// Who has seen a connection in the routes a moment before it was replaced goes elsewhere.
+func TestAConnectionThatWasReplacedTakesNoRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := onStage(t, Config{}, "one:1")
+		synctest.Wait()
+		c := onlyConn(t, b)
+		outcome := make(chan error, 1)
+		require.NoError(t, b.Go(bg, []byte("in 3s"), func(_ []byte, err error) { outcome <- err }))
+		c.standing.aged.Store(true)
+		c.link.wakeUp()
+		pass(time.Second)
+		require.Equal(t, phaseRetiring, c.phase.Load())
+		late := request{payload: []byte("late"), to: plainCallback(func([]byte, error) { t.Error("called") })}
+		require.Equal(t, ended, c.submit(&late, true))
+		require.NoError(t, <-outcome)
+		pass(time.Second)
+		require.Equal(t, phaseGone, c.phase.Load())
+	})
+}
+
 // What was sent before a connection had its successor leaves although requests that came
 // a moment too late had room reserved behind it.
 func TestARequestThatComesAsItsConnectionIsReplacedLeavesNoGap(t *testing.T) {
