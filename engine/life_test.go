@@ -183,6 +183,31 @@ func TestAConnectionThatWasReplacedTakesNoRequest(t *testing.T) {
 	})
 }
 
+// However often a connection is replaced that has requests, few stay.
+func TestConnectionsThatWereReplacedAreFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := onStage(t, Config{ReadTimeout: -1, RequestTimeout: -1, MaxRetries: -1}, "one:1")
+		const n = 20
+		lost := 0
+		for range n {
+			synctest.Wait()
+			c := b.routes.Load().conns[0]
+			require.NoError(t, b.Go(bg, []byte("in 1h"), func(_ []byte, err error) {
+				if err != nil {
+					lost++ // one after another, as the connections end
+				}
+			}))
+			synctest.Wait()
+			c.standing.aged.Store(true)
+			c.link.wakeUp()
+			pass(time.Second)
+			require.LessOrEqual(t, len(b.conns()), connsPerLink)
+		}
+		require.Equal(t, n-(connsPerLink-2), lost, "the oldest had to end")
+		requireServed(t, b, 10)
+	})
+}
+
 // What was sent before a connection had its successor leaves although requests that came
 // a moment too late had room reserved behind it.
 func TestARequestThatComesAsItsConnectionIsReplacedLeavesNoGap(t *testing.T) {

@@ -289,6 +289,29 @@ func TestWhatWasNotWrittenMovesInItsOrderWhenTheConnectionEnds(t *testing.T) {
 	}
 }
 
+// Slots are used in turn and begin again: their order is not that of the requests.
+func TestRequestsMoveInTheirOrderWhateverTheirSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, s := onStage(t, Config{MaxInFlight: 16, ConnectWait: time.Minute}, "one:1")
+		requireServed(t, b, 10)
+		one := s["one:1"]
+		one.forget()
+		c := onlyConn(t, b)
+		pass(time.Second)
+		require.True(t, c.out.right.Take(), "nobody writes")
+		calls := numberedCalls(b)
+		calls.call(t, 12)
+		one.cut()
+		<-c.dead
+		c.out.right.Keep()
+		pass(2 * time.Second)
+		require.Equal(t, numbers(12), one.asked())
+		require.Zero(t, calls.open())
+		n, err := calls.failed()
+		require.Zero(t, n, "%v", err)
+	})
+}
+
 func TestSmallAndLargeRequestsMoveEachInTheirOrder(t *testing.T) {
 	s := newClogged(t, wideFrames, 2, 0)
 	b := s.broker()
