@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -128,4 +129,44 @@ func TestContextsAreForgotten(t *testing.T) {
 	}
 	require.NoError(t, b.Close())
 	assert.Zero(t, b.contexts.watched())
+}
+
+// A context may end, and all who wait be told, a moment before one more begins to wait.
+func TestWhoBeginsToWaitWhenASharedContextHasEndedIsToldToo(t *testing.T) {
+	b := newBroker(t, Config{Addrs: []string{newPeer(t, silent).addr()}, BusyPoll: -1})
+	ready(t, b)
+	ctx, cancel := context.WithCancel(bg)
+	w := newWaiter().(*waiter)
+	w.request.payload = []byte("x")
+	b.prepare(ctx, w, nil)
+	require.NoError(t, b.place(&w.request))
+	cancel()
+	w.shared = new(sharedContext)
+	w.shared.end(b, ctx)
+	mustReturn(t, "the call", func() bool { b.awaitShared(ctx, w); return true })
+	require.ErrorIs(t, w.err, context.Canceled)
+}
+
+// While somebody tries to give a request up its caller may not make another one.
+func TestWhoHasAReplyWaitsForWhoeverGivesItsRequestUp(t *testing.T) {
+	b := newBroker(t, Config{Addrs: []string{newPeer(t, silent).addr()}})
+	w := newWaiter().(*waiter)
+	w.shared = new(sharedContext)
+	returned := make(chan struct{})
+	go func() {
+		b.awaitShared(bg, w)
+		close(returned)
+	}()
+	until(func() bool { return w.state.CompareAndSwap(waiterWaits, waiterGivenUp) })
+	w.reply([]byte("reply"))
+	for range 10_000 {
+		runtime.Gosched()
+		select {
+		case <-returned:
+			t.Fatal("it goes on too early")
+		default:
+		}
+	}
+	w.state.Store(waiterWaits)
+	mustReceive(t, returned, "the caller goes on")
 }
