@@ -211,6 +211,28 @@ func TestASuspectConnectionIsGivenNoRequest(t *testing.T) {
 	})
 }
 
+func TestALateReplyClearsASuspectConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, s := onStage(t, Config{SilenceTimeout: time.Second, ReadTimeout: -1, ConnectWait: time.Minute}, "one:1")
+		synctest.Wait()
+		one := s["one:1"]
+		one.single.Store(true) // no successor
+		one.behave(swallows)
+		outcome := make(chan error, 1)
+		require.NoError(t, b.Go(bg, []byte("first"), func(_ []byte, err error) { outcome <- err }))
+		pass(time.Second + coarse(b))
+		require.EqualValues(t, 1, b.Stats().Suspected)
+		require.Empty(t, b.routes.Load().conns)
+		one.behave(answers)
+		one.relent()
+		require.NoError(t, <-outcome)
+		synctest.Wait()
+		require.Len(t, b.routes.Load().conns, 1)
+		requireServed(t, b, 10)
+		require.Zero(t, b.Stats().ConnsLost)
+	})
+}
+
 // suspicions makes calls of a tenth of a second each for as long, and returns the pauses
 // between the dials meanwhile.
 func suspicions(b *Broker, p *player, d time.Duration) []time.Duration {
