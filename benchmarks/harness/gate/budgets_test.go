@@ -91,6 +91,10 @@ var budgets = []budget{
 // 400,000 requests.
 const allocSlack = 400
 
+// callerSlack is how many more for each caller: a garbage collection may empty the pool,
+// and then a waiter and its channel are made anew.
+const callerSlack = 2
+
 // opsSlack likewise: asking for the counters costs a request.
 const opsSlack = 0.001
 
