@@ -65,7 +65,7 @@ func (c counts) overBudget(b budget) (problems []string) {
 			problems = append(problems, fmt.Sprintf("%s: %.2f, there should be at least %.2f", what, got, limit))
 		}
 	}
-	atMost("allocations per call of the client", c.clientAllocs, b.clientAllocs+float64(allocSlack+callerSlack*b.callers)/b.calls())
+	atMost("allocations per call of the client", c.clientAllocs, b.clientAllocs+b.slack()/b.calls())
 	atMost("allocations per request of the server", c.serverAllocs, b.serverAllocs+allocSlack/float64(b.requests))
 	atLeast("frames per write of the client", c.clientFrames, b.clientFrames*(1-opsSlack))
 	atLeast("replies per write of the server", c.serverFrames, b.serverFrames*(1-opsSlack))
