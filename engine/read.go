@@ -93,7 +93,8 @@ func (c *conn) digest() (mine bool) {
 	if !c.dispatch() {
 		return false
 	}
-	// Only who reads promises to write. If we could not at first, dispatch may have since.
+	// Only the goroutine that reads promises to write. We may not have been able to at first,
+	// and dispatch has since.
 	if c.out.promised() {
 		runtime.Gosched() // those just woken submit their next requests
 		c.endPromise()

@@ -91,18 +91,6 @@ var budgets = []budget{
 // 400,000 requests.
 const allocSlack = 400
 
-// callerSlack is how many more for each caller: a garbage collection may empty the pool,
-// and then a waiter and its channel are made anew.
-const callerSlack = 2
-
-// slack is how many allocations of the client count as none. Only SendInto has waiters.
-func (b budget) slack() float64 {
-	if b.api == load.SendInto {
-		return allocSlack + callerSlack*float64(b.callers)
-	}
-	return allocSlack
-}
-
 // opsSlack likewise: asking for the counters costs a request.
 const opsSlack = 0.001
 

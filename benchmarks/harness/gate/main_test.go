@@ -49,7 +49,8 @@ func connect(t *testing.T, addr string, b budget) (*engine.Broker, *load.Load) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, broker.Close()) })
 	l := load.New(broker, b.api, b.callers, payloadBytes)
-	require.NoError(t, l.Run(max(20*b.callers, 2000)))
+	// Long enough that all callers have been in flight at once, each with its waiter.
+	require.NoError(t, l.Run(max(200*b.callers, 2000)))
 	_, err = load.Ask(broker)
 	require.NoError(t, err)
 	return broker, l
