@@ -82,6 +82,7 @@ func TestRequestsStayWithinTheirBudgets(t *testing.T) {
 			// A collection in between empties the pools, which are then filled anew.
 			defer debug.SetGCPercent(debug.SetGCPercent(-1))
 			broker, l := connect(t, srv.Addr, b)
+			fill(t, srv, broker, l, b.callers)
 			before := look(t, broker)
 			require.NoError(t, l.Run(b.requests))
 			c := look(t, broker).since(before, b)
