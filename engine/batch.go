@@ -241,7 +241,7 @@ func (b *Broker) sendRun(bt *batch, first int) int {
 		return 0
 	}
 	armed := 0
-	for out := room.B[:0]; armed < count; armed++ {
+	for out := room.Bytes()[:0]; armed < count; armed++ {
 		r := bt.request(first + armed)
 		begins := len(out)
 		out = c.frame(out, &r, ids[armed])

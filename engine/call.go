@@ -50,9 +50,9 @@ func (b *Broker) prepare(ctx context.Context, w *waiter, opts []Call) {
 	r := &w.request
 	r.to, r.blocks, r.waits, r.avoid = w, true, b.cfg.WaitQueue, nil
 	w.watch(ctx.Done())
-	if r.ticket = nil; len(opts) == 0 && w.ended == nil { // what limit would do
-		r.attempts, r.timeout, w.idempotent = true, false, false
-		r.deadline = b.clock.after(b.requestTicks)
+	if r.ticket = nil; len(opts) == 0 && w.ended == nil {
+		w.idempotent = false
+		b.limitPlain(r)
 		return
 	}
 	o := optionsOf(opts)
@@ -203,16 +203,20 @@ func (b *Broker) Go(
 	if fn == nil {
 		return &OpError{Op: "submit", Err: errNoFunc}
 	}
-	if err := ctx.Err(); err != nil {
+	ended := ctx.Done()
+	r := request{payload: req, to: plainCallback(fn)}
+	if len(opts) == 0 && ended == nil {
+		b.limitPlain(&r)
+		return b.place(&r)
+	}
+	if ctx.Err() != nil {
 		return &OpError{Op: "submit", Err: contextError(ctx)}
 	}
-	r := request{payload: req}
 	o := optionsOf(opts)
 	b.limit(&r, ctx, o)
-	if ctx.Done() != nil {
+	if ended != nil {
 		return b.goWatched(ctx, &r, o, fn)
 	}
-	r.to = plainCallback(fn)
 	if o.Idempotent {
 		b.repeat(&r)
 	}

@@ -174,5 +174,5 @@ func (b *Broker) needsClock() bool {
 func (c *conn) needsClock() bool {
 	return c.open() > 0 || c.watch.askedAt != taskid.NoTick || c.in.partial.Load() != 0 ||
 		c.out.writing.Load() != 0 || c.phase.Load() == phaseRetiring ||
-		c.in.guard.word.Load()&guardRunning != 0 || c.in.right.State() == baton.Free && c.phase.Load() < phaseEnded
+		c.in.turn.Load().word.Load() != 0 || c.in.right.State() == baton.Free && c.phase.Load() < phaseEnded
 }

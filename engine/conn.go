@@ -142,6 +142,7 @@ func newConn(l *link, d dialled) *conn {
 	c.out.right.Init()
 	c.in.right.Init()
 	c.in.buf.init()
+	c.in.turn.Store(new(turn))
 	c.watch.still.init(max(b.requestTicks, 8*b.readTicks), b.clock.now())
 	c.in.right.Take()
 	c.in.right.Keep()

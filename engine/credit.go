@@ -7,7 +7,7 @@ import "sync/atomic"
 // whoever brings bytes back to look. One frame always passes.
 type credit struct {
 	limit    uint64
-	answered atomic.Uint64 // bytes of requests with a reply; stored by whoever reads
+	answered atomic.Uint64 // bytes of requests with a reply
 	returned atomic.Uint64 // of those that were given up, or that nobody answers
 	held     atomic.Bool
 }

@@ -22,8 +22,6 @@ const (
 	// to be dispatched: the server then works on one half of a large window while we work
 	// on the other.
 	halfBytes = 32 << 10
-	// freedMax is how many slots the reading goroutine collects before it gives them back.
-	freedMax = 64
 	// unmatchedMax is how many replies that nobody waits for, in unmatchedTime, end a
 	// connection.
 	unmatchedMax  = 1000
@@ -55,18 +53,16 @@ type inbox struct {
 	lone  int            // replies in a row, each to the only request of the connection
 	woken int            // callers that the last dispatch has woken
 	by    *poller        // the poller, if it is the one that reads
-	ids   [freedMax]taskid.ID
-	freed int // ids[:freed] are slots to be given back
 
-	// returns is odd while freed is not 0, and counts on each time. So who has found the
-	// table full knows whether callers that have their reply held some of it.
-	returns atomic.Uint32
+	turn atomic.Pointer[turn] // replaced when its rest is taken away
+
+	// returns counts, in its lower half, the turns that have slots to be given back, and in its
+	// upper half how often some were. So who has found the table full knows whether callers
+	// that have their reply held some of it.
+	returns atomic.Uint64
 
 	unmatchedAt time.Time // start of the window in which unmatched is counted
 	unmatched   int
-
-	fresh struct{ frames, replies, pushes, bytes uint64 } // dispatched, and not yet published
-	guard guard
 
 	// For the clock, see watch.go.
 	partial      atomic.Uint32 // pieces of the frame that has begun and is not whole; 0: none
@@ -175,26 +171,26 @@ func (c *conn) notePartial() {
 // room for more. It reports false when the reading was taken away from the calling
 // goroutine while a callback ran, which must then leave everything as it is.
 func (c *conn) dispatch() (mine bool) {
-	c.in.woken = 0
+	in, t := &c.in, c.beginTurn()
 	for again := true; again; {
-		again, mine = c.dispatchUntilFailure()
-		if !mine {
-			return false
-		}
+		again, mine = c.dispatchUntilFailure(t)
 	}
-	in := &c.in
+	if !mine || !t.standDown() {
+		c.leaveTurn(t)
+		return false
+	}
+	in.woken = t.woken
 	switch {
-	case in.fresh.frames == 1 && in.woken == 1:
+	case t.frames == 1 && t.woken == 1:
 		in.lone++
-	case in.fresh.frames > 0:
+	case t.frames > 0:
 		in.lone = 0
 	}
-	c.leaveCallbacks()
-	c.freeAll()
-	if in.fresh.frames > 0 && c.standing.doubted.Load() {
+	news := t.frames > 0 && c.standing.doubted.Load()
+	c.endTurn(t)
+	if news {
 		c.answered()
 	}
-	c.publish()
 	if in.buf.end > in.buf.used || in.partial.Load() != 0 {
 		c.notePartial()
 	}
@@ -204,66 +200,73 @@ func (c *conn) dispatch() (mine bool) {
 
 // dispatchUntilFailure is dispatch up to the first callback that panics. It reports
 // whether there is more to do, and whether the inbox is still the caller's.
-func (c *conn) dispatchUntilFailure() (again, mine bool) {
-	in := &c.in
-	var (
-		running outcome // the callback that runs
-		guard   uint64
-	)
+func (c *conn) dispatchUntilFailure(t *turn) (again, mine bool) {
+	var running outcome // the callback that runs
 	defer func() {
 		if running != nil {
-			again, mine = true, c.callbackFailed(guard, running, recover())
+			again = c.callbackFailed(t, running, recover())
 		}
 	}()
-	for in.buf.used < in.buf.end {
-		f, n, bad := c.b.format.Parse(in.buf.rest())
+	for t.used < len(t.b) {
+		f, n, bad := c.b.format.Parse(t.b[t.used:])
 		if bad != nil {
-			c.fail("read", lost(c.badLength(bad)))
-			in.buf.used = in.buf.end
+			if !t.standDown() {
+				return false, false
+			}
+			c.fail("read", lost(c.badLength(t, bad)))
+			t.used = len(t.b)
 		}
 		if n == 0 {
 			break
 		}
-		in.buf.used += n
-		in.fresh.frames++
+		if !t.advance(n) {
+			return false, false
+		}
 		s, match := c.table.Answer(f.ID)
 		if match != taskid.Won {
 			if match == taskid.Unknown && c.isPush(f.ID) {
-				in.fresh.pushes++
-				guard = c.enterPush()
+				t.pushes++
+				c.enterCallback(t)
 				running = pushed{}
 				c.b.cfg.OnPush(c.link.addr.name, uint32(f.ID), f.Payload)
 				running = nil
-				if !c.leaveCallback(guard) {
-					return false, false
-				}
 				continue
+			}
+			if !t.standDown() {
+				return false, false
 			}
 			c.unmatched(f.ID, match)
 			continue
 		}
-		in.fresh.replies++
-		in.fresh.bytes += uint64(s.V.at.length())
+		t.replies++
+		t.bytes += uint64(s.V.at.length())
 		if w, ok := s.V.to.(*waiter); ok {
-			in.woken++
-			c.free(f.ID)
+			t.woken++
+			c.free(t, f.ID)
 			w.reply(f.Payload)
 			continue
 		}
-		to := s.V.to // before the guard says that the slot may be taken
-		guard = c.enterCallback(f.ID)
+		to := s.V.to // before the slot is another request's
+		t.spare = f.ID
+		c.enterCallback(t)
 		running = to
 		to.callback(f.Payload, nil)
 		running = nil
-		if !c.leaveCallback(guard) {
-			return false, false
-		}
+		c.callbackDone(t)
 		if c.out.ring.Filled() >= halfBytes && c.sock.out != nil {
+			if !t.standDown() {
+				return false, false
+			}
 			c.redeem()
 		}
 	}
 	return false, true
 }
+
+// pushed stands for a call of OnPush where an outcome is asked for.
+type pushed struct{}
+
+func (pushed) callback([]byte, error) {}
 
 // isPush reports whether a frame that answers no request is for OnPush.
 func (c *conn) isPush(id taskid.ID) bool {
@@ -272,52 +275,11 @@ func (c *conn) isPush(id taskid.ID) bool {
 }
 
 // badLength explains an impossible length by what the peer looks like.
-func (c *conn) badLength(err error) error {
-	in := &c.in
-	if in.got.frames.Load()+in.fresh.frames > 0 {
+func (c *conn) badLength(t *turn, err error) error {
+	if c.in.got.frames.Load()+t.frames > 0 {
 		return err
 	}
-	return fmt.Errorf("%w%s", err, speaks(greeting.Of(in.buf.rest())))
-}
-
-// publish adds what was dispatched to the counters that others read.
-func (c *conn) publish() {
-	in, o := &c.in, &c.out
-	o.credit.answered.Store(o.credit.answered.Load() + in.fresh.bytes)
-	in.fresh.bytes = 0
-	if o.credit.held.Load() {
-		c.release()
-	}
-	in.got.frames.Add(in.fresh.frames)
-	in.got.replies.Add(in.fresh.replies)
-	if in.fresh.pushes > 0 {
-		in.got.pushes.Add(in.fresh.pushes)
-	}
-	in.fresh.frames, in.fresh.replies, in.fresh.pushes = 0, 0, 0
-}
-
-// free collects a slot that is to be given back.
-func (c *conn) free(id taskid.ID) {
-	in := &c.in
-	in.ids[in.freed] = id
-	if in.freed == 0 {
-		in.returns.Store(in.returns.Load() + 1) // before its caller can ask again
-	}
-	if in.freed++; in.freed == freedMax {
-		c.freeAll()
-	}
-}
-
-// freeAll gives the collected slots back, and what waits for room is moved on.
-func (c *conn) freeAll() {
-	in := &c.in
-	if in.freed == 0 {
-		return
-	}
-	c.table.FreeAll(in.ids[:in.freed])
-	in.freed = 0
-	in.returns.Store(in.returns.Load() + 1)
-	c.b.backlog.moveOn()
+	return fmt.Errorf("%w%s", err, speaks(greeting.Of(t.b[t.used:])))
 }
 
 // unmatched counts a reply that completes nothing. On a connection that has ended the

@@ -97,7 +97,7 @@ func (c *conn) takeOwn(w *waiter, id taskid.ID) (whole, own bool) {
 	in.buf.end = 0
 	in.got.frames.Add(1)
 	in.got.replies.Add(1)
-	c.out.credit.answered.Store(c.out.credit.answered.Load() + uint64(s.V.at.length()))
+	c.out.credit.answered.Add(uint64(s.V.at.length()))
 	c.release()
 	c.table.Free(id)
 	c.b.backlog.moveOn()

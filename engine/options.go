@@ -68,6 +68,12 @@ func (b *Broker) limit(r *request, ctx context.Context, o Call) {
 	}
 }
 
+// limitPlain is limit for a call without options whose context cannot end.
+func (b *Broker) limitPlain(r *request) {
+	r.attempts, r.timeout = true, false
+	r.deadline = b.clock.after(b.requestTicks)
+}
+
 // repeatable reports whether a call is repeated after err: the request did not leave, and
 // the reason was the connection, not a limit that a repetition meets again; or it may
 // run twice, and had no answer.

@@ -90,7 +90,7 @@ func (b *Broker) room(r *request) (limit int, err error) {
 		returns := c.in.returns.Load()
 		left -= c.table.InUse()
 		free = free || !c.full()
-		if r.blocks && (returns%2 == 1 || returns != c.in.returns.Load()) {
+		if r.blocks && c.in.returning(returns) {
 			left, free = left+freedMax, true // so many at most come back now
 		}
 		moving = moving || !c.out.stalled.Load() && c.out.writing.Load() == 0
@@ -145,13 +145,14 @@ func (c *conn) submit(r *request, relieve bool) verdict {
 	if !r.blocks && c.b.callbacks.running.Load() != 0 {
 		s, id = c.takeSpare()
 	}
-	if s == nil {
+	spare := s != nil
+	if !spare {
 		if s, id = c.table.Acquire(); s == nil {
 			return noSlot
 		}
 	}
 	v := c.submitAs(r, s, id, relieve)
-	if v != accepted && !c.returnSpare(id) {
+	if v != accepted && !(spare && c.returnSpare(id)) {
 		c.table.Free(id)
 	}
 	return v
@@ -171,9 +172,9 @@ func (c *conn) submitAs(r *request, s *slot, id taskid.ID, relieve bool) verdict
 		}
 	}
 	// Before it is armed: then its caller may be told of an end, and use the payload.
-	c.frame(room.B[:0], r, id)
+	c.frame(room.Bytes()[:0], r, id)
 	if !c.arm(r, s, id, inRing(room.At, n)) {
-		c.frame(room.B[:0], r, taskid.None)
+		c.frame(room.Bytes()[:0], r, taskid.None)
 		c.abandon(room, 1)
 		return ended
 	}
@@ -211,7 +212,7 @@ func (c *conn) submitOneWay(r *request, relieve bool) verdict {
 				return v
 			}
 		}
-		c.frame(room.B[:0], r, taskid.Nobody)
+		c.frame(room.Bytes()[:0], r, taskid.Nobody)
 		room.Publish()
 		c.out.credit.returned.Add(uint64(n)) // no reply gives its bytes back
 	}

@@ -114,12 +114,17 @@ func NewBytes() *Bytes {
 
 // Room is a place for one record that a producer has reserved.
 type Room struct {
-	// B is to be filled by the producer, all of it. It must not be touched after Publish.
-	B []byte
-	// At is where B begins in the stream.
+	// At is where the record begins in the stream.
 	At Position
 
 	chunk *chunk
+	n     uint32
+}
+
+// Bytes is to be filled by the producer, all of it. It must not be touched after Publish.
+func (s Room) Bytes() []byte {
+	at := uint64(s.At) & bytesMask
+	return s.chunk.buf[at : at+uint64(s.n) : at+uint64(s.n)]
 }
 
 // Reserve reserves n bytes, 1 to ChunkBytes, for one record. It reports false when the
@@ -142,7 +147,7 @@ func (r *Bytes) Reserve(n int) (Room, bool) {
 		c := r.cell(v).Load()
 		// While the state has not moved, the chunk has not either.
 		if r.state.CompareAndSwap(v, v+uint64(n)) {
-			return Room{B: c.buf[used : used+n : used+n], At: Position(v), chunk: c}, true
+			return Room{At: Position(v), chunk: c, n: uint32(n)}, true
 		}
 	}
 }
@@ -173,18 +178,18 @@ func (r *Bytes) extend(v uint64, n int) (room Room, ok, full bool) {
 		// The consumer has not sealed the chunk behind us, so we do. Until then it stays.
 		r.cell(v).Load().limit.Store(v&bytesMask + 1)
 	}
-	return Room{B: c.buf[:n:n], At: Position(next), chunk: c}, true, false
+	return Room{At: Position(next), chunk: c, n: uint32(n)}, true, false
 }
 
 // Publish hands the record to the consumer. Afterwards the producer looks whether
 // anybody consumes.
 func (s Room) Publish() {
-	s.chunk.filled.Add(1<<recordShift | uint64(len(s.B)))
+	s.chunk.filled.Add(1<<recordShift | uint64(s.n))
 }
 
 // PublishAll is Publish for room that holds several records.
 func (s Room) PublishAll(records int) {
-	s.chunk.filled.Add(uint64(records)<<recordShift | uint64(len(s.B)))
+	s.chunk.filled.Add(uint64(records)<<recordShift | uint64(s.n))
 }
 
 // Take returns the bytes of the oldest chunk, how many records they are and where they

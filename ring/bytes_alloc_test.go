@@ -15,7 +15,7 @@ func TestBytesDoesNotAllocInSteadyState(t *testing.T) {
 		round := func() {
 			for _, n := range sizes {
 				if room, ok := r.Reserve(n); ok {
-					room.B[n-1] = 1
+					room.Bytes()[n-1] = 1
 					room.Publish()
 					records++
 				}

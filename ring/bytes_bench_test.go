@@ -45,7 +45,7 @@ func BenchmarkBytes(b *testing.B) {
 							look()
 							runtime.Gosched()
 						}
-						copy(room.B, record)
+						copy(room.Bytes(), record)
 						room.Publish()
 						look()
 					}

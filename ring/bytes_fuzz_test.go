@@ -58,13 +58,13 @@ func (m *bytesSlices) reserve(t *testing.T, n, records int) {
 	}
 	c := &m.chunks[last]
 	want := Position(c.number<<chunkShift) + Position(len(c.bytes))
-	if room.At != want || len(room.B) != n || cap(room.B) != n {
+	if room.At != want || len(room.Bytes()) != n || cap(room.Bytes()) != n {
 		t.Fatalf("Reserve(%d): %d of %d at %#x, want them at %#x",
-			n, len(room.B), cap(room.B), room.At, want)
+			n, len(room.Bytes()), cap(room.Bytes()), room.At, want)
 	}
 	m.mark++
-	copy(room.B, pattern[m.mark:])
-	c.bytes = append(c.bytes, room.B...)
+	copy(room.Bytes(), pattern[m.mark:])
+	c.bytes = append(c.bytes, room.Bytes()...)
 	c.copying++
 	m.open = append(m.open, openRoom{room, c.number, records})
 }

@@ -23,8 +23,8 @@ func fillOne(t *testing.T, r *Bytes, mark byte) Position {
 	t.Helper()
 	room, ok := r.Reserve(ChunkBytes)
 	require.True(t, ok)
-	for i := range room.B {
-		room.B[i] = mark
+	for i := range room.Bytes() {
+		room.Bytes()[i] = mark
 	}
 	room.Publish()
 	return room.At
@@ -92,7 +92,7 @@ func TestFromReturnsWhatWasPublishedAtAPosition(t *testing.T) {
 			}
 			room, ok := r.Reserve(len(data))
 			if ok {
-				copy(room.B, data)
+				copy(room.Bytes(), data)
 				room.Publish()
 				queued = append(queued, record{room.At, string(data)})
 			}

@@ -72,7 +72,7 @@ func (h *bytesHammer) produce(producer int) {
 		if rng.IntN(16) == 0 {
 			runtime.Gosched() // others meet room that is not filled
 		}
-		fillRecord(room.B, producer, number)
+		fillRecord(room.Bytes(), producer, number)
 		room.Publish()
 		h.look()
 	}

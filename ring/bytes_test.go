@@ -36,8 +36,8 @@ func put(t *testing.T, r *Bytes, record string) Position {
 	t.Helper()
 	room, ok := r.Reserve(len(record))
 	require.True(t, ok, "no room")
-	require.Len(t, room.B, len(record))
-	copy(room.B, record)
+	require.Len(t, room.Bytes(), len(record))
+	copy(room.Bytes(), record)
 	room.Publish()
 	return room.At
 }
@@ -83,7 +83,7 @@ func TestRecordsOfBytesComeOutWholeAndInOrder(t *testing.T) {
 				record[i] = byte(rng.Uint32())
 			}
 			if room, ok := r.Reserve(len(record)); ok {
-				copy(room.B, record)
+				copy(room.Bytes(), record)
 				room.Publish()
 				queued, at = append(queued, string(record)), append(at, room.At)
 				if rng.IntN(3) > 0 {
@@ -126,8 +126,8 @@ func TestTakeOfBytesReturnsTheMemoryThatWasReserved(t *testing.T) {
 	b, n, _ := r.Take()
 	require.Equal(t, 2, n)
 	require.Len(t, b, 8)
-	assert.Same(t, &one.B[0], &b[0])
-	assert.Same(t, &two.B[0], &b[3])
+	assert.Same(t, &one.Bytes()[0], &b[0])
+	assert.Same(t, &two.Bytes()[0], &b[3])
 	r.Done()
 }
 
@@ -135,11 +135,11 @@ func TestRoomOfBytesCannotGrowIntoTheNext(t *testing.T) {
 	r := NewBytes()
 	one, _ := r.Reserve(3)
 	two, _ := r.Reserve(3)
-	assert.Equal(t, 3, cap(one.B), "the first record of a chunk")
-	assert.Equal(t, 3, cap(two.B))
-	copy(two.B, "two")
-	assert.Equal(t, "one!", string(append(append(one.B[:0], "one"...), '!')))
-	assert.Equal(t, "two", string(two.B))
+	assert.Equal(t, 3, cap(one.Bytes()), "the first record of a chunk")
+	assert.Equal(t, 3, cap(two.Bytes()))
+	copy(two.Bytes(), "two")
+	assert.Equal(t, "one!", string(append(append(one.Bytes()[:0], "one"...), '!')))
+	assert.Equal(t, "two", string(two.Bytes()))
 }
 
 func TestNothingOfBytesIsTakenWhileAProducerCopies(t *testing.T) {
@@ -153,7 +153,7 @@ func TestNothingOfBytesIsTakenWhileAProducerCopies(t *testing.T) {
 			requireTakesNothing(t, r)
 		}
 		require.Greater(t, r.Backlog(), 1, "what comes after Take does not delay it")
-		copy(slow.B, "slow")
+		copy(slow.Bytes(), "slow")
 		slow.Publish()
 		require.True(t, r.Ready(), "who publishes last finds what to do")
 		requireTakes(t, r, "slow", 1, slow.At)
@@ -253,7 +253,7 @@ func TestIdleBytesHoldsOneChunkAndUsesItAgain(t *testing.T) {
 		for range 2*Chunks + 1 {
 			room, ok := r.Reserve(10)
 			require.True(t, ok)
-			require.Same(t, &warm.buf[0], &room.B[0])
+			require.Same(t, &warm.buf[0], &room.Bytes()[0])
 			room.Publish()
 			require.Nil(t, r.spare.Load())
 			_, _, _ = r.Take()
@@ -304,7 +304,7 @@ func TestPublishAllCountsEveryRecord(t *testing.T) {
 	r := NewBytes()
 	room, ok := r.Reserve(9)
 	require.True(t, ok)
-	copy(room.B, "onetwosix")
+	copy(room.Bytes(), "onetwosix")
 	require.Zero(t, r.Records())
 	room.PublishAll(3)
 	require.Equal(t, 3, r.Records())
@@ -323,10 +323,10 @@ func TestChunkOfBytesTakesItsSizeAndNoByteMore(t *testing.T) {
 		at = put(t, r, "a")
 		for range ChunkBytes - 1 {
 			room, ok := r.Reserve(1)
-			if !ok || len(room.B) != 1 || room.At>>chunkShift != at>>chunkShift {
+			if !ok || len(room.Bytes()) != 1 || room.At>>chunkShift != at>>chunkShift {
 				t.Fatal("a record of one byte that fits was refused, or turned to another chunk")
 			}
-			room.B[0] = 'b'
+			room.Bytes()[0] = 'b'
 			room.Publish()
 		}
 		require.Equal(t, 1, r.Backlog())
@@ -366,9 +366,9 @@ func TestChunkThatALateProducerLeftIsUsed(t *testing.T) {
 			room, ok := r.Reserve(3)
 			require.True(t, ok)
 			if i <= 1 {
-				require.Equal(t, i == 1, &left.buf[0] == &room.B[0], "chunk %d", i)
+				require.Equal(t, i == 1, &left.buf[0] == &room.Bytes()[0], "chunk %d", i)
 			}
-			copy(room.B, "abc")
+			copy(room.Bytes(), "abc")
 			room.Publish()
 			requireTakes(t, r, "abc", 1, room.At)
 		}
