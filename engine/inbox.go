@@ -285,6 +285,7 @@ func (c *conn) badLength(t *turn, err error) error {
 // unmatched counts a reply that completes nothing. On a connection that has ended the
 // table is closed and no longer tells late replies from invented ones.
 func (c *conn) unmatched(id taskid.ID, match taskid.Match) {
+	c.checkOffGuard()
 	in := &c.in
 	if id == taskid.Nobody && c.oneWay.Load() > 0 {
 		in.got.oneWay.Add(1)

@@ -154,6 +154,7 @@ func (c *conn) renewPromise() {
 // redeem writes what there is, for whoever has promised to. It promises anew when the
 // promise was taken and the right is free again.
 func (c *conn) redeem() {
+	c.checkOffGuard()
 	o := &c.out
 	if !o.ready() {
 		return

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ringwire/ringwire/internal/cacheline"
 	"github.com/ringwire/ringwire/internal/goroutine"
+	"github.com/ringwire/ringwire/internal/invariant"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -181,6 +182,13 @@ func (c *conn) publish(t *turn) {
 		in.got.pushes.Add(t.pushes)
 	}
 	t.frames, t.replies, t.pushes, t.bytes = 0, 0, 0, 0
+}
+
+// checkOffGuard is for what only whoever has the inbox may do.
+func (c *conn) checkOffGuard() {
+	if invariant.Enabled {
+		invariant.Check(c.in.turn.Load().guard == 0, "engine: the inbox is used on guard")
+	}
 }
 
 // myTurn returns the turn of which the calling goroutine runs a callback, nil if it runs
