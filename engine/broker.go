@@ -206,7 +206,20 @@ func (b *Broker) forget(c *conn) {
 	b.live.Store(&live)
 	c.addEndedTo(&b.past)
 	c.addEndedTo(&c.link.addr.past)
+	c.forgotten = true
 	b.mu.Unlock()
+}
+
+// countLate counts what was dispatched on a connection that may be forgotten by now.
+func (b *Broker) countLate(c *conn, n tally) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !c.forgotten {
+		c.in.got.add(n)
+		return
+	}
+	n.addTo(&b.past)
+	n.addTo(&c.link.addr.past)
 }
 
 // stateError returns why the broker takes no requests, or nil.

@@ -83,6 +83,8 @@ type conn struct {
 	op       string        // what failed; set before dead is closed
 	cause    error
 	parts    atomic.Int32 // link, reader, flusher, and the closing of the socket
+	// forgotten says that its counts are among those of the past. Guarded by Broker.mu.
+	forgotten bool
 
 	watch  watch // the clock's
 	ends   ends

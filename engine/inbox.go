@@ -181,12 +181,12 @@ func (c *conn) dispatch() (mine bool) {
 	}
 	in.woken = t.woken
 	switch {
-	case t.frames == 1 && t.woken == 1:
+	case t.tally.frames == 1 && t.woken == 1:
 		in.lone++
-	case t.frames > 0:
+	case t.tally.frames > 0:
 		in.lone = 0
 	}
-	news := t.frames > 0 && c.standing.doubted.Load()
+	news := t.tally.frames > 0 && c.standing.doubted.Load()
 	c.endTurn(t)
 	if news {
 		c.answered()
@@ -225,7 +225,7 @@ func (c *conn) dispatchUntilFailure(t *turn) (again, mine bool) {
 		s, match := c.table.Answer(f.ID)
 		if match != taskid.Won {
 			if match == taskid.Unknown && c.isPush(f.ID) {
-				t.pushes++
+				t.tally.pushes++
 				c.enterCallback(t)
 				running = pushed{}
 				c.b.cfg.OnPush(c.link.addr.name, uint32(f.ID), f.Payload)
@@ -238,8 +238,8 @@ func (c *conn) dispatchUntilFailure(t *turn) (again, mine bool) {
 			c.unmatched(f.ID, match)
 			continue
 		}
-		t.replies++
-		t.bytes += uint64(s.V.at.length())
+		t.tally.replies++
+		t.tally.bytes += uint64(s.V.at.length())
 		if w, ok := s.V.to.(*waiter); ok {
 			t.woken++
 			c.free(t, f.ID)
@@ -276,7 +276,7 @@ func (c *conn) isPush(id taskid.ID) bool {
 
 // badLength explains an impossible length by what the peer looks like.
 func (c *conn) badLength(t *turn, err error) error {
-	if c.in.got.frames.Load()+t.frames > 0 {
+	if c.in.got.frames.Load()+t.tally.frames > 0 {
 		return err
 	}
 	return fmt.Errorf("%w%s", err, speaks(greeting.Of(t.b[t.used:])))

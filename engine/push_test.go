@@ -161,6 +161,7 @@ func TestASlowOnPushHoldsUpNoReplyAndKeepsItsPayload(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.Less(t, time.Since(began), callbackPatience)
+		synctest.Wait() // the log has a goroutine of its own
 		require.Equal(t, 1, log.about(slog.LevelWarn, "callback"))
 		_, err = b.Send(bg, []byte("push 40"))
 		require.NoError(t, err)

@@ -5,7 +5,7 @@ package engine
 // in flight: then Accepted = Replies + Failed + Timeouts + Cancelled.
 type Stats struct {
 	Accepted  uint64 // requests taken by a connection; a repetition counts again
-	Replies   uint64 // completed by their reply
+	Replies   uint64 // completed by their reply; with a callback that blocks, when it has returned
 	Failed    uint64 // completed by the end of their connection
 	Timeouts  uint64 // completed by RequestTimeout or ReadTimeout
 	Cancelled uint64 // completed by their context
@@ -160,6 +160,14 @@ func (c *conn) addTo(s *Stats) {
 	if c.phase.Load() == phaseUp {
 		s.Conns++
 	}
+}
+
+// addTo adds what was dispatched.
+func (n tally) addTo(s *Stats) {
+	s.Accepted += n.replies
+	s.Replies += n.replies
+	s.Pushes += n.pushes
+	s.FramesIn += n.frames
 }
 
 // addEndedTo adds what the connection had. Accepted is not counted, which would cost

@@ -19,13 +19,14 @@ import (
 // reading to another goroutine. So, from the first callback of a turn on, the goroutine
 // is on guard: before it touches a frame it moves the word on behind it, by a
 // compare-and-swap that fails if the clock was faster. A frame is thus always one
-// goroutine's, and so is everything here but the word and the caller, even when the rest
-// of the turn is another one's. What belongs to the inbox is touched off guard only.
+// goroutine's, and so is everything here but the word, the caller and one of the two
+// tallies told, even when the rest of the turn is another one's. What belongs to the inbox
+// is touched off guard only.
 //
-//	 63                      24 23                   1     0
-//	┌──────────────────────────┬──────────────────────┬──────────┐
-//	│ bytes of the turn so far │ times on guard, 2²³  │ on guard │
-//	└──────────────────────────┴──────────────────────┴──────────┘
+//	 63                      24 23                     2      1        0
+//	┌──────────────────────────┬────────────────────────┬──────┬──────────┐
+//	│ bytes of the turn so far │ times on guard, mod 2²²│ told │ on guard │
+//	└──────────────────────────┴────────────────────────┴──────┴──────────┘
 type turn struct {
 	caller atomic.Uintptr // the goroutine, from its first callback to the end of the turn
 	_      cacheline.Pad  // who submits elsewhere reads the caller
@@ -44,7 +45,17 @@ type turn struct {
 	freed int // ids[:freed] are slots to be given back
 	woken int // callers woken
 
-	frames, replies, pushes, bytes uint64 // dispatched, and not yet published
+	tally tally // of what was dispatched, and not yet published
+	// told[w] is the tally when the word was set, w being its bit told: what the clock
+	// publishes when it takes the rest. The other one is the goroutine's.
+	told [2]tally
+}
+
+// tally counts what was dispatched.
+type tally struct{ frames, replies, pushes, bytes uint64 }
+
+func (a tally) minus(b tally) tally {
+	return tally{a.frames - b.frames, a.replies - b.replies, a.pushes - b.pushes, a.bytes - b.bytes}
 }
 
 const (
@@ -54,9 +65,10 @@ const (
 	freedMax   = 64
 	freedShare = 16
 
-	turnGuards = 1
+	turnTold   = 1
+	turnGuards = 2
 	turnUsed   = 24
-	guardsMax  = 1<<(turnUsed-turnGuards) - 1
+	guardsMask = 1<<(turnUsed-turnGuards) - 1
 
 	onGuard = 1
 	// turnTaken is the word of a turn whose rest was taken away.
@@ -67,15 +79,18 @@ const (
 // the clock has taken the rest of the turn.
 func (t *turn) advance(n int) (mine bool) {
 	t.used += n
-	if t.guard != 0 && !t.moveTo(t.onGuard()) {
+	if t.guard != 0 && !t.moveTo(t.tell()) {
 		return false
 	}
-	t.frames++
+	t.tally.frames++
 	return true
 }
 
-func (t *turn) onGuard() uint64 {
-	return uint64(t.used)<<turnUsed | t.guards&guardsMax<<turnGuards | onGuard
+// tell prepares the next word on guard, and what the clock needs if it takes the rest.
+func (t *turn) tell() (word uint64) {
+	told := t.guard>>turnTold&1 ^ 1
+	t.told[told] = t.tally
+	return uint64(t.used)<<turnUsed | t.guards&guardsMask<<turnGuards | told<<turnTold | onGuard
 }
 
 func (t *turn) moveTo(word uint64) (mine bool) {
@@ -102,7 +117,7 @@ func (c *conn) enterCallback(t *turn) {
 		}
 	}
 	t.guards++
-	t.guard = t.onGuard()
+	t.guard = t.tell()
 	t.word.Store(t.guard)
 }
 
@@ -123,13 +138,17 @@ func (c *conn) endTurn(t *turn) {
 	c.in.buf.used += t.used
 	t.b = nil
 	c.freeAll(t)
-	c.publish(t)
+	c.publish(t.tally)
+	t.tally = tally{}
 }
 
-// leaveTurn ends a turn whose rest was taken away.
+// leaveTurn ends a turn whose rest was taken away, maybe long after its connection.
 func (c *conn) leaveTurn(t *turn) {
 	c.freeAll(t)
-	c.publish(t)
+	rest := t.tally.minus(t.told[t.guard>>turnTold&1])
+	c.out.credit.answered.Add(rest.bytes)
+	c.release()
+	c.b.countLate(c, rest)
 	c.link.owed.Add(-1)
 	self := goroutine.Self()
 	if self != 0 {
@@ -170,18 +189,20 @@ func (in *inbox) returning(seen uint64) bool {
 }
 
 // publish adds what was dispatched to the counters that others read.
-func (c *conn) publish(t *turn) {
-	in, o := &c.in, &c.out
-	o.credit.answered.Add(t.bytes)
-	if o.credit.held.Load() {
+func (c *conn) publish(n tally) {
+	c.out.credit.answered.Add(n.bytes)
+	if c.out.credit.held.Load() {
 		c.release()
 	}
-	in.got.frames.Add(t.frames)
-	in.got.replies.Add(t.replies)
-	if t.pushes > 0 {
-		in.got.pushes.Add(t.pushes)
+	c.in.got.add(n)
+}
+
+func (g *counts) add(n tally) {
+	g.frames.Add(n.frames)
+	g.replies.Add(n.replies)
+	if n.pushes > 0 {
+		g.pushes.Add(n.pushes)
 	}
-	t.frames, t.replies, t.pushes, t.bytes = 0, 0, 0, 0
 }
 
 // checkOffGuard is for what only whoever has the inbox may do.
@@ -257,6 +278,7 @@ func (c *conn) takeOver(t *turn, word uint64) bool {
 	}
 	// The inbox is ours, but for the bytes that the callback has borrowed.
 	c.in.turn.Store(new(turn))
+	c.publish(t.told[word>>turnTold&1])
 	c.in.buf.used += int(word >> turnUsed)
 	c.in.buf.replace()
 	c.replaceReader()

@@ -125,6 +125,46 @@ func TestACallbackThatExitsOnGuardGivesBackWhatItsTurnHas(t *testing.T) {
 	})
 }
 
+// What was dispatched before the callback that blocks is counted, and its bytes are given
+// back, while it blocks; itself when it has returned, though its connection is gone.
+func TestNothingIsLostToTheCountsByACallbackThatOutlivesItsConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const before, behind = 5, 3
+		p := &pipes{serve: sorted(before + 1 + behind)}
+		b := bubbleBroker(t, Config{DialContext: p.dial})
+		g := newTurnstile()
+		t.Cleanup(g.release)
+		c := onlyConn(t, b)
+		none := func([]byte, error) {}
+		for range before {
+			require.NoError(t, b.Go(bg, []byte("a"), none))
+		}
+		require.NoError(t, b.Go(bg, []byte("b"), func([]byte, error) { <-g.open }))
+		for range behind {
+			require.NoError(t, b.Go(bg, []byte("c"), none))
+		}
+		time.Sleep(callbackPatience * 3 / 2)
+		synctest.Wait()
+		assert.EqualValues(t, before+behind, b.Stats().Replies)
+		o := &c.out
+		assert.EqualValues(t, o.sent.bytes.Load()/(before+1+behind),
+			o.sent.bytes.Load()-o.credit.answered.Load(), "bytes of the request whose callback blocks")
+		p.cut()
+		for c.phase.Load() != phaseGone {
+			time.Sleep(time.Millisecond)
+		}
+		synctest.Wait()
+		assert.EqualValues(t, before+behind, b.Stats().Replies)
+		g.release()
+		synctest.Wait()
+		assert.EqualValues(t, before+1+behind, b.Stats().Replies)
+		assert.EqualValues(t, before+1+behind, b.Stats().Accepted)
+		assert.EqualValues(t, before+1+behind, b.Stats().FramesIn)
+		assert.EqualValues(t, before+1+behind, b.AddrStats()[0].Replies)
+		handsNothing(t, c)
+	})
+}
+
 // Many turns whose words differ in the count only, each on guard when the clock looks.
 func TestShortCallbacksInARowAreNotTakenForOneThatBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -185,7 +225,7 @@ func TestATurnOwnsEachFrameOrNothingBehindIt(t *testing.T) {
 	turn.b = make([]byte, 100)
 	require.True(t, turn.advance(10), "off guard nobody takes it")
 	turn.guards++
-	turn.guard = turn.onGuard()
+	turn.guard = turn.tell()
 	turn.word.Store(turn.guard)
 	require.True(t, turn.advance(20))
 	assert.EqualValues(t, 30, turn.word.Load()>>turnUsed, "where the rest begins")
@@ -195,7 +235,7 @@ func TestATurnOwnsEachFrameOrNothingBehindIt(t *testing.T) {
 	require.True(t, turn.word.CompareAndSwap(turn.word.Load(), turnTaken))
 	require.False(t, turn.advance(20))
 	require.False(t, turn.standDown())
-	assert.EqualValues(t, 3, turn.frames)
+	assert.EqualValues(t, 3, turn.tally.frames)
 }
 
 // What waits is moved on when a callback has left its slot, by the goroutine whose callback
