@@ -68,11 +68,15 @@ func fill(t *testing.T, srv *load.Server, broker *engine.Broker, l *load.Load, c
 		return
 	}
 	ran := make(chan error, 1)
-	go func() { ran <- l.Run(callers) }()
+	go func() { ran <- l.Run(fillRequests) }() // the first may be answered before the server stops
 	assert.Eventually(t, func() bool { return broker.Stats().InFlight == callers }, fillTimeout, time.Millisecond)
 	letGo()
 	require.NoError(t, <-ran)
 }
 
-// fillTimeout bounds the wait for all callers to be in flight.
-const fillTimeout = 10 * time.Second
+const (
+	// fillTimeout bounds the wait for all callers to be in flight.
+	fillTimeout = 10 * time.Second
+	// fillRequests is more than a server answers in the moment in which it is stopped.
+	fillRequests = 200_000
+)
