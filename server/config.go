@@ -103,14 +103,20 @@ type Config struct {
 	MaxUnsent int
 
 	// MaxUnparsed bounds the bytes of requests that one connection has sent while
-	// they could not be parsed, because of MaxUnsent, MaxInFlight or QueueSize.
-	// Beyond it the connection is closed: an event loop cannot stop reading a
-	// single connection. Default 16 MiB, or the largest frame if that is more.
+	// they could not be parsed, because of MaxUnsent, MaxInFlight or QueueSize. From a
+	// sixteenth of it on the connection is not read, so a client that sends too much is
+	// slowed. Where reading cannot be paused, on systems without epoll or /proc, the
+	// connection is closed beyond MaxUnparsed. Default 16 MiB, or the largest frame if
+	// that is more.
 	MaxUnparsed int
 
-	// MaxHeld bounds the sum of unsent and unparsed bytes of all connections.
-	// Beyond it, a connection that has more than 256 KiB and grows is closed at
-	// once, and the largest ones are within a tenth of a second. With Workers,
+	// MaxHeld bounds the sum of unsent and unparsed bytes of all connections. Beyond it,
+	// requests of a connection that has not taken all of its replies are not parsed, and
+	// connections that are blocked are not read. What was on its way comes in addition: if
+	// that is more than a quarter of MaxHeld, at least 4 MiB, the connections that hold most
+	// are closed within a tenth of a second. A frame of more than 256 KiB that has begun and
+	// grows beyond MaxHeld ends its connection at once. Where reading cannot be paused, the
+	// largest connections are closed from MaxHeld on. With Workers,
 	// the requests and replies in their hands are bounded by as much again: no
 	// more are dispatched beyond it. Default 256 MiB. Negative: no bound.
 	MaxHeld int64
@@ -121,8 +127,8 @@ type Config struct {
 	// may idle.
 	FrameTimeout time.Duration
 
-	// WriteTimeout closes a connection that has unsent bytes and takes none of
-	// them for so long. On Linux it also is the TCP user timeout. Default 10 s,
+	// WriteTimeout closes a connection that has unsent bytes and takes neither all of
+	// them nor 64 KiB within it. On Linux it also is the TCP user timeout. Default 10 s,
 	// negative: none.
 	WriteTimeout time.Duration
 
@@ -147,6 +153,8 @@ type Config struct {
 	// quietTicks replaces the constant, so that a test need not rely on how busy
 	// the machine is.
 	quietTicks int
+	// neverPause is for tests of what is done where reading cannot be paused.
+	neverPause bool
 }
 
 // withDefaults returns a copy with every zero value replaced.

@@ -38,11 +38,11 @@ type Conn struct {
 	unsent   int              // bytes given to link that the peer has not taken
 	handed   uint64           // bytes ever given to link
 	taken    uint64           // handed - unsent when progress was last looked for
-	progress int64            // clock when taken last grew
+	marked   uint64           // taken when there was progress last
+	progress int64            // clock then
 	ring     *ring.MPSC[*job]
-	resume   *time.Timer   // wakes a blocked connection
-	delay    time.Duration // of resume
-	inflight int32         // jobs dispatched and not collected
+	resume   *time.Timer // wakes a blocked connection
+	inflight int32       // jobs dispatched and not collected
 
 	quiet int32 // ticks without a read; the drain's
 	slot  int32 // index in the registry; guarded by its mutex
@@ -53,6 +53,9 @@ type Conn struct {
 	lingering bool  // our direction is shut down; input is discarded
 	broken    bool  // a write failed, or the connection ended: write no more
 	doomed    bool  // to be closed at the end of this turn
+	deaf      bool  // the event loop does not read it
+	listed    bool  // in loop.cut
+	waits     uint8 // of resume in a row in which nothing has moved
 
 	// The loop writes, the sweep and the drain read.
 	watch      atomic.Uint32 // watch bits
@@ -83,6 +86,11 @@ type link interface {
 	read(p []byte) (n int, err error)
 	// closeWrite shuts down our direction. Loop only, never after the end.
 	closeWrite()
+	// hear says whether the event loop shall read; unsent, whether it has something to
+	// write. It reports false where that cannot be. Loop only, never after the end.
+	hear(reads, unsent bool) bool
+	// othersWait reports whether the event loop has something else to do. Loop only.
+	othersWait() bool
 	// wake makes the loop call serve, close makes it end the connection. Both are
 	// safe for anybody, but only inside the server's gate.
 	wake()
@@ -112,6 +120,7 @@ const (
 	blockUnsent       // MaxUnsent
 	blockFlight       // MaxInFlight
 	blockShared       // QueueSize or MaxHeld: others are in the way
+	blockTurn         // its turn has lasted long enough, and others wait
 )
 
 // ID returns a number that no other connection of this server has.
@@ -184,6 +193,8 @@ func (c *Conn) end(cause error) {
 	c.broken = true
 	c.blame(c.endReason(cause))
 	c.loop.forget(c)
+	c.loop.unlist(c)
+	c.loop.callNext()
 	s.conns.remove(c)
 	if c.resume != nil {
 		c.resume.Stop()
@@ -214,6 +225,7 @@ func (c *Conn) serve(in []byte) bool {
 	}
 	l := c.loop
 	l.begin(in, c.srv.clock.Load())
+	l.resume(c)
 	if len(in) > 0 {
 		l.event.Reads++
 		l.event.BytesIn += uint64(len(in))
@@ -232,6 +244,7 @@ func (c *Conn) serve(in []byte) bool {
 		c.flush()
 		c.settle()
 	}
+	l.callNext()
 	l.end()
 	return !c.broken && !c.doomed
 }
@@ -240,6 +253,9 @@ func (c *Conn) serve(in []byte) bool {
 // ordinary answer is cheap; the output is flushed here when it has grown large.
 func (c *Conn) open() bool {
 	if c.block != blockNone || c.broken || c.doomed || c.stop.Load() == stopNow {
+		return false
+	}
+	if l := c.loop; l.frames >= l.lookAt && c.turnOver() {
 		return false
 	}
 	if len(c.loop.out) < c.srv.flushAt {
@@ -276,10 +292,11 @@ func (c *Conn) flush() {
 	c.unsent = c.link.buffered()
 }
 
-// full reports whether the peer has left MaxUnsent of replies unread, and blocks
-// the connection for this turn if so.
+// full reports whether the peer has left MaxUnsent of replies unread, or any while the
+// server holds too much, and blocks the connection for this turn if so.
 func (c *Conn) full() bool {
-	if c.unsent < c.srv.cfg.MaxUnsent {
+	s := c.srv
+	if c.unsent < s.cfg.MaxUnsent && (c.unsent == 0 || s.held.Load() <= s.cfg.MaxHeld) {
 		return false
 	}
 	c.block = blockUnsent

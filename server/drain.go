@@ -258,7 +258,8 @@ func (c *Conn) tryFinish() {
 		return
 	}
 	// A read since the drain found it quiet has come between.
-	if c.stop.Load() == stopWhenQuiet && (c.staged != nil || c.lastRead.Load() >= c.quietAt.Load()) {
+	if c.stop.Load() == stopWhenQuiet &&
+		(c.staged != nil || c.deaf || c.lastRead.Load() >= c.quietAt.Load()) {
 		return
 	}
 	c.blame(reasonShutdown)

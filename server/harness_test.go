@@ -212,6 +212,9 @@ type scripted struct {
 	fail   error
 	wakes  atomic.Int64
 	closed bool
+	pauses bool // reading can be paused
+	deaf   bool // it is
+	others bool // somebody else waits for the loop
 
 	onWrite func()
 	onRead  func(p []byte) (int, error) // nil: there is nothing to read
@@ -236,8 +239,13 @@ func (l *scripted) write(p []byte) error {
 }
 func (l *scripted) buffered() int { return l.left }
 func (l *scripted) closeWrite()   {}
-func (l *scripted) wake()         { l.wakes.Add(1) }
-func (l *scripted) close()        { l.closed = true }
+func (l *scripted) hear(reads, _ bool) bool {
+	l.deaf = !reads && l.pauses
+	return l.pauses
+}
+func (l *scripted) othersWait() bool { return l.others }
+func (l *scripted) wake()            { l.wakes.Add(1) }
+func (l *scripted) close()           { l.closed = true }
 
 // offline returns a connection whose turns the test takes itself.
 func offline(t testing.TB, cfg Config) (*Conn, *scripted) {

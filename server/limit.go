@@ -22,6 +22,11 @@ const (
 	// not tell when a peer has read.
 	resumeMin = time.Millisecond
 	resumeMax = 64 * time.Millisecond
+	// shedShare is by which part of MaxHeld, as a divisor, and shedMin by how many bytes at
+	// least, more than that may be held where reading can be paused: connections that are
+	// blocked take no more, but for what was on its way.
+	shedShare = 4
+	shedMin   = 4 << 20
 	// ringIdle is how long a connection keeps its ring without using it.
 	ringIdle = 10 * time.Second
 )
@@ -45,27 +50,32 @@ func (c *Conn) settle() {
 		}
 		c.armResume(advanced || l.frames > 0)
 	}
+	c.regulate()
 	c.publishWatch()
 }
 
+// progressBytes is how much a peer must take within WriteTimeout, or all there is.
+const progressBytes = 64 << 10
+
 // measureProgress reports whether the peer has taken bytes since the last turn,
-// and fails the connection when it has not for WriteTimeout.
-func (c *Conn) measureProgress() bool {
+// and fails the connection when they were too few for WriteTimeout.
+func (c *Conn) measureProgress() (advanced bool) {
 	s, now := c.srv, c.loop.now
 	taken := c.handed - uint64(c.unsent)
-	if c.unsent == 0 || taken != c.taken {
-		advanced := taken != c.taken
-		c.taken, c.progress = taken, now
+	advanced = taken != c.taken
+	c.taken = taken
+	if c.unsent == 0 || taken-c.marked >= progressBytes {
+		c.marked, c.progress = taken, now
 		return advanced
 	}
 	if limit := s.cfg.WriteTimeout; limit > 0 && now-c.progress > s.patience(limit) {
 		c.fail(reasonSlowReader)
 	}
-	return false
+	return advanced
 }
 
 // account updates what the connection and the server hold. A connection that
-// grows while the server holds too much has to go.
+// grows while the server holds too much has to go, unless its reading is paused.
 func (c *Conn) account() {
 	s := c.srv
 	held := int64(c.unsent)
@@ -77,9 +87,11 @@ func (c *Conn) account() {
 		return
 	}
 	c.held.Store(held)
-	if all := s.held.Add(held - before); all > s.cfg.MaxHeld && held > before && held > heldMin {
-		c.fail(reasonMemory)
+	all := s.held.Add(held - before)
+	if all <= s.cfg.MaxHeld || held <= before || held <= heldMin || c.loop.pauses && c.block != blockNone {
+		return
 	}
+	c.fail(reasonMemory)
 }
 
 const (
@@ -143,19 +155,25 @@ func (c *Conn) publishWatch() {
 // armResume has a blocked connection woken later. One that waits for its own
 // requests is woken by them.
 func (c *Conn) armResume(moved bool) {
-	if c.block == blockFlight {
+	switch c.block {
+	case blockFlight:
+		return
+	case blockTurn:
+		c.loop.cutShort(c)
 		return
 	}
-	if moved || c.delay == 0 {
-		c.delay = resumeMin
-	} else {
-		c.delay = min(2*c.delay, resumeMax)
+	if moved {
+		c.waits = 0
+	}
+	delay := resumeMin << c.waits
+	if delay < resumeMax {
+		c.waits++
 	}
 	if c.resume == nil {
-		c.resume = time.AfterFunc(c.delay, func() { c.srv.wake(c) })
+		c.resume = time.AfterFunc(delay, func() { c.srv.wake(c) })
 		return
 	}
-	c.resume.Reset(c.delay)
+	c.resume.Reset(delay)
 }
 
 // patience returns a timeout in ticks of the clock. The clock may be late by one
@@ -229,7 +247,7 @@ func (s *Server) sweep() {
 		}
 		now := s.tick()
 		s.conns.scan(func(c *Conn) { s.inspect(c, now) })
-		if s.held.Load() > s.cfg.MaxHeld {
+		if s.held.Load() > s.shedAt {
 			s.shed()
 		}
 	}

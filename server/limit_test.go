@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -82,7 +83,7 @@ func TestParsingResumesWhenThePeerReads(t *testing.T) {
 func TestInputBeyondItsBoundClosesTheConnection(t *testing.T) {
 	const unparsed = 256 << 10
 	release := make(chan struct{})
-	s := launch(t, Config{Workers: 1, MaxInFlight: 1, MaxUnparsed: unparsed,
+	s := launch(t, Config{Workers: 1, MaxInFlight: 1, MaxUnparsed: unparsed, neverPause: true,
 		Handler: HandlerFunc(func(_ *Conn, dst, _ []byte) ([]byte, error) { <-release; return dst, nil })})
 	t.Cleanup(func() { close(release) })
 	c, healthy := dial(t, s), dial(t, s)
@@ -98,24 +99,45 @@ func TestInputBeyondItsBoundClosesTheConnection(t *testing.T) {
 	eventually(t, s, "the neighbour's request", func(st Stats) bool { return st.Requests == 2 })
 }
 
-func TestServerWideBoundClosesTheLargest(t *testing.T) {
-	s := launch(t, Config{Handler: HandlerFunc(amplify), MaxHeld: 2 << 20, MaxUnsent: 1 << 20})
-	healthy := dial(t, s)
-	for range 6 { // each may hold half the bound
-		c := narrow(t, s)
-		c.write(c.pipeline(1000, 0))
-	}
-	eventually(t, s, "some to be closed", func(st Stats) bool { return st.Closed.Memory >= 2 })
-	eventually(t, s, "the bound to hold", func(st Stats) bool { return st.HeldBytes <= 2<<20 })
-	assert.Less(t, s.Stats().Closed.Memory, uint64(6), "those within the bound stay")
-	healthy.send(1, nil)
-	assert.NotEmpty(t, healthy.receive().Payload)
+// Peers that read late make the server hold too much: all are slowed, none is closed.
+func TestServerWideBoundSlowsPeersThatRead(t *testing.T) {
+	modes(t, func(t *testing.T, cfg Config) {
+		const bound, conns, requests = 2 << 20, 6, 150
+		cfg.Handler, cfg.MaxHeld, cfg.MaxUnsent = HandlerFunc(amplify), bound, 1<<20
+		cfg.MaxInFlight = 4 // or all that the workers may hold would be theirs
+		s := launch(t, cfg)
+		var late []*client
+		for range conns { // each may hold half the bound
+			c := narrow(t, s)
+			c.write(c.pipeline(requests, 0))
+			late = append(late, c)
+		}
+		eventually(t, s, "parsing to stop", func(st Stats) bool { return st.Pauses >= conns })
+		assert.Less(t, s.Stats().HeldBytes, int64(bound+conns*(flushBytes+framing.MaxPayload)))
+		healthy := dial(t, s)
+		healthy.send(1, nil)
+		assert.Len(t, healthy.receive().Payload, 32<<10, "who reads at once is served meanwhile")
+		var wg sync.WaitGroup
+		for _, c := range late {
+			wg.Go(func() {
+				for range requests {
+					if f, err := c.frames.ReadFrame(); err != nil || len(f.Payload) != 32<<10 {
+						t.Error("a reply is lost:", err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		assert.Zero(t, s.Stats().Closed, "nobody is closed")
+		eventually(t, s, "all to be given back", func(st Stats) bool { return st.HeldBytes == 0 })
+	})
 }
 
 // Many that are small each are found by the sweep.
 func TestServerWideBoundHoldsForManySmallOnes(t *testing.T) {
 	const bound, conns = 512 << 10, 12
-	s := launch(t, Config{MaxHeld: bound})
+	s := launch(t, Config{MaxHeld: bound, neverPause: true})
 	for i := range uint32(conns) {
 		c := dial(t, s)
 		c.write(c.frame(i, make([]byte, 65_000))[:60_000])
@@ -243,19 +265,24 @@ func TestPeerThatNeverReadsAUnixSocketIsClosed(t *testing.T) {
 
 func TestProgressKeepsASlowReader(t *testing.T) {
 	c, l := offline(t, Config{Handler: HandlerFunc(echo), WriteTimeout: time.Second})
-	l.left = 1000
-	c.handed, c.unsent = 1000, 1000
+	const all = 8 * progressBytes
+	l.left = all
+	c.handed, c.unsent = all, all
 	limit := c.srv.patience(time.Second)
 	now := c.srv.clock.Load()
-	for range 5 { // each time a byte goes just in time
-		l.left--
+	for range 5 { // each time enough goes, in two halves, just in time
+		l.left -= progressBytes / 2
+		c.srv.clock.Store(now + limit/2)
+		require.True(t, c.serve(nil))
+		l.left -= progressBytes / 2
 		now += limit
 		c.srv.clock.Store(now)
 		require.True(t, c.serve(nil))
 	}
+	l.left -= progressBytes / 2
 	c.srv.clock.Store(now + limit)
 	require.True(t, c.serve(nil), "not before the time is over")
 	c.srv.clock.Store(now + limit + 1)
-	require.False(t, c.serve(nil))
+	require.False(t, c.serve(nil), "half of it is not enough")
 	assert.Equal(t, reasonSlowReader, reason(c.why.Load()))
 }

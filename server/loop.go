@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/panjf2000/gnet/v2"
+	"github.com/ringwire/ringwire/internal/epoll"
 	"github.com/ringwire/ringwire/internal/rawio"
 )
 
@@ -145,7 +146,14 @@ func (f *front) OnOpen(gc gnet.Conn) (_ []byte, action gnet.Action) {
 		return nil, gnet.Close
 	}
 	defer f.recover(c, &action)
-	c.begin(&gnetLink{conn: gc, fd: gc.Fd()}, f.loopOf(gc.EventLoop()))
+	l := f.loopOf(gc.EventLoop())
+	if !l.sought {
+		l.sought = true
+		if !f.srv.cfg.neverPause {
+			l.epoll, l.pauses = epoll.Of(gc.Fd())
+		}
+	}
+	c.begin(&gnetLink{conn: gc, fd: gc.Fd(), loop: l}, l)
 	return nil, gnet.None
 }
 
@@ -199,6 +207,7 @@ func (f *front) recover(c *Conn, action *gnet.Action) {
 type gnetLink struct {
 	conn gnet.Conn
 	fd   int
+	loop *loop
 }
 
 func (l *gnetLink) write(p []byte) error {
@@ -208,6 +217,13 @@ func (l *gnetLink) write(p []byte) error {
 
 // read uses the descriptor, as closeWrite does.
 func (l *gnetLink) read(p []byte) (int, error) { return rawio.Read(uintptr(l.fd), p) }
+
+func (l *gnetLink) hear(reads, unsent bool) bool {
+	return l.loop.pauses && l.loop.epoll.Watch(l.fd, reads, unsent) == nil
+}
+
+// othersWait supposes so where it cannot tell.
+func (l *gnetLink) othersWait() bool { return !l.loop.pauses || l.loop.epoll.Ready() }
 
 func (l *gnetLink) buffered() int { return l.conn.OutboundBuffered() }
 

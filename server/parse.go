@@ -9,6 +9,9 @@ import (
 // the peer still has not read enough.
 func (c *Conn) unblock() {
 	c.block = blockNone
+	if c.listed {
+		c.block = blockTurn // until it is called
+	}
 	if c.unsent > 0 {
 		c.unsent = c.link.buffered()
 		c.full()

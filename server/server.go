@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"runtime"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/ringwire/ringwire/framing"
 	"github.com/ringwire/ringwire/internal/busypoll"
+	"github.com/ringwire/ringwire/internal/epoll"
 )
 
 // Server answers requests on the connections of its listeners. Its methods are
@@ -32,6 +34,7 @@ type Server struct {
 
 	open     atomic.Int64 // connections taken and not ended, or being taken
 	held     atomic.Int64 // bytes staged and unsent, of all connections
+	shedAt   int64        // at so many held the sweep closes the largest
 	jobBytes atomic.Int64 // bytes of jobs
 	failures failures
 	lines    limiter
@@ -77,6 +80,10 @@ func New(cfg Config) (*Server, error) {
 		closing:   make(chan struct{}),
 		hurry:     make(chan struct{}),
 		stopped:   make(chan struct{}),
+	}
+	s.shedAt = s.cfg.MaxHeld
+	if epoll.Available && !cfg.neverPause {
+		s.shedAt += min(max(s.shedAt/shedShare, shedMin), math.MaxInt64-s.shedAt)
 	}
 	s.tick()
 	return s, nil

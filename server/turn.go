@@ -3,8 +3,10 @@ package server
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/epoll"
 )
 
 const (
@@ -27,7 +29,17 @@ type loop struct {
 	handling bool          // a handler runs
 	panicked any           // what it panicked with
 	frames   int           // requests of this turn
-	event    tally         // counted since publish
+	began    time.Time     // when this turn began, or somebody was last let by
+	lookAt   int           // after how many requests of this turn it is looked at the time
+	stride   int           // how many requests take a good part of turnMax
+	cut      []*Conn       // those whose turn was cut short, in the order of their next ones
+	calling  bool          // the first of them is being called
+	caller   *time.Timer   // calls it
+	next     atomic.Pointer[Conn]
+	epoll    epoll.Instance // what the event loop asks,
+	sought   bool           // once it was looked for,
+	pauses   bool           // if it is known: then reading can be paused
+	event    tally          // counted since publish
 	poller
 
 	called atomic.Bool // by anybody: a connection of this loop shall have a turn
@@ -36,13 +48,14 @@ type loop struct {
 }
 
 func newLoop() *loop {
-	return &loop{out: make([]byte, 0, outBytes), poller: poller{need: aloneMin}}
+	return &loop{out: make([]byte, 0, outBytes), stride: 1, poller: poller{need: aloneMin}}
 }
 
 // begin starts a turn. Whatever a turn that panicked has left is forgotten.
 func (l *loop) begin(in []byte, now int64) {
 	l.out, l.in, l.now = l.out[:0], in, now
 	l.handling, l.frames = false, 0
+	l.began, l.lookAt = time.Now(), l.stride
 }
 
 // end ends a turn.

@@ -22,6 +22,7 @@ var onlyImporter = map[string]string{
 	"github.com/panjf2000/gnet/v2":      "server",
 	"github.com/panjf2000/ants/v2":      "server",
 	"github.com/valyala/bytebufferpool": "internal/bytepool",
+	"golang.org/x/sys":                  "internal/epoll",
 }
 
 var (
