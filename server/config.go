@@ -68,7 +68,9 @@ type Config struct {
 	Workers int
 
 	// QueueSize bounds the requests that wait for a worker, over all connections.
-	// Default 10,000. A connection whose next request finds it full waits.
+	// Default 10,000. A connection whose next request finds it full waits, unless none of
+	// its requests is in the workers' hands: then one is taken, up to twice the bound.
+	// Connections are served in turn, one request at a time.
 	QueueSize int
 
 	// MaxInFlight bounds the requests of one connection that wait for a worker,
@@ -117,8 +119,8 @@ type Config struct {
 	// are closed within a tenth of a second. A frame of more than 256 KiB that has begun and
 	// grows beyond MaxHeld ends its connection at once. Where reading cannot be paused, the
 	// largest connections are closed from MaxHeld on. With Workers,
-	// the requests and replies in their hands are bounded by as much again: no
-	// more are dispatched beyond it. Default 256 MiB. Negative: no bound.
+	// the requests and replies in their hands are bounded by as much again, as by QueueSize:
+	// no more are dispatched beyond it. Default 256 MiB. Negative: no bound.
 	MaxHeld int64
 
 	// FrameTimeout bounds the time between the first byte of a frame and its last, for

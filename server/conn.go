@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/internal/bytepool"
-	"github.com/ringwire/ringwire/ring"
 )
 
 // Conn is one client's connection, as a handler sees it. Its methods may be called
@@ -40,9 +39,9 @@ type Conn struct {
 	taken    uint64           // handed - unsent when progress was last looked for
 	marked   uint64           // taken when there was progress last
 	progress int64            // clock then
-	ring     *ring.MPSC[*job]
-	resume   *time.Timer // wakes a blocked connection
-	inflight int32       // jobs dispatched and not collected
+	desk     *desk            // nil until its first request for a worker, and when idle
+	resume   *time.Timer      // wakes a blocked connection
+	inflight int32            // jobs dispatched and not collected
 
 	quiet int32 // ticks without a read; the drain's
 	slot  int32 // index in the registry; guarded by its mutex
@@ -70,8 +69,8 @@ type Conn struct {
 	why     atomic.Uint32 // reason; the first one stays
 	woken   atomic.Bool   // a wake is on its way to the loop
 	cutting atomic.Bool   // a close is on its way to the loop
-	ended   atomic.Bool   // set by the loop at the end, before it empties the ring
-	reapMu  sync.Mutex    // after ended: who holds it is the ring's consumer
+	ended   atomic.Bool   // set by the loop at the end, before it empties the desk
+	reapMu  sync.Mutex    // after ended: who holds it is the consumer of the desk's ring
 }
 
 // link is what a connection needs of its front.
@@ -101,7 +100,7 @@ type link interface {
 const (
 	watchUnsent = 1 << iota // unsent > 0: look for progress
 	watchBusy               // requests of it are being worked on
-	watchRing               // it owns a ring
+	watchDesk               // it has a desk
 	watchPaused             // it has bytes that could not be parsed
 )
 
@@ -204,7 +203,7 @@ func (c *Conn) end(cause error) {
 	}
 	s.held.Add(-c.held.Swap(0))
 	c.ended.Store(true)
-	c.reap(c.ring)
+	c.reap(c.desk)
 	c.dropPushed()
 	s.closed(c, reason(c.why.Load()))
 }

@@ -27,8 +27,8 @@ const (
 	// blocked take no more, but for what was on its way.
 	shedShare = 4
 	shedMin   = 4 << 20
-	// ringIdle is how long a connection keeps its ring without using it.
-	ringIdle = 10 * time.Second
+	// deskIdle is how long a connection keeps its desk without using it.
+	deskIdle = 10 * time.Second
 )
 
 // settle ends a turn: what the connection holds and what it waits for is made
@@ -141,10 +141,10 @@ func (c *Conn) publishWatch() {
 	if c.block != blockNone && (c.staged != nil || c.inflight > 0) {
 		bits |= watchPaused
 	}
-	if c.ring != nil {
-		bits |= watchRing
-		if c.inflight == 0 && c.loop.now-c.lastRead.Load() > ringIdle.Milliseconds() {
-			c.ring, bits = nil, bits&^watchRing
+	if c.desk != nil {
+		bits |= watchDesk
+		if c.inflight == 0 && c.loop.now-c.lastRead.Load() > deskIdle.Milliseconds() {
+			c.desk, bits = nil, bits&^watchDesk
 		}
 	}
 	if c.watch.Load() != bits {
@@ -274,7 +274,7 @@ func (s *Server) inspect(c *Conn, now int64) {
 		s.cut(c, reasonFrameTime)
 	case idle > 0 && since == 0 && watch&(watchUnsent|watchBusy|watchPaused) == 0 && quiet > s.patience(idle):
 		s.cut(c, reasonIdle)
-	case watch&watchUnsent != 0, watch&(watchRing|watchBusy) == watchRing && quiet > ringIdle.Milliseconds():
+	case watch&watchUnsent != 0, watch&(watchDesk|watchBusy) == watchDesk && quiet > deskIdle.Milliseconds():
 		s.wake(c)
 	}
 }

@@ -110,7 +110,7 @@ func (s *Server) Stats() Stats {
 	st.Dropped = n.dropped.Load()
 	f, w := s.parts()
 	if w != nil {
-		st.Queued, st.Running = len(w.queue), int(w.busy.Load())
+		st.Queued, st.Running = int(w.queue.n.Load()), int(w.busy.Load())
 	}
 	for _, l := range f.all() {
 		t := l.counted()

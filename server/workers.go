@@ -22,11 +22,12 @@ const releaseTimeout = time.Second
 
 // job is a request on its way through the workers. It belongs to the loop until it
 // is queued, then to the worker that takes it, then, with the push on the
-// connection's ring, to the loop again, or to whoever empties the ring after the
+// connection's desk, to the loop again, or to whoever empties the desk after the
 // connection's end.
 type job struct {
 	conn   *Conn
-	ring   *ring.MPSC[*job] // conn's; conn.ring is the loop's
+	desk   *desk // conn's; conn.desk is the loop's
+	next   *job  // in the queue
 	id     taskid.ID
 	buf    *bytepool.Buffer // the request, behind it the frame of the reply
 	reply  int              // where in buf.B that frame begins
@@ -40,15 +41,16 @@ var jobs = sync.Pool{New: func() any { return new(job) }}
 // is free when the handler returns, whatever became of its connection: a client
 // that comes, asks and goes cannot have more handlers running than one that stays.
 type workers struct {
-	srv     *Server
-	max     int64
-	queue   chan *job
-	running atomic.Int64  // runners that exist or are about to; at most max
-	busy    atomic.Int64  // of those, inside a handler
-	discard atomic.Bool   // set when the server closes: run no more handlers
-	idle    chan struct{} // after discard: the last runner may have gone
-	pool    *ants.Pool    // lends the goroutines; its own bounds are not used
-	runner  func()        // run, bound once: a method value allocates
+	srv      *Server
+	max      int64
+	queue    queue
+	running  atomic.Int64  // runners that exist or are about to; at most max
+	starting atomic.Bool   // one of them is about to take its first job, or to be made
+	busy     atomic.Int64  // of those that run, inside a handler
+	discard  atomic.Bool   // set when the server closes: run no more handlers
+	idle     chan struct{} // after discard: the last runner may have gone
+	pool     *ants.Pool    // lends the goroutines; its own bounds are not used
+	runner   func()        // run, bound once: a method value allocates
 }
 
 func newWorkers(s *Server) (*workers, error) {
@@ -56,8 +58,7 @@ func newWorkers(s *Server) (*workers, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &workers{srv: s, max: int64(s.cfg.Workers), queue: make(chan *job, s.cfg.QueueSize),
-		idle: make(chan struct{}, 1), pool: pool}
+	w := &workers{srv: s, max: int64(s.cfg.Workers), idle: make(chan struct{}, 1), pool: pool}
 	w.runner = w.run
 	return w, nil
 }
@@ -71,44 +72,58 @@ func (c *Conn) dispatch(f framing.Frame) bool {
 		c.block = blockFlight
 		return false
 	}
-	if len(w.queue) == cap(w.queue) || s.jobBytes.Load() > s.cfg.MaxHeld {
+	if w.full(1) && (c.inflight > 0 || w.full(2)) {
 		c.block = blockShared
 		return false
 	}
-	if c.ring == nil {
+	if c.desk == nil {
 		// As large as the jobs in flight, so a push never finds it full.
-		c.ring = ring.NewMPSC[*job](s.cfg.MaxInFlight)
+		c.desk = &desk{back: ring.NewMPSC[*job](s.cfg.MaxInFlight)}
 	}
 	j := jobs.Get().(*job)
-	j.conn, j.ring, j.id = c, c.ring, f.ID
+	j.conn, j.desk, j.id = c, c.desk, f.ID
 	// Room for a reply as long as the request; append does the rest.
 	j.buf = bytepool.Get(2*len(f.Payload) + s.format.HeaderSize())
 	j.buf.B = append(j.buf.B, f.Payload...)
 	j.reply, j.result = len(j.buf.B), resultDropped
 	j.held = int64(cap(j.buf.B))
 	s.jobBytes.Add(j.held)
-	if !w.submit(j) {
-		s.free(j)
-		c.block = blockShared
-		return false
-	}
+	w.submit(j)
 	c.inflight++
 	c.loop.frames++
 	c.loop.event.Requests++
 	return true
 }
 
+// full reports whether as much waits, or is held, as may be, so many times over. Those
+// that have nothing waiting have something beyond the bound, up to twice of it: others
+// that fill the queue do not keep them out.
+func (w *workers) full(times int64) bool {
+	s := w.srv
+	return w.queue.n.Load()/times >= int64(s.cfg.QueueSize) || s.jobBytes.Load()/times > s.cfg.MaxHeld
+}
+
 // submit queues a job and sees to it that somebody takes it.
-func (w *workers) submit(j *job) bool {
-	select {
-	case w.queue <- j:
-	default:
-		return false
+func (w *workers) submit(j *job) {
+	w.queue.put(j)
+	w.more()
+}
+
+// more starts a runner for what is queued, unless one is being started, who will do so
+// after its first look at the queue, or there are as many as may be. So handlers that
+// return at once are run by one goroutine, and those that block by more and more.
+// (The Go scheduler wakes its threads like this.)
+func (w *workers) more() {
+	for w.queue.n.Load() > 0 && w.starting.CompareAndSwap(false, true) {
+		if w.claim() {
+			w.start()
+			return
+		}
+		w.starting.Store(false) // and look again: somebody may have relied on us
+		if w.running.Load() >= w.max {
+			return
+		}
 	}
-	if w.claim() {
-		w.start()
-	}
-	return true
 }
 
 // claim takes a runner's slot if one is free.
@@ -134,10 +149,11 @@ func (w *workers) start() {
 // run works until the queue is empty, then gives its slot back. A job queued just
 // before that may have found all slots taken, so the queue is looked at again.
 func (w *workers) run() {
+	w.starting.Store(false) // before the look: who comes after it starts another one
 	for {
 		w.drainQueue()
 		left := w.running.Add(-1)
-		if len(w.queue) > 0 && w.claim() {
+		if w.queue.n.Load() > 0 && w.claim() {
 			continue
 		}
 		if left == 0 && w.discard.Load() {
@@ -152,12 +168,14 @@ func (w *workers) run() {
 
 func (w *workers) drainQueue() {
 	for {
-		select {
-		case j := <-w.queue:
-			w.do(j)
-		default:
+		j, more := w.queue.take()
+		if j == nil {
 			return
 		}
+		if more {
+			w.more()
+		}
+		w.do(j)
 	}
 }
 
@@ -190,18 +208,18 @@ func (w *workers) handle(j *job) {
 // deliver hands a job back to its connection, which wakes once for all that are
 // handed back before it looks.
 func (w *workers) deliver(j *job) {
-	c, r := j.conn, j.ring
+	c, d := j.conn, j.desk
 	if grown := int64(cap(j.buf.B)) - j.held; grown > 0 {
 		j.held += grown
 		w.srv.jobBytes.Add(grown)
 	}
-	pushed := r.TryPush(j) // the job is the loop's now
-	invariant.Check(pushed, "server: a job in flight found no place in its ring")
+	pushed := d.back.TryPush(j) // the job is the loop's now
+	invariant.Check(pushed, "server: a job in flight found no place on its desk")
 	w.srv.wake(c)
-	// The end may have emptied the ring before the push. It sets ended first, so
+	// The end may have emptied the desk before the push. It sets ended first, so
 	// then this is true.
 	if c.ended.Load() {
-		c.reap(r)
+		c.reap(d)
 	}
 }
 
@@ -210,7 +228,7 @@ func (w *workers) deliver(j *job) {
 func (c *Conn) collect() {
 	l := c.loop
 	for c.inflight > 0 && c.roomForReplies() {
-		j, ok := c.ring.TryPop()
+		j, ok := c.desk.back.TryPop()
 		if !ok {
 			return
 		}
@@ -237,15 +255,15 @@ func (c *Conn) roomForReplies() bool {
 	return !c.broken && !c.full()
 }
 
-// reap empties the ring of a connection that has ended.
-func (c *Conn) reap(r *ring.MPSC[*job]) {
-	if r == nil {
+// reap empties the desk of a connection that has ended.
+func (c *Conn) reap(d *desk) {
+	if d == nil {
 		return
 	}
 	c.reapMu.Lock()
 	defer c.reapMu.Unlock()
 	for {
-		j, ok := r.TryPop()
+		j, ok := d.back.TryPop()
 		if !ok {
 			return // who is still pushing comes here afterwards
 		}

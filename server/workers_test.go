@@ -119,11 +119,54 @@ func TestQueueOfTheServerIsBounded(t *testing.T) {
 	eventually(t, s, "the queue to fill", func(st Stats) bool { return st.Queued == 2 && st.Running == 1 })
 	b.write(b.pipeline(10, 1))
 	eventually(t, s, "both to wait", func(st Stats) bool { return st.Pauses >= 2 })
-	assert.EqualValues(t, 3, s.Stats().Requests)
+	assert.EqualValues(t, 4, s.Stats().Requests, "b has one of its own")
+	c, d := dial(t, s), dial(t, s)
+	c.write(c.pipeline(2, 1))
+	eventually(t, s, "c to wait", func(st Stats) bool { return st.Pauses >= 3 })
+	d.write(d.pipeline(1, 1))
+	eventually(t, s, "d to wait", func(st Stats) bool { return st.Pauses >= 4 })
+	assert.Equal(t, 4, s.Stats().Queued, "twice the bound")
 	close(h.gate('p'))
 	for range 10 {
 		a.receive()
 		b.receive()
+	}
+	c.receive()
+	c.receive()
+	d.receive()
+}
+
+// One with many requests makes one with few wait for one of its own.
+func TestWorkersServeConnectionsInTurn(t *testing.T) {
+	const many = 60
+	gate := make(chan struct{})
+	var mu sync.Mutex
+	var order []uint64
+	s := launch(t, Config{Workers: 1, Handler: HandlerFunc(func(c *Conn, dst, _ []byte) ([]byte, error) {
+		<-gate
+		mu.Lock()
+		defer mu.Unlock()
+		order = append(order, c.ID())
+		return dst, nil
+	})})
+	a, b := dial(t, s), dial(t, s)
+	a.write(a.pipeline(many, 1))
+	eventually(t, s, "the many", func(st Stats) bool { return st.Queued == many-1 && st.Running == 1 })
+	b.write(b.pipeline(3, 1))
+	eventually(t, s, "the few", func(st Stats) bool { return st.Queued == many+2 })
+	close(gate)
+	for range many {
+		a.receive()
+	}
+	for range 3 {
+		b.receive()
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	require.Len(t, order, many+3)
+	first := order[0] // the running one, a's
+	for i, id := range order {
+		assert.Equal(t, i < 7 && i%2 == 0 && i > 0, id != first, "request %d", i)
 	}
 }
 
@@ -176,20 +219,18 @@ func TestNoJobIsLeftBehindByALeavingRunner(t *testing.T) {
 	s.workers, err = newWorkers(s)
 	require.NoError(t, err)
 	defer s.workers.stop()
-	c := &Conn{srv: s, link: &scripted{}, loop: newLoop(), ring: ring.NewMPSC[*job](1)}
+	c := &Conn{srv: s, link: &scripted{}, loop: newLoop(), desk: &desk{back: ring.NewMPSC[*job](1)}}
 	c.woken.Store(true) // nobody to wake
 	c.ended.Store(true) // so that the worker settles the job itself
 	deadline := time.Now().Add(patienceMax)
 	newJob := func() *job {
 		j := jobs.Get().(*job)
-		j.conn, j.ring, j.buf = c, c.ring, bytepool.Get(0)
+		j.conn, j.desk, j.buf = c, c.desk, bytepool.Get(0)
 		return j
 	}
 	next := newJob()
 	for round := range uint64(rounds) {
-		if !s.workers.submit(next) {
-			t.Fatal("the queue is full")
-		}
+		s.workers.submit(next)
 		next = newJob() // now, because it takes longer than the moment in question
 		for spins := 1; s.failures.dropped.Load() <= round; spins++ {
 			if spins%1000 > 0 {
@@ -283,10 +324,10 @@ func TestIdleConnectionGivesUpItsRing(t *testing.T) {
 	c.call(1, []byte("x"))
 	var conn *Conn
 	s.conns.scan(func(c *Conn) { conn = c })
-	eventually(t, s, "the ring to be known", func(Stats) bool { return conn.watch.Load()&watchRing != 0 })
+	eventually(t, s, "the ring to be known", func(Stats) bool { return conn.watch.Load()&watchDesk != 0 })
 	// Ten seconds ago, without waiting for them.
-	conn.lastRead.Store(s.clock.Load() - ringIdle.Milliseconds() - 1)
-	eventually(t, s, "the ring to go", func(Stats) bool { return conn.watch.Load()&watchRing == 0 })
+	conn.lastRead.Store(s.clock.Load() - deskIdle.Milliseconds() - 1)
+	eventually(t, s, "the ring to go", func(Stats) bool { return conn.watch.Load()&watchDesk == 0 })
 	c.call(2, []byte("y"))
 }
 
