@@ -32,7 +32,6 @@ type Broker struct {
 	header     int // bytes in front of a payload
 	maxPayload int
 	pooled     bool // memory is kept from call to call
-	freedMost  int  // slots that a turn keeps
 	silent     bool // nobody reads the log
 
 	addrs   []*address
@@ -103,7 +102,6 @@ func New(cfg Config) (*Broker, error) {
 		pooled:     cfg.OptimizeMemory != Off,
 		silent:     silent,
 		pollers:    busypoll.Limit(),
-		freedMost:  min(freedMax, cfg.MaxInFlight/freedShare+1),
 		clock:      newClock(&cfg),
 		born:       time.Now(),
 		changed:    make(chan struct{}),

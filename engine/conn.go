@@ -186,8 +186,11 @@ func descriptor(nc net.Conn) syscall.RawConn {
 	return nil
 }
 
+// unanswered returns the number of requests that have no reply, given up or not.
+func (c *conn) unanswered() int { return c.table.InUse() - int(c.in.detained.Load()) }
+
 // open returns the number of requests whose outcome is open.
-func (c *conn) open() int { return c.table.InUse() - c.table.Orphans() }
+func (c *conn) open() int { return c.unanswered() - c.table.Orphans() }
 
 // fail ends the connection; the first cause counts. It only says so, and has the socket
 // closed on a goroutine of its own, since that may be a function of the user's: the link

@@ -54,7 +54,8 @@ type inbox struct {
 	woken int            // callers that the last dispatch has woken
 	by    *poller        // the poller, if it is the one that reads
 
-	turn atomic.Pointer[turn] // replaced when its rest is taken away
+	turn     atomic.Pointer[turn] // replaced when its rest is taken away
+	detained atomic.Int32         // slots in use by callbacks that have lost their turn
 
 	// returns counts, in its lower half, the turns that have slots to be given back, and in its
 	// upper half how often some were. So who has found the table full knows whether callers
@@ -226,10 +227,16 @@ func (c *conn) dispatchUntilFailure(t *turn) (again, mine bool) {
 		if match != taskid.Won {
 			if match == taskid.Unknown && c.isPush(f.ID) {
 				t.tally.pushes++
-				c.enterCallback(t)
+				mine := t.standDown()
+				if mine { // else the frame is ours all the same
+					c.enterCallback(t, turnPush)
+				}
 				running = pushed{}
 				c.b.cfg.OnPush(c.link.addr.name, uint32(f.ID), f.Payload)
 				running = nil
+				if !mine {
+					return false, false
+				}
 				continue
 			}
 			if !t.standDown() {
@@ -248,7 +255,7 @@ func (c *conn) dispatchUntilFailure(t *turn) (again, mine bool) {
 		}
 		to := s.V.to // before the slot is another request's
 		t.spare = f.ID
-		c.enterCallback(t)
+		c.enterCallback(t, 0)
 		running = to
 		to.callback(f.Payload, nil)
 		running = nil

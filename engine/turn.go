@@ -23,10 +23,10 @@ import (
 // tallies told, even when the rest of the turn is another one's. What belongs to the inbox
 // is touched off guard only.
 //
-//	 63                      24 23                     2      1        0
-//	┌──────────────────────────┬────────────────────────┬──────┬──────────┐
-//	│ bytes of the turn so far │ times on guard, mod 2²²│ told │ on guard │
-//	└──────────────────────────┴────────────────────────┴──────┴──────────┘
+//	 63                      24 23                     3      2      1        0
+//	┌──────────────────────────┬────────────────────────┬──────┬──────┬──────────┐
+//	│ bytes of the turn so far │ times on guard, mod 2²¹│ push │ told │ on guard │
+//	└──────────────────────────┴────────────────────────┴──────┴──────┴──────────┘
 type turn struct {
 	caller atomic.Uintptr // the goroutine, from its first callback to the end of the turn
 	_      cacheline.Pad  // who submits elsewhere reads the caller
@@ -49,24 +49,34 @@ type turn struct {
 	// told[w] is the tally when the word was set, w being its bit told: what the clock
 	// publishes when it takes the rest. The other one is the goroutine's.
 	told [2]tally
+
+	// detained says that the slot of the request whose callback blocks is counted in
+	// inbox.detained. The clock writes it, the goroutine reads it when it has lost the rest.
+	detained bool
 }
 
 // tally counts what was dispatched.
-type tally struct{ frames, replies, pushes, bytes uint64 }
+type tally struct {
+	frames, replies, pushes, bytes uint64
+
+	at int // where in the turn the frame begins before which it was told
+}
 
 func (a tally) minus(b tally) tally {
-	return tally{a.frames - b.frames, a.replies - b.replies, a.pushes - b.pushes, a.bytes - b.bytes}
+	return tally{
+		frames: a.frames - b.frames, replies: a.replies - b.replies, pushes: a.pushes - b.pushes,
+		bytes: a.bytes - b.bytes,
+	}
 }
 
 const (
-	// freedMax is how many slots a turn collects at most before it gives them back, and
-	// freedShare is the part of the table, as a divisor, that it may keep: while its callback
-	// blocks they are nobody's.
-	freedMax   = 64
-	freedShare = 16
+	// freedMax is how many slots a turn collects at most before it gives them back. It has
+	// none when a callback runs.
+	freedMax = 64
 
 	turnTold   = 1
-	turnGuards = 2
+	turnPush   = 1 << 2
+	turnGuards = 3
 	turnUsed   = 24
 	guardsMask = 1<<(turnUsed-turnGuards) - 1
 
@@ -78,6 +88,7 @@ const (
 // advance makes the frame of n bytes that comes next the caller's. It reports false when
 // the clock has taken the rest of the turn.
 func (t *turn) advance(n int) (mine bool) {
+	t.tally.at = t.used
 	t.used += n
 	if t.guard != 0 && !t.moveTo(t.tell()) {
 		return false
@@ -105,8 +116,9 @@ func (t *turn) moveTo(word uint64) (mine bool) {
 // then nothing of the inbox may be touched any more.
 func (t *turn) standDown() (mine bool) { return t.guard == 0 || t.moveTo(0) }
 
-// enterCallback goes on guard, before a callback runs.
-func (c *conn) enterCallback(t *turn) {
+// enterCallback goes on guard, before a callback runs. kind is turnPush for OnPush, else 0.
+func (c *conn) enterCallback(t *turn, kind uint64) {
+	c.freeAll(t)
 	if t.guard != 0 {
 		return
 	}
@@ -117,7 +129,7 @@ func (c *conn) enterCallback(t *turn) {
 		}
 	}
 	t.guards++
-	t.guard = t.tell()
+	t.guard = t.tell() | kind
 	t.word.Store(t.guard)
 }
 
@@ -149,7 +161,7 @@ func (c *conn) leaveTurn(t *turn) {
 	c.out.credit.answered.Add(rest.bytes)
 	c.release()
 	c.b.countLate(c, rest)
-	c.link.owed.Add(-1)
+	c.keepPlace(t, -1)
 	self := goroutine.Self()
 	if self != 0 {
 		c.b.callbacks.running.Add(-1)
@@ -163,7 +175,7 @@ func (c *conn) free(t *turn, id taskid.ID) {
 		c.in.returns.Add(1) // before its caller can ask again
 	}
 	t.ids[t.freed] = id
-	if t.freed++; t.freed >= c.b.freedMost {
+	if t.freed++; t.freed == freedMax {
 		c.freeAll(t)
 	}
 }
@@ -270,10 +282,11 @@ func (c *conn) watchCallback(now time.Time) {
 func (c *conn) takeOver(t *turn, word uint64) bool {
 	caller := goroutine.ID(t.caller.Load()) // 0 where goroutines cannot be told apart
 	c.b.callbacks.adopt(caller)             // before it can find out
-	c.link.owed.Add(1)
+	t.detained = c.hasSpare(t, word)
+	c.keepPlace(t, 1)
 	if !t.word.CompareAndSwap(word, turnTaken) {
 		c.b.callbacks.disown(caller)
-		c.link.owed.Add(-1)
+		c.keepPlace(t, -1)
 		return false
 	}
 	// The inbox is ours, but for the bytes that the callback has borrowed.
@@ -283,6 +296,26 @@ func (c *conn) takeOver(t *turn, word uint64) bool {
 	c.in.buf.replace()
 	c.replaceReader()
 	return true
+}
+
+// hasSpare reports whether the callback that has the turn has not used the slot of its
+// request. It may do so this moment: then the slot is counted wrongly until it returns.
+func (c *conn) hasSpare(t *turn, word uint64) bool {
+	if word&turnPush != 0 {
+		return false
+	}
+	f, n, _ := c.b.format.Parse(c.in.buf.rest()[t.told[word>>turnTold&1].at:])
+	return n > 0 && c.table.Unused(f.ID)
+}
+
+// keepPlace has a request whose callback blocks count in MaxInFlight, by its slot or in
+// place of it. Nothing is open on either.
+func (c *conn) keepPlace(t *turn, n int32) {
+	if t.detained {
+		c.in.detained.Add(n)
+	} else {
+		c.link.owed.Add(n)
+	}
 }
 
 // replaceReader lets other goroutines go on with all that the one that reads had in

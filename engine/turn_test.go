@@ -45,6 +45,7 @@ func handsNothing(t *testing.T, c *conn) {
 	assert.Zero(t, c.table.InUse(), "slots")
 	assert.Zero(t, c.in.returns.Load()%oneReturn, "turns with slots to be given back")
 	assert.Zero(t, c.link.owed.Load(), "callbacks that count in MaxInFlight")
+	assert.Zero(t, c.in.detained.Load(), "their slots")
 	assert.Zero(t, c.b.callbacks.running.Load(), "goroutines in callbacks")
 	assert.Empty(t, c.b.callbacks.others, "goroutines in callbacks")
 	o := &c.out
@@ -97,8 +98,10 @@ func TestWhoHasLostItsTurnGivesBackWhatItHas(t *testing.T) {
 					require.Equal(t, fmt.Sprintf("c%d", i), <-ran, "others go on, in their order")
 				}
 				synctest.Wait()
-				assert.LessOrEqual(t, c.table.InUse(), most/freedShare+1, "slots while a callback blocks")
-				assert.EqualValues(t, 1, c.link.owed.Load(), "it counts in MaxInFlight")
+				assert.Equal(t, 1, c.table.InUse(), "it counts in MaxInFlight, by its slot")
+				assert.Zero(t, c.link.owed.Load(), "and not twice")
+				assert.Zero(t, c.open(), "nothing is open")
+				assert.Zero(t, c.unanswered())
 				g.release()
 				require.Equal(t, "b", <-ran)
 				synctest.Wait()
@@ -109,6 +112,58 @@ func TestWhoHasLostItsTurnGivesBackWhatItHas(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A callback that has used its request's slot for another one counts all the same.
+func TestACallbackThatBlocksAfterItsFirstGoKeepsItsPlace(t *testing.T) {
+	skipUnlessTold(t)
+	synctest.Test(t, func(t *testing.T) {
+		b := bubbleBroker(t, Config{DialContext: pipeDial(answerWith(unlessQuiet)), ReadTimeout: -1})
+		g := newTurnstile()
+		t.Cleanup(g.release)
+		c := onlyConn(t, b)
+		failed := make(chan error, 1)
+		require.NoError(t, b.Go(bg, []byte("x"), func([]byte, error) {
+			assert.NoError(t, b.Go(bg, noReply, func(_ []byte, err error) { failed <- err }))
+			<-g.open
+		}))
+		time.Sleep(callbackPatience * 3 / 2)
+		synctest.Wait()
+		assert.Equal(t, 1, c.open(), "the request it has made")
+		assert.Equal(t, 1, c.table.InUse())
+		assert.EqualValues(t, 1, c.link.owed.Load(), "itself")
+		g.release()
+		synctest.Wait()
+		assert.Zero(t, c.link.owed.Load())
+		assert.Equal(t, 1, c.open())
+		require.NoError(t, b.Close())
+		require.Error(t, <-failed)
+	})
+}
+
+// OnPush has no slot, whatever ID its frame has.
+func TestAnOnPushThatBlocksHasNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newTurnstile()
+		t.Cleanup(g.release)
+		b := bubbleBroker(t, Config{
+			OnPush: func(string, uint32, []byte) { <-g.open },
+			DialContext: pipeDial(answerWith(func(nc net.Conn, f framing.Frame) {
+				out, _ := framing.Append(nil, f.ID, f.Payload)
+				out, _ = framing.Append(out, f.ID, nil) // a push with the ID of a slot that is free
+				nc.Write(out)
+			})),
+		})
+		c := onlyConn(t, b)
+		require.NoError(t, goAndWait(b, bg))
+		time.Sleep(callbackPatience * 3 / 2)
+		synctest.Wait()
+		assert.Zero(t, c.in.detained.Load())
+		assert.EqualValues(t, 1, c.link.owed.Load())
+		g.release()
+		synctest.Wait()
+		handsNothing(t, c)
+	})
 }
 
 func TestACallbackThatExitsOnGuardGivesBackWhatItsTurnHas(t *testing.T) {
@@ -244,7 +299,7 @@ func TestWhatWaitsDoesNotTakeTheSlotOfACallbackThatHasReturned(t *testing.T) {
 	skipUnlessTold(t)
 	synctest.Test(t, func(t *testing.T) {
 		b := bubbleBroker(t, Config{
-			MaxInFlight: freedShare - 1, QueueSize: freedShare - 1, DialContext: pipeDial(sorted(1)),
+			MaxInFlight: freedMax - 1, QueueSize: freedMax - 1, DialContext: pipeDial(sorted(1)),
 		})
 		c := onlyConn(t, b)
 		ran := make(chan struct{})

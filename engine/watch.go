@@ -153,7 +153,7 @@ func (c *conn) hinted(err error) error {
 // and costs nobody one that it has.
 func (c *conn) watchSilence(now taskid.Tick, read bool) {
 	w, patience := &c.watch, c.link.addr.patience()
-	asked := c.table.InUse() > 0 && c.out.sent.frames.Load() > c.in.sentWhenRead.Load()
+	asked := c.unanswered() > 0 && c.out.sent.frames.Load() > c.in.sentWhenRead.Load()
 	if read || !asked || patience == 0 || c.standing.suspect.Load() || c.phase.Load() != phaseUp {
 		w.askedAt = taskid.NoTick // which also lets the clock sleep
 		return
@@ -173,7 +173,7 @@ func (c *conn) watchSilence(now taskid.Tick, read bool) {
 // since whoever makes one says so before there is anything to see.
 func (c *conn) watchTrial() {
 	w := &c.watch
-	vain := c.standing.tried.Load() && c.table.InUse() == 0
+	vain := c.standing.tried.Load() && c.unanswered() == 0
 	if vain && w.vain {
 		c.standing.tried.Store(false)
 		vain = false

@@ -196,6 +196,17 @@ func (t *Table[T]) Open(id ID) bool {
 	return wordID(w) == id && w&live != 0
 }
 
+// Unused reports whether a slot is somebody's who has not armed it since the request with
+// this ID, or nobody's. The ID may be any.
+func (t *Table[T]) Unused(id ID) bool {
+	i := t.indexOf(id)
+	if i >= t.size.Load() {
+		return false
+	}
+	w := t.slot(i).word.Load()
+	return wordID(w) == id && w&parties == 0
+}
+
 // Match is what Answer found.
 type Match uint8
 
