@@ -176,7 +176,7 @@ func (c *conn) dispatch() (mine bool) {
 	for again := true; again; {
 		again, mine = c.dispatchUntilFailure(t)
 	}
-	if !mine || !t.standDown() {
+	if !mine || !c.standDown(t) {
 		c.leaveTurn(t)
 		return false
 	}
@@ -211,7 +211,7 @@ func (c *conn) dispatchUntilFailure(t *turn) (again, mine bool) {
 	for t.used < len(t.b) {
 		f, n, bad := c.b.format.Parse(t.b[t.used:])
 		if bad != nil {
-			if !t.standDown() {
+			if !c.standDown(t) {
 				return false, false
 			}
 			c.fail("read", lost(c.badLength(t, bad)))
@@ -220,16 +220,17 @@ func (c *conn) dispatchUntilFailure(t *turn) (again, mine bool) {
 		if n == 0 {
 			break
 		}
-		if !t.advance(n) {
+		at := t.used
+		if !c.advance(t, n) {
 			return false, false
 		}
 		s, match := c.table.Answer(f.ID)
 		if match != taskid.Won {
 			if match == taskid.Unknown && c.isPush(f.ID) {
 				t.tally.pushes++
-				mine := t.standDown()
+				mine := c.standDown(t)
 				if mine { // else the frame is ours all the same
-					c.enterCallback(t, turnPush)
+					c.enterCallback(t, at, turnPush)
 				}
 				running = pushed{}
 				c.b.cfg.OnPush(c.link.addr.name, uint32(f.ID), f.Payload)
@@ -239,7 +240,7 @@ func (c *conn) dispatchUntilFailure(t *turn) (again, mine bool) {
 				}
 				continue
 			}
-			if !t.standDown() {
+			if !c.standDown(t) {
 				return false, false
 			}
 			c.unmatched(f.ID, match)
@@ -255,13 +256,13 @@ func (c *conn) dispatchUntilFailure(t *turn) (again, mine bool) {
 		}
 		to := s.V.to // before the slot is another request's
 		t.spare = f.ID
-		c.enterCallback(t, 0)
+		c.enterCallback(t, at, 0)
 		running = to
 		to.callback(f.Payload, nil)
 		running = nil
 		c.callbackDone(t)
 		if c.out.ring.Filled() >= halfBytes && c.sock.out != nil {
-			if !t.standDown() {
+			if !c.standDown(t) {
 				return false, false
 			}
 			c.redeem()

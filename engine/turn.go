@@ -1,10 +1,8 @@
 package engine
 
 import (
-	"log/slog"
 	"runtime"
 	"sync/atomic"
-	"time"
 
 	"github.com/ringwire/ringwire/internal/cacheline"
 	"github.com/ringwire/ringwire/internal/goroutine"
@@ -19,9 +17,9 @@ import (
 // reading to another goroutine. So, from the first callback of a turn on, the goroutine
 // is on guard: before it touches a frame it moves the word on behind it, by a
 // compare-and-swap that fails if the clock was faster. A frame is thus always one
-// goroutine's, and so is everything here but the word, the caller and one of the two
-// tallies told, even when the rest of the turn is another one's. What belongs to the inbox
-// is touched off guard only.
+// goroutine's, and so is everything here but the word, the caller, one of the two
+// testimonies and the slots of which that tells, even when the rest of the turn is another
+// one's. What belongs to the inbox is touched off guard only.
 //
 //	 63                      24 23                     3      2      1        0
 //	┌──────────────────────────┬────────────────────────┬──────┬──────┬──────────┐
@@ -46,9 +44,9 @@ type turn struct {
 	woken int // callers woken
 
 	tally tally // of what was dispatched, and not yet published
-	// told[w] is the tally when the word was set, w being its bit told: what the clock
-	// publishes when it takes the rest. The other one is the goroutine's.
-	told [2]tally
+	// told[w] is what the clock goes by when it takes the rest, w being the word's bit told.
+	// The other one is the goroutine's.
+	told [2]testimony
 
 	// detained says that the slot of the request whose callback blocks is counted in
 	// inbox.detained. The clock writes it, the goroutine reads it when it has lost the rest.
@@ -56,22 +54,21 @@ type turn struct {
 }
 
 // tally counts what was dispatched.
-type tally struct {
-	frames, replies, pushes, bytes uint64
-
-	at int // where in the turn the frame begins before which it was told
-}
+type tally struct{ frames, replies, pushes, bytes uint64 }
 
 func (a tally) minus(b tally) tally {
-	return tally{
-		frames: a.frames - b.frames, replies: a.replies - b.replies, pushes: a.pushes - b.pushes,
-		bytes: a.bytes - b.bytes,
-	}
+	return tally{a.frames - b.frames, a.replies - b.replies, a.pushes - b.pushes, a.bytes - b.bytes}
+}
+
+// testimony is how a turn stood when its word was set.
+type testimony struct {
+	tally tally
+	at    int // where the frame begins that is its goroutine's
+	freed int // ids[:freed] were to be given back
 }
 
 const (
-	// freedMax is how many slots a turn collects at most before it gives them back. It has
-	// none when a callback runs.
+	// freedMax is how many slots a turn collects at most before it gives them back.
 	freedMax = 64
 
 	turnTold   = 1
@@ -81,26 +78,41 @@ const (
 	guardsMask = 1<<(turnUsed-turnGuards) - 1
 
 	onGuard = 1
-	// turnTaken is the word of a turn whose rest was taken away.
-	turnTaken = 2
+	// turnTaking and turnTaken are words of a turn whose rest is being taken away, and was.
+	turnTaking = 2
+	turnTaken  = 4
 )
 
 // advance makes the frame of n bytes that comes next the caller's. It reports false when
 // the clock has taken the rest of the turn.
-func (t *turn) advance(n int) (mine bool) {
-	t.tally.at = t.used
+func (c *conn) advance(t *turn, n int) (mine bool) {
+	at := t.used
 	t.used += n
-	if t.guard != 0 && !t.moveTo(t.tell()) {
+	if t.guard == 0 {
+		t.tally.frames++
+		return true
+	}
+	// Slots are given back when the clock has been told of none, and only then.
+	full := t.freed >= freedMax-1
+	told := t.freed
+	if full {
+		told = 0
+	}
+	if !t.moveTo(t.tell(at, told)) {
 		return false
 	}
 	t.tally.frames++
+	if full {
+		c.freeAll(t)
+	}
 	return true
 }
 
-// tell prepares the next word on guard, and what the clock needs if it takes the rest.
-func (t *turn) tell() (word uint64) {
+// tell prepares the next word on guard, and what the clock needs if it takes the rest: the
+// frame that begins at at is the goroutine's then, and so many slots are the clock's.
+func (t *turn) tell(at, freed int) (word uint64) {
 	told := t.guard>>turnTold&1 ^ 1
-	t.told[told] = t.tally
+	t.told[told] = testimony{t.tally, at, freed}
 	return uint64(t.used)<<turnUsed | t.guards&guardsMask<<turnGuards | told<<turnTold | onGuard
 }
 
@@ -114,11 +126,19 @@ func (t *turn) moveTo(word uint64) (mine bool) {
 
 // standDown goes off guard. It reports false when the clock has taken the rest of the turn:
 // then nothing of the inbox may be touched any more.
-func (t *turn) standDown() (mine bool) { return t.guard == 0 || t.moveTo(0) }
+func (c *conn) standDown(t *turn) (mine bool) {
+	if t.guard != 0 && !t.moveTo(0) {
+		return false
+	}
+	if t.freed >= freedMax-1 {
+		c.freeAll(t)
+	}
+	return true
+}
 
-// enterCallback goes on guard, before a callback runs. kind is turnPush for OnPush, else 0.
-func (c *conn) enterCallback(t *turn, kind uint64) {
-	c.freeAll(t)
+// enterCallback goes on guard, before a callback runs that has the frame that begins at at.
+// kind is turnPush for OnPush, else 0.
+func (c *conn) enterCallback(t *turn, at int, kind uint64) {
 	if t.guard != 0 {
 		return
 	}
@@ -129,7 +149,7 @@ func (c *conn) enterCallback(t *turn, kind uint64) {
 		}
 	}
 	t.guards++
-	t.guard = t.tell() | kind
+	t.guard = t.tell(at, t.freed) | kind
 	t.word.Store(t.guard)
 }
 
@@ -156,8 +176,12 @@ func (c *conn) endTurn(t *turn) {
 
 // leaveTurn ends a turn whose rest was taken away, maybe long after its connection.
 func (c *conn) leaveTurn(t *turn) {
-	c.freeAll(t)
-	rest := t.tally.minus(t.told[t.guard>>turnTold&1])
+	for t.word.Load() != turnTaken {
+		runtime.Gosched() // the clock is at it
+	}
+	told := &t.told[t.guard>>turnTold&1]
+	c.freeRest(t, told.freed)
+	rest := t.tally.minus(told.tally)
 	c.out.credit.answered.Add(rest.bytes)
 	c.release()
 	c.b.countLate(c, rest)
@@ -175,7 +199,7 @@ func (c *conn) free(t *turn, id taskid.ID) {
 		c.in.returns.Add(1) // before its caller can ask again
 	}
 	t.ids[t.freed] = id
-	if t.freed++; t.freed == freedMax {
+	if t.freed++; t.freed == freedMax && t.guard == 0 {
 		c.freeAll(t)
 	}
 }
@@ -188,6 +212,20 @@ func (c *conn) freeAll(t *turn) {
 	c.table.FreeAll(t.ids[:t.freed])
 	t.freed = 0
 	c.in.returns.Add(oneReturn - 1)
+	c.b.backlog.moveOn()
+}
+
+// freeRest gives the slots back of which the clock was not told.
+func (c *conn) freeRest(t *turn, told int) {
+	rest := t.ids[told:t.freed]
+	t.freed = 0
+	if len(rest) == 0 {
+		return
+	}
+	c.table.FreeAll(rest)
+	if told == 0 {
+		c.in.returns.Add(oneReturn - 1) // else the clock has
+	}
 	c.b.backlog.moveOn()
 }
 
@@ -255,100 +293,6 @@ func (c *conn) returnSpare(id taskid.ID) bool {
 	}
 	t.spare = id
 	return true
-}
-
-// watchCallback takes the reading away from a callback that has blocked for too long.
-// Only the clock calls it.
-func (c *conn) watchCallback(now time.Time) {
-	t, w := c.in.turn.Load(), &c.watch
-	word := t.word.Load()
-	if word&onGuard == 0 {
-		return
-	}
-	if word != w.callback {
-		w.callback, w.callbackSince = word, now
-		return
-	}
-	if now.Sub(w.callbackSince) < callbackPatience || !c.takeOver(t, word) {
-		return
-	}
-	w.callback = 0
-	c.b.log(slog.LevelWarn, "a callback has not returned; others read the replies behind it",
-		slog.String("addr", c.link.addr.name), slog.Duration("after", callbackPatience))
-}
-
-// takeOver gives the rest of a turn, and the reading, to another goroutine while the
-// callback goes on. It reports false when the callback has returned.
-func (c *conn) takeOver(t *turn, word uint64) bool {
-	caller := goroutine.ID(t.caller.Load()) // 0 where goroutines cannot be told apart
-	c.b.callbacks.adopt(caller)             // before it can find out
-	t.detained = c.hasSpare(t, word)
-	c.keepPlace(t, 1)
-	if !t.word.CompareAndSwap(word, turnTaken) {
-		c.b.callbacks.disown(caller)
-		c.keepPlace(t, -1)
-		return false
-	}
-	// The inbox is ours, but for the bytes that the callback has borrowed.
-	c.in.turn.Store(new(turn))
-	c.publish(t.told[word>>turnTold&1])
-	c.in.buf.used += int(word >> turnUsed)
-	c.in.buf.replace()
-	c.replaceReader()
-	return true
-}
-
-// hasSpare reports whether the callback that has the turn has not used the slot of its
-// request. It may do so this moment: then the slot is counted wrongly until it returns.
-func (c *conn) hasSpare(t *turn, word uint64) bool {
-	if word&turnPush != 0 {
-		return false
-	}
-	f, n, _ := c.b.format.Parse(c.in.buf.rest()[t.told[word>>turnTold&1].at:])
-	return n > 0 && c.table.Unused(f.ID)
-}
-
-// keepPlace has a request whose callback blocks count in MaxInFlight, by its slot or in
-// place of it. Nothing is open on either.
-func (c *conn) keepPlace(t *turn, n int32) {
-	if t.detained {
-		c.in.detained.Add(n)
-	} else {
-		c.link.owed.Add(n)
-	}
-}
-
-// replaceReader lets other goroutines go on with all that the one that reads had in
-// hand. The inbox is the caller's.
-func (c *conn) replaceReader() {
-	for !c.out.right.Revoke() && c.out.promised() { // to write what callbacks submit
-		runtime.Gosched() // it is borrowed: whoever relieves the outbox makes single attempts
-	}
-	if p := c.in.by; p != nil {
-		c.in.by = nil
-		p.replace(c)
-		c.in.right.Keep()
-		return
-	}
-	c.b.wg.Add(1)
-	go c.read(true)
-}
-
-// callbackFailed is called, deferred, when a reply callback did not return. v is what it
-// panicked with, nil if it ended its goroutine. It reports whether the turn goes on.
-func (c *conn) callbackFailed(t *turn, to outcome, v any) (goesOn bool) {
-	lives := c.b.callbacks.failed(to, v)
-	c.callbackDone(t)
-	switch {
-	case lives:
-		return true
-	case t.standDown():
-		c.endTurn(t)
-		c.replaceReader()
-	default:
-		c.leaveTurn(t)
-	}
-	return false
 }
 
 // callbackDone gives the slot back that a reply callback has left.

@@ -276,20 +276,20 @@ func TestATurnThatMovedOnIsNotTaken(t *testing.T) {
 }
 
 func TestATurnOwnsEachFrameOrNothingBehindIt(t *testing.T) {
-	turn := new(turn)
+	turn, c := new(turn), new(conn)
 	turn.b = make([]byte, 100)
-	require.True(t, turn.advance(10), "off guard nobody takes it")
+	require.True(t, c.advance(turn, 10), "off guard nobody takes it")
 	turn.guards++
-	turn.guard = turn.tell()
+	turn.guard = turn.tell(0, 0)
 	turn.word.Store(turn.guard)
-	require.True(t, turn.advance(20))
+	require.True(t, c.advance(turn, 20))
 	assert.EqualValues(t, 30, turn.word.Load()>>turnUsed, "where the rest begins")
 	word := turn.word.Load()
-	require.True(t, turn.advance(20))
-	require.False(t, turn.word.CompareAndSwap(word, turnTaken), "the clock was slower")
-	require.True(t, turn.word.CompareAndSwap(turn.word.Load(), turnTaken))
-	require.False(t, turn.advance(20))
-	require.False(t, turn.standDown())
+	require.True(t, c.advance(turn, 20))
+	require.False(t, turn.word.CompareAndSwap(word, turnTaking), "the clock was slower")
+	require.True(t, turn.word.CompareAndSwap(turn.word.Load(), turnTaking))
+	require.False(t, c.advance(turn, 20))
+	require.False(t, c.standDown(turn))
 	assert.EqualValues(t, 3, turn.tally.frames)
 }
 
@@ -310,6 +310,56 @@ func TestWhatWaitsDoesNotTakeTheSlotOfACallbackThatHasReturned(t *testing.T) {
 		}))
 		<-ran
 		synctest.Wait()
+		handsNothing(t, c)
+	})
+}
+
+// More slots are left by callbacks than a turn collects, on guard, off guard and in between.
+func TestATurnGivesBackAnyNumberOfSlots(t *testing.T) {
+	for _, between := range []int{0, 1, 5} {
+		synctest.Test(t, func(t *testing.T) {
+			const n = 5*freedMax + 7
+			var out []byte
+			got := 0
+			b := bubbleBroker(t, Config{DialContext: pipeDial(answerWith(func(nc net.Conn, f framing.Frame) {
+				out, _ = framing.Append(out, f.ID, nil)
+				if got++; between > 0 && got%between == 0 {
+					out, _ = framing.Append(out, f.ID, nil) // answers nothing, so the turn is off guard
+				}
+				if got == n {
+					nc.Write(out)
+				}
+			}))})
+			c := onlyConn(t, b)
+			left := n
+			for range n {
+				require.NoError(t, b.Go(bg, nil, func([]byte, error) { left-- }))
+			}
+			synctest.Wait()
+			require.Zero(t, left)
+			assert.Zero(t, c.table.InUse())
+			assert.Zero(t, c.in.returns.Load()%oneReturn)
+		})
+	}
+}
+
+// The same with a write in the middle of the turn after each callback.
+func TestATurnThatStandsDownAfterEachCallbackGivesBackAnyNumberOfSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bubbleBroker(t, Config{DialContext: pipeDial(drainOnly)})
+		c := onlyConn(t, b)
+		const n = 5 * freedMax
+		turn := &turn{b: make([]byte, n)}
+		for range n {
+			require.True(t, c.advance(turn, 1))
+			c.enterCallback(turn, turn.used-1, 0)
+			_, turn.spare = c.table.Acquire()
+			c.callbackDone(turn)
+			require.True(t, c.standDown(turn))
+		}
+		c.freeAll(turn)
+		turn.caller.Store(0)
+		b.callbacks.running.Store(0)
 		handsNothing(t, c)
 	})
 }
