@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"runtime"
@@ -42,8 +43,14 @@ const spareDescriptors = 64
 // copies the Config.
 type Config struct {
 	// Addr is where Start listens: "host:port", "tcp://host:port" or
-	// "unix:///path". Serve does not use it.
+	// "unix:///path". Serve does not use it. The file of a unix socket that a dead server has
+	// left is replaced, one with a live server behind it is an error; at the end it is
+	// removed, unless another server has put its own in the place.
 	Addr string
+
+	// UnixMode is the mode of the file of a unix socket that Start makes, such as 0o660.
+	// Default: what the umask leaves.
+	UnixMode fs.FileMode
 
 	// Handler answers the requests. Required.
 	Handler Handler
@@ -148,8 +155,9 @@ type Config struct {
 	// 15 s, negative: off.
 	KeepAlive time.Duration
 
-	// Logger receives events, never payload; each kind at most once a second.
-	// Default: none.
+	// Logger receives events, never payload; each kind at most once a second. What a
+	// handler's error says is among them, up to 256 bytes of it. Default: slog.Default, from
+	// warnings on; slog.New(slog.DiscardHandler) silences it.
 	Logger *slog.Logger
 
 	// quietTicks replaces the constant, so that a test need not rely on how busy
@@ -185,7 +193,7 @@ func (c Config) withDefaults() Config {
 		c.MaxHeld = math.MaxInt64
 	}
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+		c.Logger = slog.New(warnings{})
 	}
 	return c
 }
@@ -196,7 +204,7 @@ func maxFrameSize(f framing.Format) int { return f.HeaderSize() + f.MaxPayload()
 // validate reports the first field that makes no sense, with its range. It runs
 // after withDefaults.
 func (c *Config) validate() error {
-	if c.Handler == nil {
+	if f, ok := c.Handler.(HandlerFunc); c.Handler == nil || ok && f == nil {
 		return errors.New("server: Config.Handler is nil; it is what answers the requests")
 	}
 	if c.Addr != "" {

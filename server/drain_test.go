@@ -366,8 +366,16 @@ func TestEndMayBeAskedForByManyAtAnyMoment(t *testing.T) {
 						t.Error(err)
 					}
 				case 2:
-					if err := s.Start(); err != nil && !errors.Is(err, ErrServerClosed) {
+					ln, err := net.Listen("tcp", "127.0.0.1:0")
+					if err != nil {
 						t.Error(err)
+						return
+					}
+					if err := s.Serve(ln); err != nil {
+						_ = ln.Close()
+						if !errors.Is(err, ErrServerClosed) {
+							t.Error(err)
+						}
 					}
 					_ = s.Stats()
 				}

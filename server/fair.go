@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -28,6 +29,10 @@ const (
 // so. It is asked before a request, seldom enough to cost nothing.
 func (c *Conn) turnOver() bool {
 	l := c.loop
+	if c.srv.workers != nil {
+		l.lookAt = math.MaxInt // it hands its requests on, and at most MaxInFlight
+		return false
+	}
 	lasted := max(time.Since(l.began), 1)
 	handled := max(l.frames, 1)
 	l.stride = int(min(max(time.Duration(handled)*turnMax/4/lasted, 1), strideMax))

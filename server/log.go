@@ -59,15 +59,37 @@ func (s *Server) write(level slog.Level, text string, skipped uint64, attrs []sl
 	s.cfg.Logger.LogAttrs(context.Background(), level, "server: "+text, attrs...)
 }
 
-// logFailure tells the type of a handler's error and not its text, which is the
-// application's and may hold payload.
+// warnings is the log of who has not set one: what the default logger has at the time, from
+// warnings on.
+type warnings struct{}
+
+func (warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && slog.Default().Enabled(ctx, level)
+}
+
+func (warnings) Handle(ctx context.Context, r slog.Record) error {
+	return slog.Default().Handler().Handle(ctx, r)
+}
+
+func (warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return slog.Default().Handler().WithAttrs(attrs)
+}
+
+func (warnings) WithGroup(name string) slog.Handler { return slog.Default().Handler().WithGroup(name) }
+
+// errorTextMax is how much of an error's text is logged at most, in bytes.
+const errorTextMax = 256
+
+// logFailure tells the text of a handler's error, which is the application's, and its type.
 func (s *Server) logFailure(c *Conn, kind logKind, err error) {
 	text := "handler failed"
 	if kind == logTooLarge {
 		text = "reply does not fit a frame"
 	}
 	if skipped, ok := s.due(kind, slog.LevelWarn); ok {
-		s.write(slog.LevelWarn, text, skipped, []slog.Attr{connAttr(c), slog.String("type", fmt.Sprintf("%T", err))})
+		why := err.Error()
+		s.write(slog.LevelWarn, text, skipped, []slog.Attr{connAttr(c),
+			slog.String("error", why[:min(len(why), errorTextMax)]), slog.String("type", fmt.Sprintf("%T", err))})
 	}
 }
 

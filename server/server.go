@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -32,6 +33,7 @@ type Server struct {
 	lastID atomic.Uint64
 	clock  atomic.Int64 // milliseconds since epoch, from 1; the sweep advances it
 
+	started  atomic.Bool  // Start has been called
 	open     atomic.Int64 // connections taken and not ended, or being taken
 	held     atomic.Int64 // bytes staged and unsent, of all connections
 	shedAt   int64        // at so many held the sweep closes the largest
@@ -113,17 +115,39 @@ func (s *Server) Start() error {
 	if err != nil {
 		return err
 	}
-	// The keep-alive of accepted connections is set by tune.
-	lc := net.ListenConfig{KeepAlive: -1}
-	ln, err := lc.Listen(context.Background(), network, target)
+	if s.started.Swap(true) {
+		return errStarted
+	}
+	ln, err := s.listen(network, target)
 	if err != nil {
+		s.started.Store(false)
 		return fmt.Errorf("server: %w", err)
 	}
 	if err := s.Serve(ln); err != nil {
+		s.started.Store(false)
 		_ = ln.Close()
 		return err
 	}
 	return nil
+}
+
+var errStarted = errors.New("server: Start was called before; Serve takes further listeners")
+
+func (s *Server) listen(network, target string) (net.Listener, error) {
+	if network == "unix" {
+		return listenUnix(target, s.cfg.UnixMode)
+	}
+	// The keep-alive of accepted connections is set by tune.
+	lc := net.ListenConfig{KeepAlive: -1}
+	return lc.Listen(context.Background(), network, target)
+}
+
+// Wait waits until the server has stopped, after Shutdown or Close, and returns what the
+// stop has met: nil if every connection ended in order. It may be called by anybody, also
+// before Start.
+func (s *Server) Wait() error {
+	<-s.stopped
+	return s.result
 }
 
 // Serve serves connections accepted from ln, which must yield *net.TCPConn or

@@ -4,6 +4,7 @@ package netaddr
 import (
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 )
 
@@ -23,8 +24,12 @@ func Split(addr string) (network, target string, err error) {
 		return "unix", path, nil
 	}
 	target = strings.TrimPrefix(addr, "tcp://")
-	if _, _, err := net.SplitHostPort(target); err != nil {
+	_, port, err := net.SplitHostPort(target)
+	if err != nil {
 		return "", "", fmt.Errorf("address %q: %w; write host:port or unix:///path", addr, err)
+	}
+	if n, err := strconv.Atoi(port); err == nil && (n < 0 || n > 65_535) {
+		return "", "", fmt.Errorf("address %q: port %d must lie in 0 to 65535", addr, n)
 	}
 	return "tcp", target, nil
 }
