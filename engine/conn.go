@@ -240,8 +240,8 @@ func (c *conn) cancel(id taskid.ID) bool {
 	return won
 }
 
-// call sees to it that somebody reads, if nobody does: whoever reads now will look for
-// replies that are due when it stops.
+// call sees to it that somebody reads, if nobody does: a goroutine that reads now will look
+// for replies that are due when it stops.
 func (c *conn) call() {
 	if c.in.right.State() != baton.Free {
 		return

@@ -34,8 +34,8 @@ var errPeerClosed = fmt.Errorf("closed by the peer: %w", io.EOF)
 var errUnmatchedReplies = errors.New(
 	"peer sends replies nobody asked for; is it a ringwire or anet server?")
 
-// inbox is the receiving half of a connection: what was read, and the right to read. All of it
-// belongs to whoever has the right, except for the atomic fields.
+// inbox is the receiving half of a connection: what was read, and the right to read.
+// All of it belongs to the holder of the right, except for the atomic fields.
 //
 // The right goes round like this. The connection's reader, its keeper, sleeps in a read
 // of the socket. When replies begin to come it frees the right; then the broker's poller
@@ -58,8 +58,8 @@ type inbox struct {
 	detained atomic.Int32         // slots in use by callbacks that have lost their turn
 
 	// returns counts, in its lower half, the turns that have slots to be given back, and in its
-	// upper half how often some were. So who has found the table full knows whether callers
-	// that have their reply held some of it.
+	// upper half how often some were. So a submitter that has found the table full knows
+	// whether callers that have their reply held some of it.
 	returns atomic.Uint64
 
 	unmatchedAt time.Time // start of the window in which unmatched is counted

@@ -93,10 +93,10 @@ type Config struct {
 
 	// BusyPoll is for how long an event loop, after it has answered the requests of a
 	// connection that is the only one to send at the moment, polls its socket for more
-	// before it sleeps, yielding to every goroutine that can run. It saves the wake-ups of a round trip, here and in the peer's
-	// write, and costs idle processor time; while it is in vain it is hardly tried.
-	// Another connection of the loop may wait for four times as long, now and then.
-	// At most half of the processors poll, the brokers of the process counted in.
+	// before it sleeps, yielding to every goroutine that can run. It saves the wake-ups of
+	// a round trip, here and in the peer's write, and costs idle processor time; while it
+	// is in vain it is hardly tried. Another connection of the loop may wait for four times
+	// as long, now and then. At most half of the processors poll, the brokers of the process counted in.
 	// Default 100 µs, at most MaxBusyPoll; negative: never. With Workers, with a
 	// GOMAXPROCS of 1, and on systems that are no Unix, there is none.
 	BusyPoll time.Duration
