@@ -18,6 +18,7 @@ import (
 const (
 	DefaultQueueSize       = 10_000
 	DefaultMaxInFlight     = 256
+	DefaultQueueTimeout    = 500 * time.Millisecond
 	DefaultMaxUnsent       = 1 << 20
 	DefaultMaxUnparsed     = 16 << 20
 	DefaultMaxHeld         = 256 << 20
@@ -56,9 +57,11 @@ type Config struct {
 	Handler Handler
 
 	// ErrorReply makes the reply to a request that failed: the handler returned
-	// an error other than ErrNoReply, it panicked (err is then a *PanicError), or
-	// its reply does not fit a frame (err wraps framing.ErrMaxLenExceeded). It
-	// has the contract of Handler, except that nil sends nothing. If its reply
+	// an error other than ErrNoReply, it panicked (err is then a *PanicError), its
+	// reply does not fit a frame (err wraps framing.ErrMaxLenExceeded), or it was not
+	// run (ErrOverloaded, see QueueTimeout). It
+	// has the contract of HandlerFunc, except that nil sends nothing; it must not block,
+	// because some requests are refused on the event loop. If its reply
 	// does not fit either, or if it panics, nothing is sent. Default: nothing is
 	// sent, and the client's timeout has to tell it.
 	ErrorReply func(c *Conn, dst, req []byte, err error) []byte
@@ -76,14 +79,26 @@ type Config struct {
 
 	// QueueSize bounds the requests that wait for a worker, over all connections.
 	// Default 10,000. A connection whose next request finds it full waits, unless none of
-	// its requests is in the workers' hands: then one is taken, up to twice the bound.
+	// its requests has left the loop: then one is taken, up to twice the bound.
 	// Connections are served in turn, one request at a time.
 	QueueSize int
 
-	// MaxInFlight bounds the requests of one connection that wait for a worker,
-	// run, or whose reply waits to be written. Default 256. It counts only with
-	// Workers.
+	// MaxInFlight bounds the requests of one connection that workers run, whose reply
+	// comes later, or whose reply waits to be written. Default 256. What it has waiting for a
+	// worker is bounded by QueueSize and by a sixteenth of MaxUnparsed.
 	MaxInFlight int
+
+	// QueueTimeout is how long a request may have waited, since it was read, when its
+	// handler would begin; beyond it, it is refused: ErrorReply gets ErrOverloaded. Default
+	// 500 ms if there is an ErrorReply, else none, because a refusal that is not told fills
+	// the client's table with requests that have no answer. Negative: none. Set it to less
+	// than what clients wait for, or an overloaded server works only for those that have
+	// given up.
+	//
+	// In any case, while the oldest request of a connection has waited for a tenth of a
+	// second, workers take its newest and its oldest request by turns: when more is asked than
+	// can be done, half of what they do is in time, and a client that waits gets all replies.
+	QueueTimeout time.Duration
 
 	// Loops is the number of event loops. Default: a quarter of GOMAXPROCS, at
 	// least 1, because clients need processors as well, a second loop on two
@@ -172,6 +187,9 @@ func (c Config) withDefaults() Config {
 	c.Framing = c.Framing.WithDefaults()
 	defaults.Set(&c.QueueSize, DefaultQueueSize)
 	defaults.Set(&c.MaxInFlight, DefaultMaxInFlight)
+	if c.ErrorReply != nil {
+		defaults.Set(&c.QueueTimeout, DefaultQueueTimeout)
+	}
 	defaults.Set(&c.Loops, max(1, runtime.GOMAXPROCS(0)/4))
 	defaults.Set(&c.MaxUnsent, DefaultMaxUnsent)
 	defaults.Set(&c.MaxUnparsed, max(DefaultMaxUnparsed, maxFrameSize(c.Framing)))
@@ -215,6 +233,9 @@ func (c *Config) validate() error {
 	if err := c.Framing.Validate(); err != nil {
 		return fmt.Errorf("server: Config.Framing: %w", err)
 	}
+	if c.QueueTimeout > 0 && c.ErrorReply == nil {
+		return errors.New("server: Config.QueueTimeout needs an ErrorReply, which tells the client of a refusal")
+	}
 	ranges := []struct {
 		field           string
 		value, min, max int64
@@ -226,6 +247,7 @@ func (c *Config) validate() error {
 		{"BusyPoll", int64(max(c.BusyPoll, 0)), 0, int64(MaxBusyPoll)},
 		{"MaxUnsent", int64(c.MaxUnsent), 4 << 10, 1 << 30},
 		{"MaxUnparsed", int64(c.MaxUnparsed), int64(maxFrameSize(c.Framing)), 1<<30 + 8},
+		{"QueueTimeout", int64(c.QueueTimeout), math.MinInt64, int64(MaxTimeout)},
 		{"FrameTimeout", int64(c.FrameTimeout), math.MinInt64, int64(MaxTimeout)},
 		{"WriteTimeout", int64(c.WriteTimeout), math.MinInt64, int64(MaxTimeout)},
 		{"IdleTimeout", int64(c.IdleTimeout), math.MinInt64, int64(MaxTimeout)},

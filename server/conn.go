@@ -5,8 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/ringwire/ringwire/internal/bytepool"
 )
 
 // Conn is one client's connection, as a handler sees it. Its methods may be called
@@ -16,7 +14,7 @@ import (
 // writes; it owns the fields of the group "loop". Nothing is written after the
 // first failed write or after the end. Whoever is not the loop only changes the
 // atomics and then wakes it. A frame's bytes are in the read buffer, in staged or
-// in a job, never in two of them.
+// in a request, never in two of them.
 //
 // An idle connection is mostly this: a test keeps it within 256 bytes, a size that
 // the allocator has.
@@ -26,22 +24,22 @@ type Conn struct {
 	local, remote net.Addr
 	value         atomic.Pointer[any]
 	pushes        atomic.Pointer[pushed] // nil until the first Push
+	life          atomic.Pointer[life]   // nil until somebody asks for the context
 
 	// Set once by the loop before anybody else knows the connection.
 	link link
 	loop *loop
 
 	// The loop's.
-	staged   *bytepool.Buffer // bytes that could not be parsed yet; nil if none
-	head     int              // staged.B[:head] is done with
-	unsent   int              // bytes given to link that the peer has not taken
-	handed   uint64           // bytes ever given to link
-	taken    uint64           // handed - unsent when progress was last looked for
-	marked   uint64           // taken when there was progress last
-	progress int64            // clock then
-	desk     *desk            // nil until its first request for a worker, and when idle
-	resume   *time.Timer      // wakes a blocked connection
-	inflight int32            // jobs dispatched and not collected
+	input    *input               // bytes that could not be parsed yet; nil if none
+	unsent   int                  // bytes given to link that the peer has not taken
+	handed   uint64               // bytes ever given to link
+	taken    uint64               // handed - unsent when progress was last looked for
+	marked   uint64               // taken when there was progress last
+	progress int64                // clock then
+	desk     atomic.Pointer[desk] // set by the loop; nil until a request leaves the loop, and when idle
+	resume   *time.Timer          // wakes a blocked connection
+	inflight int32                // requests that have left the loop and are not collected
 
 	quiet int32 // ticks without a read; the drain's
 	slot  int32 // index in the registry; guarded by its mutex
@@ -198,19 +196,18 @@ func (c *Conn) end(cause error) {
 	if c.resume != nil {
 		c.resume.Stop()
 	}
-	if c.staged != nil {
-		c.unstage()
-	}
+	c.forgetInput()
 	s.held.Add(-c.held.Swap(0))
 	c.ended.Store(true)
-	c.reap(c.desk)
+	c.reap(c.desk.Load())
 	c.dropPushed()
+	c.endContext()
 	s.closed(c, reason(c.why.Load()))
 }
 
 // endReason is what an end by cause means for c, if nobody is to blame already.
 func (c *Conn) endReason(cause error) reason {
-	return endReason(cause, c.staged != nil && c.watch.Load()&watchPaused == 0)
+	return endReason(cause, c.input != nil && c.watch.Load()&watchPaused == 0)
 }
 
 // serve is one turn of the connection on its loop: it was woken, or in has been
@@ -223,7 +220,7 @@ func (c *Conn) serve(in []byte) bool {
 		c.woken.Store(false)
 	}
 	l := c.loop
-	l.begin(in, c.srv.clock.Load())
+	l.begin(in, c.srv)
 	l.resume(c)
 	if len(in) > 0 {
 		l.event.Reads++
@@ -236,10 +233,12 @@ func (c *Conn) serve(in []byte) bool {
 		c.unblock()
 		c.collect()
 		c.takePushed()
+		c.refuseOld()
+		c.takeInput()
 		for c.open() && !c.parse() {
 			c.afterPanic()
 		}
-		c.stageRest()
+		c.keepInput()
 		c.flush()
 		c.settle()
 	}

@@ -11,7 +11,9 @@
 // By default on the event loop that has read the request, which costs nothing and
 // so is several times faster than any hand-over; such a handler must not block,
 // because its loop does nothing else meanwhile. With [Config].Workers handlers run
-// on a bounded number of goroutines and may block; replies then come in any order.
+// on a bounded number of goroutines and may block; replies then come in any order. A
+// handler that waits for something else need not hold a goroutine: with [Request].Later the
+// reply comes later.
 //
 // # Failures
 //

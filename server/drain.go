@@ -172,7 +172,10 @@ func (s *Server) finishAll(orderly bool, deadline time.Time, bounded bool) {
 		unfinished = s.conns.len()
 	}
 	s.closeListeners()
-	s.conns.scan(func(c *Conn) { s.cut(c, reasonShutdown) })
+	s.conns.scan(func(c *Conn) {
+		s.cut(c, reasonShutdown)
+		c.endContext() // the loop may be stuck in a handler that waits for it
+	})
 	<-accepted
 	close(s.stopSweep)
 	s.background.Wait()
@@ -259,12 +262,12 @@ func (c *Conn) tryFinish() {
 	}
 	// A read since the drain found it quiet has come between.
 	if c.stop.Load() == stopWhenQuiet &&
-		(c.staged != nil || c.deaf || c.lastRead.Load() >= c.quietAt.Load()) {
+		(c.input != nil || c.deaf || c.lastRead.Load() >= c.quietAt.Load()) {
 		return
 	}
 	c.blame(reasonShutdown)
-	if c.staged != nil {
-		c.unstage()
+	if c.input != nil {
+		c.forgetInput()
 		c.account()
 		c.frameSince.Store(0)
 	}

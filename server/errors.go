@@ -13,6 +13,11 @@ var (
 	// a failure.
 	ErrNoReply = errors.New("server: no reply")
 
+	// ErrOverloaded is the err that Config.ErrorReply gets for a request that was not run
+	// because it had waited for Config.QueueTimeout. A handler may return it, too, for a
+	// request that it has not begun with.
+	ErrOverloaded = errors.New("server: overloaded: the request was not run")
+
 	// ErrServerClosed is what Start and Serve return after Shutdown or Close. It
 	// also is net.ErrClosed.
 	ErrServerClosed error = closedError{}

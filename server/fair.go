@@ -30,7 +30,7 @@ const (
 func (c *Conn) turnOver() bool {
 	l := c.loop
 	if c.srv.workers != nil {
-		l.lookAt = math.MaxInt // it hands its requests on, and at most MaxInFlight
+		l.lookAt = math.MaxInt // it hands its requests on, and as many as it may have waiting
 		return false
 	}
 	lasted := max(time.Since(l.began), 1)
@@ -114,9 +114,9 @@ func (c *Conn) regulate() {
 
 // mustPause reports whether a connection that cannot be parsed has sent enough.
 func (c *Conn) mustPause() bool {
-	if c.block == blockNone || c.staged == nil {
+	if c.block == blockNone || c.input == nil {
 		return false
 	}
 	s := c.srv
-	return c.block == blockTurn || len(c.staged.B)-c.head >= s.cfg.MaxUnparsed/pauseShare || s.held.Load() > s.cfg.MaxHeld
+	return c.block == blockTurn || c.input.held >= s.cfg.MaxUnparsed/pauseShare || s.held.Load() > s.cfg.MaxHeld
 }

@@ -44,13 +44,13 @@ func onLoop(t *testing.T, n int, cfg Config) (conns []*Conn, links []*scripted) 
 	return conns, links
 }
 
-func requests(t *testing.T, n int) []byte { return (&client{t: t}).pipeline(n, 1) }
+func manyRequests(t *testing.T, n int) []byte { return (&client{t: t}).pipeline(n, 1) }
 
 func TestATurnEndsWhenOthersWait(t *testing.T) {
 	const n, frame = 40, 7
 	conns, links := onLoop(t, 1, Config{Handler: HandlerFunc(slow)})
 	c, l := conns[0], links[0]
-	require.True(t, c.serve(requests(t, n)))
+	require.True(t, c.serve(manyRequests(t, n)))
 	turns := 1
 	for ; c.listed; turns++ {
 		require.NotEmpty(t, l.out, "each turn does something")
@@ -64,7 +64,7 @@ func TestATurnEndsWhenOthersWait(t *testing.T) {
 	assert.False(t, l.deaf)
 	assert.Empty(t, c.loop.cut)
 	assert.False(t, c.loop.calling)
-	assert.Nil(t, c.staged)
+	assert.Nil(t, c.input)
 }
 
 func TestATurnGoesOnWhenNobodyWaits(t *testing.T) {
@@ -72,7 +72,7 @@ func TestATurnGoesOnWhenNobodyWaits(t *testing.T) {
 	conns, links := onLoop(t, 1, Config{Handler: HandlerFunc(slow)})
 	c, l := conns[0], links[0]
 	l.others = false
-	require.True(t, c.serve(requests(t, n)))
+	require.True(t, c.serve(manyRequests(t, n)))
 	assert.Len(t, l.out, n*frame)
 	assert.False(t, c.listed)
 	assert.False(t, l.deaf)
@@ -84,7 +84,7 @@ func TestThoseWhoseTurnsWereCutShortAreCalledInTurn(t *testing.T) {
 	conns, links := onLoop(t, 3, Config{Handler: HandlerFunc(slow)})
 	l := conns[0].loop
 	for _, c := range conns {
-		require.True(t, c.serve(requests(t, 40)))
+		require.True(t, c.serve(manyRequests(t, 40)))
 		require.True(t, c.listed)
 	}
 	had := len(links[1].out)

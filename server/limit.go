@@ -44,7 +44,7 @@ func (c *Conn) settle() {
 	if c.stop.Load() != stopNone {
 		c.tryFinish()
 	}
-	if c.block != blockNone && (c.staged != nil || c.inflight > 0) && !c.doomed {
+	if c.block != blockNone && (c.input != nil || c.inflight > 0) && !c.doomed {
 		if c.watch.Load()&watchPaused == 0 {
 			l.event.Pauses++
 		}
@@ -79,8 +79,8 @@ func (c *Conn) measureProgress() (advanced bool) {
 func (c *Conn) account() {
 	s := c.srv
 	held := int64(c.unsent)
-	if c.staged != nil {
-		held += int64(cap(c.staged.B))
+	if c.input != nil {
+		held += int64(c.input.held)
 	}
 	before := c.held.Load()
 	if held == before {
@@ -88,7 +88,7 @@ func (c *Conn) account() {
 	}
 	c.held.Store(held)
 	all := s.held.Add(held - before)
-	if all <= s.cfg.MaxHeld || held <= before || held <= heldMin || c.loop.pauses && c.block != blockNone {
+	if all <= s.cfg.MaxHeld || held <= before || held <= heldMin || c.loop.pauses && (c.block != blockNone || c.full()) {
 		return
 	}
 	c.fail(reasonMemory)
@@ -109,7 +109,7 @@ func (c *Conn) timeFrame() {
 	complete := l.frames > 0
 	c.spoke = c.spoke || complete
 	since := c.frameSince.Load()
-	switch partial := c.staged != nil && c.block == blockNone; {
+	switch partial := c.input != nil && c.input.part != nil && c.block == blockNone; {
 	case !partial:
 		if since != 0 {
 			c.frameSince.Store(0)
@@ -119,11 +119,11 @@ func (c *Conn) timeFrame() {
 		if complete || since == 0 {
 			since = l.now << pieceBits
 		}
-		size, _ := c.srv.format.FrameSize(c.staged.B[c.head:]) // a bad length has been refused
+		size, _ := c.srv.format.FrameSize(c.input.part.B) // a bad length has been refused
 		c.frameSince.Store(since&^(1<<pieceBits-1) | int64(size/framePiece+1))
 	}
 	if !c.spoke {
-		if why := foreign(c.staged.B); why != reasonNone {
+		if why := foreign(c.input.part.B); why != reasonNone {
 			c.fail(why)
 		}
 	}
@@ -138,13 +138,14 @@ func (c *Conn) publishWatch() {
 	if c.inflight > 0 {
 		bits |= watchBusy
 	}
-	if c.block != blockNone && (c.staged != nil || c.inflight > 0) {
+	if c.block != blockNone && (c.input != nil || c.inflight > 0) {
 		bits |= watchPaused
 	}
-	if c.desk != nil {
+	if c.desk.Load() != nil {
 		bits |= watchDesk
 		if c.inflight == 0 && c.loop.now-c.lastRead.Load() > deskIdle.Milliseconds() {
-			c.desk, bits = nil, bits&^watchDesk
+			c.desk.Store(nil)
+			bits &^= watchDesk
 		}
 	}
 	if c.watch.Load() != bits {
@@ -274,6 +275,8 @@ func (s *Server) inspect(c *Conn, now int64) {
 		s.cut(c, reasonFrameTime)
 	case idle > 0 && since == 0 && watch&(watchUnsent|watchBusy|watchPaused) == 0 && quiet > s.patience(idle):
 		s.cut(c, reasonIdle)
+	case watch&watchBusy != 0 && s.tooOld(c.desk.Load().since()): // who is to take it may be stuck
+		s.wake(c)
 	case watch&watchUnsent != 0, watch&(watchDesk|watchBusy) == watchDesk && quiet > deskIdle.Milliseconds():
 		s.wake(c)
 	}

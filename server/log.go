@@ -17,6 +17,7 @@ type logKind int
 const (
 	logHandlerError logKind = iota + logKind(reasonCount)
 	logTooLarge
+	logRefused
 	logPanicked
 	logAccept
 	logRejected
@@ -83,8 +84,11 @@ const errorTextMax = 256
 // logFailure tells the text of a handler's error, which is the application's, and its type.
 func (s *Server) logFailure(c *Conn, kind logKind, err error) {
 	text := "handler failed"
-	if kind == logTooLarge {
+	switch kind {
+	case logTooLarge:
 		text = "reply does not fit a frame"
+	case logRefused:
+		text = "request refused"
 	}
 	if skipped, ok := s.due(kind, slog.LevelWarn); ok {
 		why := err.Error()

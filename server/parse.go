@@ -1,9 +1,6 @@
 package server
 
-import (
-	"github.com/ringwire/ringwire/framing"
-	"github.com/ringwire/ringwire/internal/bytepool"
-)
+import "github.com/ringwire/ringwire/framing"
 
 // unblock begins a turn by forgetting why parsing stopped in the last one, unless
 // the peer still has not read enough.
@@ -19,9 +16,8 @@ func (c *Conn) unblock() {
 }
 
 // parse handles frames until there is no whole one left or the connection is not
-// open. False means that a handler panicked: parsing can go on behind its frame,
-// which is in loop.frame. One deferred call a turn is what a panic costs those
-// that do not happen.
+// open. False means that a handler panicked: parsing can go on behind its frame.
+// One deferred call a turn is what a panic costs those that do not happen.
 func (c *Conn) parse() (ok bool) {
 	l, s := c.loop, c.srv
 	defer func() {
@@ -31,112 +27,37 @@ func (c *Conn) parse() (ok bool) {
 			}
 		}
 	}()
-	if c.staged != nil && !c.parseStaged() {
-		return true
-	}
-	for len(l.in) > 0 && c.open() {
-		frame, n, err := s.format.Parse(l.in)
-		if n == 0 {
-			if err != nil {
-				c.fail(c.badLength(l.in))
-			}
-			return true
-		}
-		if s.workers == nil {
-			l.in = l.in[n:]
-			c.answer(frame)
-		} else if c.dispatch(frame) {
-			l.in = l.in[n:]
-		}
-	}
-	return true
-}
-
-// parseStaged handles the frames that begin in the staging buffer. Of the input
-// it takes only what completes the last of them. True means that the buffer is
-// used up and given back.
-func (c *Conn) parseStaged() bool {
-	s := c.srv
 	for c.open() {
-		have := c.staged.B[c.head:]
-		if len(have) == 0 {
-			c.unstage()
-			return true
+		frame, size, whole := c.nextFrame()
+		if !whole {
+			break
 		}
-		size, err := s.format.FrameSize(have)
-		if err != nil {
-			c.fail(c.badLength(have))
-			return false
-		}
-		if size == 0 || size > len(have) {
-			if !c.complete(size) {
-				return false
-			}
-			continue
-		}
-		frame, _, _ := s.format.Parse(have)
-		if s.workers == nil {
-			c.head += size
+		switch {
+		case s.tooOld(l.at):
+			c.consume(size)
+			c.refuse(frame)
+		case s.workers == nil && c.inflight == 0:
+			c.consume(size)
 			c.answer(frame)
-		} else if c.dispatch(frame) {
-			c.head += size
+		case !c.roomForRequest():
+			return true
+		case s.workers == nil:
+			c.consume(size)
+			c.answer(frame)
+		default:
+			c.consume(size)
+			c.dispatch(frame)
 		}
 	}
-	return false
-}
-
-// complete moves bytes from the input to the incomplete frame in the staging
-// buffer: those it lacks, or those its length field lacks if size is 0. False
-// means that there was no input.
-func (c *Conn) complete(size int) bool {
-	l := c.loop
-	if size == 0 {
-		size = c.srv.format.HeaderSize() - framing.IDSize
-	}
-	have := len(c.staged.B) - c.head
-	n := min(size-have, len(l.in))
-	if n == 0 {
-		return false
-	}
-	c.stage(l.in[:n])
-	l.in = l.in[n:]
 	return true
 }
 
-// stageRest keeps the input that was not parsed, unless it is of no use any more.
-func (c *Conn) stageRest() {
-	l := c.loop
-	if len(l.in) == 0 || c.broken || c.doomed || c.stop.Load() == stopNow {
-		return
+// takeInput puts new input behind what waits already.
+func (c *Conn) takeInput() {
+	if l := c.loop; c.input != nil && c.input.first != nil && len(l.in) > 0 {
+		c.queueInput(l.in)
+		l.in = nil
 	}
-	if c.staged != nil && len(c.staged.B)-c.head+len(l.in) > c.srv.cfg.MaxUnparsed {
-		c.fail(reasonInput)
-		return
-	}
-	c.stage(l.in)
-	l.in = nil
-}
-
-// stage appends b to the staging buffer, which grows as bytes arrive: a peer that
-// announces much and sends little costs little.
-func (c *Conn) stage(b []byte) {
-	if c.staged == nil {
-		c.staged = bytepool.Get(len(b))
-	}
-	// Moving the rest to the front when at least half is done with costs each
-	// byte one move, however often a backlog is cut short.
-	if c.head > 0 && c.head >= len(c.staged.B)/2 {
-		n := copy(c.staged.B, c.staged.B[c.head:])
-		c.staged.B = c.staged.B[:n]
-		c.head = 0
-	}
-	c.staged.B = append(c.staged.B, b...)
-}
-
-// unstage gives the staging buffer back.
-func (c *Conn) unstage() {
-	bytepool.Put(c.staged)
-	c.staged, c.head = nil, 0
 }
 
 // answer runs the handler on the loop and puts its reply behind the others.
@@ -144,10 +65,16 @@ func (c *Conn) answer(f framing.Frame) {
 	l := c.loop
 	l.frames++
 	l.event.Requests++
-	l.frame, l.handling = f, true
-	out, err := c.srv.respond(c, l.out, f.ID, f.Payload)
+	r := &l.request
+	r.conn, r.id, r.payload, r.arrived = c, f.ID, f.Payload, l.at
+	l.handling = true
+	out, err := c.srv.respond(l.out, r)
 	l.handling = false
 	l.out = out
+	if r.later != nil {
+		c.leaveLater(err)
+		return
+	}
 	if err == nil {
 		l.event.Replies++
 		return
@@ -155,10 +82,20 @@ func (c *Conn) answer(f framing.Frame) {
 	c.answerFailure(err)
 }
 
-// answerFailure settles the request in loop.frame, whose handler failed.
+// answerFailure settles the request in hand, whose handler failed.
 func (c *Conn) answerFailure(err error) {
 	l := c.loop
-	out, result := c.srv.failure(c, l.out, l.frame.ID, l.frame.Payload, err)
+	out, result := c.srv.failure(c, l.out, l.request.id, l.request.payload, err)
+	l.out = out
+	l.event.count(result)
+}
+
+// refuse answers a request on the loop that waited for too long.
+func (c *Conn) refuse(f framing.Frame) {
+	l := c.loop
+	l.frames++
+	l.event.Requests++
+	out, result := c.srv.failure(c, l.out, f.ID, f.Payload, ErrOverloaded)
 	l.out = out
 	l.event.count(result)
 }
@@ -173,5 +110,10 @@ func (c *Conn) afterPanic() {
 		panic(value)
 	}
 	l.handling = false
-	c.answerFailure(&PanicError{Value: value})
+	err := &PanicError{Value: value}
+	if l.request.later != nil {
+		c.leaveLater(err)
+		return
+	}
+	c.answerFailure(err)
 }

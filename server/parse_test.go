@@ -138,7 +138,7 @@ func TestOnlyTheStraddlingFrameIsCopied(t *testing.T) {
 		require.True(t, c.serve(in))
 		assert.Equal(t, 2, inPlace, "cut at %d", cut)
 		assert.Equal(t, stream, l.out)
-		assert.Nil(t, c.staged)
+		assert.Nil(t, c.input)
 	}
 }
 
@@ -163,7 +163,7 @@ func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
 	c.end(nil)
 	assert.False(t, c.serve([]byte{4, 0, 0, 0, 1}))
 	assert.Len(t, l.out, before)
-	assert.Nil(t, c.staged)
+	assert.Nil(t, c.input)
 }
 
 // A fault of the server's own is not a handler's panic.

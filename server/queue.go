@@ -1,49 +1,91 @@
 package server
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ringwire/ringwire/ring"
 )
 
-// desk is what a connection with requests in the hands of workers has: those that wait,
+// lateAfter is how long the oldest request of a connection waits before each second one that
+// is taken is the newest instead. A request that has waited for long may have nobody any more
+// who waits for it; if all were taken in their order while more come than can be done, none
+// would be in time. The other half is taken in order, so that a client that is patient gets
+// all of its replies. (Newest first under load is Facebook's adaptive LIFO: "Fail at Scale",
+// ACM Queue 13(8), 2015.)
+const lateAfter = 100 * time.Millisecond
+
+// desk is what a connection with requests off the loop has: those that wait for a worker,
 // and those that come back.
 type desk struct {
-	back *ring.MPSC[*job] // the loop takes them out
+	back      *ring.MPSC[*Request] // the loop takes them out
+	limit     int64                // as many may be taken and not collected; what back holds
+	collected atomic.Int64         // by the loop
+	pending   int64                // the loop's: bytes of requests that are not collected
 
 	// Guarded by queue.mu.
-	first, last *job  // that wait; nil: none
-	next        *desk // in the queue
+	oldest, newest *Request
+	newestNext     bool
+	listed         bool  // in the queue
+	taken          int64 // by workers
+	next           *desk // in the queue
+
+	parked  atomic.Bool  // set under queue.mu: not in the queue because of limit
+	waiting atomic.Int64 // set under queue.mu: when the oldest came, nanoseconds; never if none
+}
+
+// never is when the oldest request came if there is none.
+const never = math.MaxInt64
+
+func newDesk(limit int) *desk {
+	d := &desk{back: ring.NewMPSC[*Request](limit), limit: int64(limit)}
+	d.waiting.Store(never)
+	return d
+}
+
+// since returns when the oldest request came that waits. d may be nil.
+func (d *desk) since() time.Duration {
+	if d == nil {
+		return never
+	}
+	return time.Duration(d.waiting.Load())
 }
 
 // queue holds the requests that wait for a worker. Connections are served in turn, one
 // request at a time, so one with many makes another with few wait for one of each at
-// most. The requests of a connection are taken in their order.
+// most. Those of a connection are taken in their order, until the oldest is late. A
+// connection with desk.limit requests under way is not served until the loop has collected
+// some.
 type queue struct {
-	n atomic.Int64 // requests
+	n     atomic.Int64 // requests
+	ready atomic.Int64 // connections in the queue
 
 	mu          sync.Mutex // guards what follows, held for a few instructions
 	first, last *desk      // that have requests, in turn
 }
 
 // put adds a request of a connection.
-func (q *queue) put(j *job) {
+func (q *queue) put(r *Request) {
 	q.mu.Lock()
-	if d := j.desk; d.first == nil {
-		d.first, d.last = j, j
-		q.add(d)
+	d := r.desk
+	if r.prev = d.newest; r.prev == nil {
+		d.oldest = r
+		d.waiting.Store(int64(r.arrived))
 	} else {
-		d.last.next, d.last = j, j
+		r.prev.next = r
 	}
+	d.newest = r
 	q.n.Add(1)
+	q.offer(d)
 	q.mu.Unlock()
 }
 
 // take returns the request whose turn it is, nil if there is none, and whether there are
 // more.
-func (q *queue) take() (j *job, more bool) {
-	if q.n.Load() == 0 {
+func (q *queue) take(now time.Duration) (r *Request, more bool) {
+	if q.ready.Load() == 0 {
 		return nil, false
 	}
 	q.mu.Lock()
@@ -52,24 +94,112 @@ func (q *queue) take() (j *job, more bool) {
 	if d == nil {
 		return nil, false
 	}
-	q.first, d.next = d.next, nil
-	j = d.first
-	d.first, j.next = j.next, nil
-	if d.first != nil {
-		q.add(d)
-	} else {
-		d.last = nil
+	q.first, d.next, d.listed = d.next, nil, false
+	q.ready.Add(-1)
+	r = d.oldest
+	if now-r.arrived > lateAfter {
+		if d.newestNext {
+			r = d.newest
+		}
+		d.newestNext = !d.newestNext
 	}
-	q.n.Add(-1)
-	return j, q.first != nil
+	q.unlink(r)
+	d.taken++
+	q.offer(d)
+	return r, q.first != nil
 }
 
-// add puts a connection behind the others. The caller holds mu.
-func (q *queue) add(d *desk) {
+// unlink takes a request off its desk. The caller holds mu.
+func (q *queue) unlink(r *Request) {
+	d := r.desk
+	if r.next == nil {
+		d.newest = r.prev
+	} else {
+		r.next.prev = r.prev
+	}
+	if r.prev != nil {
+		r.prev.next = r.next
+	} else if d.oldest = r.next; d.oldest != nil {
+		d.waiting.Store(int64(d.oldest.arrived))
+	} else {
+		d.waiting.Store(never)
+	}
+	r.next, r.prev = nil, nil
+	q.n.Add(-1)
+}
+
+// offer puts a connection behind the others, if it has requests and may be served. The
+// caller holds mu.
+func (q *queue) offer(d *desk) {
+	if d.oldest == nil || d.listed || d.atLimit() {
+		return
+	}
 	if q.first == nil {
 		q.first = d
 	} else {
 		q.last.next = d
 	}
 	q.last = d
+	d.listed = true
+	q.ready.Add(1)
+}
+
+// atLimit reports whether no more requests may be taken; then the loop is to say when that
+// has changed. The caller holds queue.mu.
+func (d *desk) atLimit() bool {
+	if d.taken-d.collected.Load() < d.limit {
+		d.parked.Store(false)
+		return false
+	}
+	d.parked.Store(true)
+	// Who has collected since the first look may not have seen that.
+	if d.taken-d.collected.Load() < d.limit {
+		d.parked.Store(false)
+		return false
+	}
+	return true
+}
+
+// collected notes that the loop has collected n requests more, and reports whether the
+// connection is served again because of it.
+func (q *queue) collected(d *desk, n int) bool {
+	d.collected.Add(int64(n))
+	if !d.parked.Load() {
+		return false
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.offer(d)
+	return d.listed
+}
+
+// takeOld takes the oldest request of a connection if it came before a time.
+func (q *queue) takeOld(d *desk, before time.Duration) *Request {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	r := d.oldest
+	if r == nil || r.arrived >= before {
+		return nil
+	}
+	q.unlink(r)
+	if d.oldest == nil && d.listed {
+		q.withdraw(d)
+	}
+	return r
+}
+
+// withdraw takes a connection out of the queue. The caller holds mu.
+func (q *queue) withdraw(d *desk) {
+	at := &q.first
+	var before *desk
+	for *at != d {
+		before = *at
+		at = &before.next
+	}
+	*at = d.next
+	if q.last == d {
+		q.last = before
+	}
+	d.next, d.listed = nil, false
+	q.ready.Add(-1)
 }

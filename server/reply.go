@@ -14,25 +14,26 @@ import (
 //	return append(dst, reply...), nil
 //
 // dst is the free part of the output buffer, so a reply that fits is not copied
-// again. Any other slice may be returned too, req included; it is copied. Until
-// Handle returns, dst and req are the handler's to use, and req must not be
-// changed; afterwards neither may be touched. A nil or empty reply is sent as an
-// empty payload. ErrNoReply sends nothing; what other errors do is said at
-// Config.ErrorReply.
+// again. Any other slice may be returned too, the payload included; it is copied. Until
+// Handle returns, dst and r are the handler's to use, and the payload must not be
+// changed; afterwards none of them may be touched. A nil or empty reply is sent as an
+// empty payload. ErrNoReply sends nothing, Request.Later has the reply come later; what
+// other errors do is said at Config.ErrorReply.
 //
 // Without Config.Workers, Handle runs on an event loop, which does nothing else
 // meanwhile: it must not block. With several loops, or with Workers, it is called
 // concurrently, with Workers for one connection too. A panic fails this request
 // only. It must not call runtime.Goexit, as testing.T.FailNow does.
 type Handler interface {
-	Handle(c *Conn, dst, req []byte) ([]byte, error)
+	Handle(r *Request, dst []byte) ([]byte, error)
 }
 
-// HandlerFunc is a function as a Handler.
+// HandlerFunc is the short form of a Handler: a function of the connection, of what the reply
+// is appended to, and of the payload.
 type HandlerFunc func(c *Conn, dst, req []byte) ([]byte, error)
 
 // Handle calls f.
-func (f HandlerFunc) Handle(c *Conn, dst, req []byte) ([]byte, error) { return f(c, dst, req) }
+func (f HandlerFunc) Handle(r *Request, dst []byte) ([]byte, error) { return f(r.conn, dst, r.payload) }
 
 // result says what became of a request.
 type result uint8
@@ -46,15 +47,18 @@ const (
 
 // respond appends the frame of the handler's reply to out. When it fails, out
 // comes back as long as it was.
-func (s *Server) respond(c *Conn, out []byte, id taskid.ID, req []byte) ([]byte, error) {
+func (s *Server) respond(out []byte, r *Request) ([]byte, error) {
 	start := len(out)
 	out = s.format.Reserve(out)
-	reply, err := s.handler.Handle(c, out[len(out):], req)
+	reply, err := s.handler.Handle(r, out[len(out):])
 	if err != nil {
 		return out[:start], err
 	}
+	if r.later != nil {
+		return out[:start], nil
+	}
 	out = place(out, reply)
-	if err := s.format.Seal(out, start, id); err != nil {
+	if err := s.format.Seal(out, start, r.id); err != nil {
 		return out[:start], err
 	}
 	return out, nil
@@ -77,6 +81,9 @@ func (s *Server) failure(c *Conn, out []byte, id taskid.ID, req []byte, err erro
 		s.failures.panics.Add(1) // logged where it was recovered
 	} else if errors.Is(err, ErrNoReply) {
 		return out, resultNoReply
+	} else if errors.Is(err, ErrOverloaded) {
+		s.failures.refused.Add(1)
+		s.logFailure(c, logRefused, err)
 	} else if errors.Is(err, framing.ErrMaxLenExceeded) {
 		s.failures.tooLarge.Add(1)
 		s.logFailure(c, logTooLarge, err)

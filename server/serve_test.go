@@ -193,7 +193,7 @@ func TestIdleConnectionHoldsNoBuffer(t *testing.T) {
 	c.write(c.frame(1, []byte("half a frame"))[9:])
 	assert.Equal(t, "half a frame", string(c.receive().Payload))
 	eventually(t, s, "the buffer to be returned", func(st Stats) bool { return st.HeldBytes == 0 })
-	s.conns.scan(func(c *Conn) { assert.Nil(t, c.desk) })
+	s.conns.scan(func(c *Conn) { assert.Nil(t, c.desk.Load()) })
 }
 
 func TestSeveralLoopsServe(t *testing.T) {

@@ -37,7 +37,7 @@ type Server struct {
 	open     atomic.Int64 // connections taken and not ended, or being taken
 	held     atomic.Int64 // bytes staged and unsent, of all connections
 	shedAt   int64        // at so many held the sweep closes the largest
-	jobBytes atomic.Int64 // bytes of jobs
+	jobBytes atomic.Int64 // bytes of requests off the loop, and pushed
 	failures failures
 	lines    limiter
 
@@ -74,7 +74,7 @@ func New(cfg Config) (*Server, error) {
 		handler:   cfg.Handler,
 		format:    cfg.Framing,
 		flushAt:   min(flushBytes, cfg.MaxUnsent),
-		interval:  sweepInterval(cfg.FrameTimeout, cfg.WriteTimeout, cfg.IdleTimeout),
+		interval:  sweepInterval(cfg.QueueTimeout, cfg.FrameTimeout, cfg.WriteTimeout, cfg.IdleTimeout),
 		epoch:     time.Now(),
 		busyPoll:  pollTime(&cfg, runtime.GOMAXPROCS(0)),
 		pollers:   busypoll.Limit(),

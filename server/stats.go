@@ -39,6 +39,9 @@ type Stats struct {
 	// HandlerErrors, Panics and ReplyTooLarge count failures of the handler and of
 	// ErrorReply.
 	HandlerErrors, Panics, ReplyTooLarge uint64
+	// Refused counts the requests that failed with ErrOverloaded: they had waited for
+	// QueueTimeout, or a handler said so.
+	Refused uint64
 	// Pauses counts how often requests waited because of a bound.
 	Pauses uint64
 
@@ -87,10 +90,10 @@ func (c Closed) ProtocolErrors() uint64 {
 
 // failures counts what is rare enough for counters that loops share.
 type failures struct {
-	errors, panics, tooLarge         atomic.Uint64
-	dropped                          atomic.Uint64 // off the loop
-	accepted, rejected, acceptErrors atomic.Uint64
-	closed                           [reasonCount]atomic.Uint64
+	errors, panics, tooLarge, refused atomic.Uint64
+	dropped                           atomic.Uint64 // off the loop
+	accepted, rejected, acceptErrors  atomic.Uint64
+	closed                            [reasonCount]atomic.Uint64
 }
 
 // Stats returns a snapshot. It may be called at any time.
@@ -104,6 +107,7 @@ func (s *Server) Stats() Stats {
 		HandlerErrors: n.errors.Load(),
 		Panics:        n.panics.Load(),
 		ReplyTooLarge: n.tooLarge.Load(),
+		Refused:       n.refused.Load(),
 		HeldBytes:     s.held.Load(),
 	}
 	st.Closed = n.byReason()

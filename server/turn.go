@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/internal/epoll"
 )
 
@@ -22,19 +22,22 @@ const (
 // loop is what the connections of one event loop share: one of them has its turn
 // at a time. Everything but called and total belongs to the loop's goroutine.
 type loop struct {
-	out      []byte        // replies of this turn, framed, not yet written
-	in       []byte        // input of this turn, not yet parsed
-	now      int64         // clock at the beginning of this turn
-	frame    framing.Frame // the request whose handler runs
-	handling bool          // a handler runs
-	panicked any           // what it panicked with
-	frames   int           // requests of this turn
-	began    time.Time     // when this turn began, or somebody was last let by
-	lookAt   int           // after how many requests of this turn it is looked at the time
-	stride   int           // how many requests take a good part of turnMax
-	cut      []*Conn       // those whose turn was cut short, in the order of their next ones
-	calling  bool          // the first of them is being called
-	caller   *time.Timer   // calls it
+	out      []byte           // replies of this turn, framed, not yet written
+	in       []byte           // input that is being parsed
+	at       time.Duration    // when it came, since the server's epoch
+	source   *bytepool.Buffer // the chunk that it lies in; nil if it was just read
+	spent    *bytepool.Buffer // a frame that is done with soon, if it was in pieces
+	now      int64            // clock at the beginning of this turn
+	request  Request          // whose handler runs
+	handling bool             // a handler runs
+	panicked any              // what it panicked with
+	frames   int              // requests of this turn
+	began    time.Time        // when this turn began, or somebody was last let by
+	lookAt   int              // after how many requests of this turn it is looked at the time
+	stride   int              // how many requests take a good part of turnMax
+	cut      []*Conn          // those whose turn was cut short, in the order of their next ones
+	calling  bool             // the first of them is being called
+	caller   *time.Timer      // calls it
 	next     atomic.Pointer[Conn]
 	epoll    epoll.Instance // what the event loop asks,
 	sought   bool           // once it was looked for,
@@ -52,10 +55,11 @@ func newLoop() *loop {
 }
 
 // begin starts a turn. Whatever a turn that panicked has left is forgotten.
-func (l *loop) begin(in []byte, now int64) {
-	l.out, l.in, l.now = l.out[:0], in, now
+func (l *loop) begin(in []byte, s *Server) {
+	l.out, l.in, l.now = l.out[:0], in, s.clock.Load()
 	l.handling, l.frames = false, 0
 	l.began, l.lookAt = time.Now(), l.stride
+	l.at = l.began.Sub(s.epoch)
 }
 
 // end ends a turn.
@@ -63,7 +67,7 @@ func (l *loop) end() {
 	if l.event != (tally{}) {
 		l.publish()
 	}
-	l.in, l.frame = nil, framing.Frame{}
+	l.in, l.request = nil, Request{}
 	if cap(l.out) > outBytesMax {
 		l.out = make([]byte, 0, outBytes)
 	}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -10,8 +9,6 @@ import (
 	"github.com/ringwire/ringwire/framing"
 	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/internal/invariant"
-	"github.com/ringwire/ringwire/ring"
-	"github.com/ringwire/ringwire/taskid"
 )
 
 // runnerExpiry is how long an idle goroutine is kept for the next job.
@@ -19,23 +16,6 @@ const runnerExpiry = 10 * time.Second
 
 // releaseTimeout bounds the end of the goroutine pool's own goroutines.
 const releaseTimeout = time.Second
-
-// job is a request on its way through the workers. It belongs to the loop until it
-// is queued, then to the worker that takes it, then, with the push on the
-// connection's desk, to the loop again, or to whoever empties the desk after the
-// connection's end.
-type job struct {
-	conn   *Conn
-	desk   *desk // conn's; conn.desk is the loop's
-	next   *job  // in the queue
-	id     taskid.ID
-	buf    *bytepool.Buffer // the request, behind it the frame of the reply
-	reply  int              // where in buf.B that frame begins
-	result result
-	held   int64 // what counts for it in Server.jobBytes
-}
-
-var jobs = sync.Pool{New: func() any { return new(job) }}
 
 // workers run handlers on goroutines of their own, at most max at a time. A slot
 // is free when the handler returns, whatever became of its connection: a client
@@ -63,36 +43,55 @@ func newWorkers(s *Server) (*workers, error) {
 	return w, nil
 }
 
-// dispatch queues a request for the workers. False means that the connection has
-// to wait, and that the frame is still to be handled.
-func (c *Conn) dispatch(f framing.Frame) bool {
+// roomForRequest reports whether another request may leave the loop, and blocks the
+// connection for this turn if not.
+func (c *Conn) roomForRequest() bool {
 	s := c.srv
-	w := s.workers
-	if int(c.inflight) >= s.cfg.MaxInFlight {
+	if s.workers == nil { // requests that are answered later
+		if int(c.inflight) < s.cfg.MaxInFlight {
+			return true
+		}
 		c.block = blockFlight
 		return false
 	}
-	if w.full(1) && (c.inflight > 0 || w.full(2)) {
+	if d := c.desk.Load(); d != nil && c.inflight > 0 && d.pending >= int64(s.cfg.MaxUnparsed/pauseShare) {
+		c.block = blockFlight
+		return false
+	}
+	if w := s.workers; w.full(1) && (c.inflight > 0 || w.full(2)) {
 		c.block = blockShared
 		return false
 	}
-	if c.desk == nil {
-		// As large as the jobs in flight, so a push never finds it full.
-		c.desk = &desk{back: ring.NewMPSC[*job](s.cfg.MaxInFlight)}
+	return true
+}
+
+// needDesk returns the connection's desk. The loop calls it.
+func (c *Conn) needDesk() *desk {
+	d := c.desk.Load()
+	if d == nil {
+		d = newDesk(c.srv.cfg.MaxInFlight)
+		c.desk.Store(d)
 	}
-	j := jobs.Get().(*job)
-	j.conn, j.desk, j.id = c, c.desk, f.ID
+	return d
+}
+
+// dispatch queues a request for the workers.
+func (c *Conn) dispatch(f framing.Frame) {
+	s, d := c.srv, c.needDesk()
+	r := requestPool.Get().(*Request)
+	r.conn, r.desk, r.id, r.arrived = c, d, f.ID, c.loop.at
 	// Room for a reply as long as the request; append does the rest.
-	j.buf = bytepool.Get(2*len(f.Payload) + s.format.HeaderSize())
-	j.buf.B = append(j.buf.B, f.Payload...)
-	j.reply, j.result = len(j.buf.B), resultDropped
-	j.held = int64(cap(j.buf.B))
-	s.jobBytes.Add(j.held)
-	w.submit(j)
+	r.buf = bytepool.Get(2*len(f.Payload) + s.format.HeaderSize())
+	r.buf.B = append(r.buf.B, f.Payload...)
+	r.reply, r.result = len(r.buf.B), resultDropped
+	r.held = int64(cap(r.buf.B)) + requestBytes
+	r.pending = r.held
+	d.pending += r.pending
+	s.jobBytes.Add(r.held)
+	s.workers.submit(r)
 	c.inflight++
 	c.loop.frames++
 	c.loop.event.Requests++
-	return true
 }
 
 // full reports whether as much waits, or is held, as may be, so many times over. Those
@@ -103,9 +102,9 @@ func (w *workers) full(times int64) bool {
 	return w.queue.n.Load()/times >= int64(s.cfg.QueueSize) || s.jobBytes.Load()/times > s.cfg.MaxHeld
 }
 
-// submit queues a job and sees to it that somebody takes it.
-func (w *workers) submit(j *job) {
-	w.queue.put(j)
+// submit queues a request and sees to it that somebody takes it.
+func (w *workers) submit(r *Request) {
+	w.queue.put(r)
 	w.more()
 }
 
@@ -114,7 +113,7 @@ func (w *workers) submit(j *job) {
 // return at once are run by one goroutine, and those that block by more and more.
 // (The Go scheduler wakes its threads like this.)
 func (w *workers) more() {
-	for w.queue.n.Load() > 0 && w.starting.CompareAndSwap(false, true) {
+	for w.queue.ready.Load() > 0 && w.starting.CompareAndSwap(false, true) {
 		if w.claim() {
 			w.start()
 			return
@@ -153,7 +152,7 @@ func (w *workers) run() {
 	for {
 		w.drainQueue()
 		left := w.running.Add(-1)
-		if w.queue.n.Load() > 0 && w.claim() {
+		if w.queue.ready.Load() > 0 && w.claim() {
 			continue
 		}
 		if left == 0 && w.discard.Load() {
@@ -168,54 +167,73 @@ func (w *workers) run() {
 
 func (w *workers) drainQueue() {
 	for {
-		j, more := w.queue.take()
-		if j == nil {
+		r, more := w.queue.take(w.srv.now())
+		if r == nil {
 			return
 		}
 		if more {
 			w.more()
 		}
-		w.do(j)
+		w.do(r)
 	}
 }
 
 // do answers one request and hands it back.
-func (w *workers) do(j *job) {
-	if !w.discard.Load() && !j.conn.ended.Load() {
-		w.handle(j)
+func (w *workers) do(r *Request) {
+	s, c := w.srv, r.conn
+	switch {
+	case w.discard.Load() || c.ended.Load():
+	case s.tooOld(r.arrived):
+		r.buf.B, r.result = s.failure(c, r.buf.B, r.id, r.buf.B[:r.reply:r.reply], ErrOverloaded)
+	default:
+		err := w.handle(r)
+		if r.later != nil {
+			r.later.leave(r.payload, err)
+			return
+		}
 	}
-	w.deliver(j)
+	s.deliver(r)
 }
 
-func (w *workers) handle(j *job) {
-	s, c := w.srv, j.conn
-	req := j.buf.B[:j.reply:j.reply]
+// handle runs the handler of a request. If it fails, and does not reply later, that is
+// settled; the error is for who does.
+func (w *workers) handle(r *Request) (err error) {
+	s := w.srv
+	r.payload = r.buf.B[:r.reply:r.reply]
 	w.busy.Add(1)
 	defer w.busy.Add(-1)
 	defer func() {
 		if v := recover(); v != nil {
-			s.logPanic(c, v)
-			j.buf.B, j.result = s.failure(c, j.buf.B[:j.reply], j.id, req, &PanicError{Value: v})
+			s.logPanic(r.conn, v)
+			err = &PanicError{Value: v}
+			w.fail(r, err)
 		}
 	}()
-	out, err := s.respond(c, j.buf.B, j.id, req)
-	j.buf.B, j.result = out, resultReplied
+	out, err := s.respond(r.buf.B, r)
+	r.buf.B, r.result = out, resultReplied
 	if err != nil {
-		j.buf.B, j.result = s.failure(c, out, j.id, req, err)
+		w.fail(r, err)
+	}
+	return err
+}
+
+func (w *workers) fail(r *Request, err error) {
+	if r.later == nil {
+		r.buf.B, r.result = w.srv.failure(r.conn, r.buf.B[:r.reply], r.id, r.payload, err)
 	}
 }
 
-// deliver hands a job back to its connection, which wakes once for all that are
+// deliver hands a request back to its connection, which wakes once for all that are
 // handed back before it looks.
-func (w *workers) deliver(j *job) {
-	c, d := j.conn, j.desk
-	if grown := int64(cap(j.buf.B)) - j.held; grown > 0 {
-		j.held += grown
-		w.srv.jobBytes.Add(grown)
+func (s *Server) deliver(r *Request) {
+	c, d := r.conn, r.desk
+	if grown := int64(cap(r.buf.B)) + requestBytes - r.held; grown > 0 {
+		r.held += grown
+		s.jobBytes.Add(grown)
 	}
-	pushed := d.back.TryPush(j) // the job is the loop's now
-	invariant.Check(pushed, "server: a job in flight found no place on its desk")
-	w.srv.wake(c)
+	pushed := d.back.TryPush(r) // the request is the loop's now
+	invariant.Check(pushed, "server: a request found no place on its desk")
+	s.wake(c)
 	// The end may have emptied the desk before the push. It sets ended first, so
 	// then this is true.
 	if c.ended.Load() {
@@ -223,22 +241,51 @@ func (w *workers) deliver(j *job) {
 	}
 }
 
-// collect takes the jobs that workers have handed back and puts their replies
-// behind the others, as far as the peer takes them.
+// collect takes the requests that were handed back and puts their replies behind the
+// others, as far as the peer takes them.
 func (c *Conn) collect() {
-	l := c.loop
+	if c.inflight == 0 {
+		return
+	}
+	l, d, n := c.loop, c.desk.Load(), 0
 	for c.inflight > 0 && c.roomForReplies() {
-		j, ok := c.desk.back.TryPop()
+		r, ok := d.back.TryPop()
 		if !ok {
+			break
+		}
+		n++
+		c.inflight--
+		c.appendPushed() // what its handler pushed comes before its reply
+		if r.result == resultReplied {
+			l.out = append(l.out, r.buf.B[r.reply:]...)
+		}
+		l.event.count(r.result)
+		d.pending -= r.pending
+		c.srv.free(r)
+	}
+	if w := c.srv.workers; w != nil && n > 0 && w.queue.collected(d, n) {
+		w.more()
+	}
+}
+
+// refuseOld refuses requests that have waited for too long for a worker. Workers do so
+// themselves, but they may be stuck.
+func (c *Conn) refuseOld() {
+	s, d := c.srv, c.desk.Load()
+	if s.cfg.QueueTimeout <= 0 || d == nil || s.workers == nil {
+		return
+	}
+	for c.roomForReplies() && s.tooOld(d.since()) {
+		r := s.workers.queue.takeOld(d, s.now()-s.cfg.QueueTimeout)
+		if r == nil {
 			return
 		}
 		c.inflight--
-		c.appendPushed() // what its handler pushed comes before its reply
-		if j.result == resultReplied {
-			l.out = append(l.out, j.buf.B[j.reply:]...)
-		}
-		l.event.count(j.result)
-		c.srv.free(j)
+		out, result := s.failure(c, c.loop.out, r.id, r.buf.B[:r.reply:r.reply], ErrOverloaded)
+		c.loop.out = out
+		c.loop.event.count(result)
+		d.pending -= r.pending
+		s.free(r)
 	}
 }
 
@@ -262,22 +309,28 @@ func (c *Conn) reap(d *desk) {
 	}
 	c.reapMu.Lock()
 	defer c.reapMu.Unlock()
-	for {
-		j, ok := d.back.TryPop()
-		if !ok {
-			return // who is still pushing comes here afterwards
+	for r, ok := d.back.TryPop(); ok; r, ok = d.back.TryPop() { // who is still pushing comes here afterwards
+		c.srv.drop(r)
+	}
+	if w := c.srv.workers; w != nil {
+		for r := w.queue.takeOld(d, never); r != nil; r = w.queue.takeOld(d, never) {
+			c.srv.drop(r)
 		}
-		c.srv.failures.dropped.Add(1)
-		c.srv.free(j)
 	}
 }
 
-// free ends a job: nobody holds it or its buffer any more.
-func (s *Server) free(j *job) {
-	s.jobBytes.Add(-j.held)
-	bytepool.Put(j.buf)
-	*j = job{}
-	jobs.Put(j)
+// drop ends a request whose connection has ended.
+func (s *Server) drop(r *Request) {
+	s.failures.dropped.Add(1)
+	s.free(r)
+}
+
+// free ends a request off the loop: nobody holds it or its buffer any more.
+func (s *Server) free(r *Request) {
+	s.jobBytes.Add(-r.held)
+	bytepool.Put(r.buf)
+	*r = Request{}
+	requestPool.Put(r)
 }
 
 // stop waits for the handlers, forgets what is queued and ends the goroutines. No

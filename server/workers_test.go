@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ringwire/ringwire/internal/bytepool"
-	"github.com/ringwire/ringwire/ring"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -38,7 +37,8 @@ func (h *heldBack) gate(key byte) chan struct{} {
 	return h.release[key]
 }
 
-func (h *heldBack) Handle(_ *Conn, dst, req []byte) ([]byte, error) {
+func (h *heldBack) Handle(r *Request, dst []byte) ([]byte, error) {
+	req := r.Payload()
 	h.calls.Add(1)
 	n := h.inside.Add(1)
 	for most := h.most.Load(); n > most && !h.most.CompareAndSwap(most, n); most = h.most.Load() {
@@ -91,22 +91,39 @@ func TestBlockedHandlerHoldsOneSlot(t *testing.T) {
 	assert.EqualValues(t, 1, blocked.receive().ID)
 }
 
-// Beyond MaxInFlight nothing is taken from one connection, while others go on.
+// Beyond MaxInFlight no worker takes a request of one connection, while others go on.
 func TestInFlightOfAConnectionIsBounded(t *testing.T) {
 	h := &heldBack{}
 	s := launch(t, Config{Workers: 20, MaxInFlight: 5, Handler: h})
 	greedy, other := dial(t, s), dial(t, s)
 	greedy.write(greedy.pipeline(100, 1))
-	eventually(t, s, "parsing to stop", func(st Stats) bool { return st.Pauses == 1 })
-	waitFor(t, "the handlers", func() bool { return h.inside.Load() == 5 })
+	eventually(t, s, "the rest to wait", func(st Stats) bool { return st.Running == 5 && st.Queued == 95 })
 	close(h.gate('o'))
 	other.call(1, []byte("o"))
-	assert.EqualValues(t, 6, s.Stats().Requests)
+	assert.EqualValues(t, 101, s.Stats().Requests)
+	assert.EqualValues(t, 5, h.inside.Load())
 	close(h.gate('p'))
 	for range 100 {
 		greedy.receive()
 	}
 	assert.LessOrEqual(t, h.most.Load(), int64(6))
+}
+
+// What a connection has waiting for a worker is bounded in bytes.
+func TestWhatWaitsForAWorkerIsBounded(t *testing.T) {
+	h := &heldBack{}
+	s := launch(t, Config{Workers: 1, MaxUnparsed: 256 << 10, Handler: h})
+	c := dial(t, s)
+	const n, share = 1000, (256 << 10) / pauseShare
+	c.write(c.pipeline(n, 100))
+	eventually(t, s, "parsing to stop", func(st Stats) bool { return st.Pauses == 1 && st.Running == 1 })
+	st := s.Stats()
+	assert.InDelta(t, share, s.jobBytes.Load(), 400)
+	assert.Less(t, st.Requests, uint64(n/2))
+	close(h.gate('p'))
+	for range n {
+		c.receive()
+	}
 }
 
 // A full queue stops parsing for everybody; room in it lets a connection go on
@@ -219,14 +236,16 @@ func TestNoJobIsLeftBehindByALeavingRunner(t *testing.T) {
 	s.workers, err = newWorkers(s)
 	require.NoError(t, err)
 	defer s.workers.stop()
-	c := &Conn{srv: s, link: &scripted{}, loop: newLoop(), desk: &desk{back: ring.NewMPSC[*job](1)}}
-	c.woken.Store(true) // nobody to wake
-	c.ended.Store(true) // so that the worker settles the job itself
+	c := &Conn{srv: s, link: &scripted{}, loop: newLoop()}
+	c.desk.Store(newDesk(1))
+	c.desk.Load().limit = rounds + 1 // nobody collects
+	c.woken.Store(true)              // nobody to wake
+	c.ended.Store(true)              // so that the worker settles the job itself
 	deadline := time.Now().Add(patienceMax)
-	newJob := func() *job {
-		j := jobs.Get().(*job)
-		j.conn, j.desk, j.buf = c, c.desk, bytepool.Get(0)
-		return j
+	newJob := func() *Request {
+		r := requestPool.Get().(*Request)
+		r.conn, r.desk, r.buf = c, c.desk.Load(), bytepool.Get(0)
+		return r
 	}
 	next := newJob()
 	for round := range uint64(rounds) {

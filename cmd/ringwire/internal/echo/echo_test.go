@@ -1,21 +1,23 @@
 package echo
 
 import (
-	"strings"
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ringwire/ringwire/server"
 )
 
 func reply(t *testing.T, c Config, req string) string {
 	t.Helper()
-	got, err := c.Handler().Handle(nil, []byte("head:"), []byte(req))
+	rec := server.NewRecorder(c.Handler())
+	defer rec.Close()
+	got, err := rec.Call(context.Background(), []byte(req))
 	require.NoError(t, err)
-	body, ok := strings.CutPrefix(string(got), "head:")
-	require.True(t, ok, "the reply is appended")
-	return body
+	return string(got)
 }
 
 func TestReplyHasTheSizeAskedFor(t *testing.T) {

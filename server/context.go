@@ -1,0 +1,39 @@
+package server
+
+import (
+	"context"
+	"net"
+)
+
+// life is the context of a connection.
+type life struct {
+	ctx context.Context
+	end context.CancelCauseFunc
+}
+
+// Context returns a context that ends with the connection, also when the time of a Shutdown
+// is up and the connection is cut. It has no deadline; its cause is then net.ErrClosed. The
+// first call makes it, the others return the same.
+func (c *Conn) Context() context.Context {
+	if l := c.life.Load(); l != nil {
+		return l.ctx
+	}
+	l := new(life)
+	l.ctx, l.end = context.WithCancelCause(context.Background())
+	if !c.life.CompareAndSwap(nil, l) {
+		l.end(nil)
+		return c.life.Load().ctx
+	}
+	if c.ended.Load() {
+		l.end(net.ErrClosed)
+	}
+	return l.ctx
+}
+
+// endContext ends the context on a goroutine of its own: those that were made from it are
+// the application's, and there may be many.
+func (c *Conn) endContext() {
+	if l := c.life.Load(); l != nil && l.ctx.Err() == nil {
+		go l.end(net.ErrClosed)
+	}
+}
