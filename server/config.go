@@ -70,6 +70,13 @@ type Config struct {
 	// the clients'.
 	Framing framing.Format
 
+	// Extensions lets clients speak the extension of docs/PROTOCOL.md §8, which offer it with
+	// the first frame of their connection; all others are served as ever. Such a client learns
+	// of a request that was refused or that failed by a status, for which ErrorReply is not
+	// asked, says how long it waits, and is told to go elsewhere before its connection ends.
+	// Payloads have 4 bytes less room in requests and 1 byte less in replies. Default false.
+	Extensions bool
+
 	// Workers is how many handlers may run at once. Default 0 (or negative):
 	// handlers run on the event loops, which is fastest and right for handlers
 	// that never block. With Workers each request is copied and answered by one
@@ -89,10 +96,10 @@ type Config struct {
 	MaxInFlight int
 
 	// QueueTimeout is how long a request may have waited, since it was read, when its
-	// handler would begin; beyond it, it is refused: ErrorReply gets ErrOverloaded. Default
-	// 500 ms if there is an ErrorReply, else none, because a refusal that is not told fills
-	// the client's table with requests that have no answer. Negative: none. Set it to less
-	// than what clients wait for, or an overloaded server works only for those that have
+	// handler would begin; beyond it, it is refused: ErrorReply gets ErrOverloaded, a client
+	// with the extension a status. Default 500 ms. Who has neither is not refused anything,
+	// because a refusal that is not told fills the client's table with requests that have no
+	// answer. Negative: none. Set it to less than what clients wait for, or an overloaded server works only for those that have
 	// given up.
 	//
 	// In any case, while the oldest request of a connection has waited for a tenth of a
@@ -187,7 +194,7 @@ func (c Config) withDefaults() Config {
 	c.Framing = c.Framing.WithDefaults()
 	defaults.Set(&c.QueueSize, DefaultQueueSize)
 	defaults.Set(&c.MaxInFlight, DefaultMaxInFlight)
-	if c.ErrorReply != nil {
+	if c.ErrorReply != nil || c.Extensions {
 		defaults.Set(&c.QueueTimeout, DefaultQueueTimeout)
 	}
 	defaults.Set(&c.Loops, max(1, runtime.GOMAXPROCS(0)/4))
@@ -233,8 +240,13 @@ func (c *Config) validate() error {
 	if err := c.Framing.Validate(); err != nil {
 		return fmt.Errorf("server: Config.Framing: %w", err)
 	}
-	if c.QueueTimeout > 0 && c.ErrorReply == nil {
-		return errors.New("server: Config.QueueTimeout needs an ErrorReply, which tells the client of a refusal")
+	if c.QueueTimeout > 0 && c.ErrorReply == nil && !c.Extensions {
+		return errors.New("server: Config.QueueTimeout needs an ErrorReply or Extensions, which tell the client of a refusal")
+	}
+	if c.Extensions {
+		if err := c.Framing.ValidateExtension(); err != nil {
+			return fmt.Errorf("server: Config.Extensions: %w", err)
+		}
 	}
 	ranges := []struct {
 		field           string

@@ -22,9 +22,8 @@ type Conn struct {
 	srv           *Server
 	id            uint64
 	local, remote net.Addr
-	value         atomic.Pointer[any]
-	pushes        atomic.Pointer[pushed] // nil until the first Push
-	life          atomic.Pointer[life]   // nil until somebody asks for the context
+	ext           atomic.Pointer[extension] // set by the loop; nil unless its client speaks it
+	rare          atomic.Pointer[rare]      // nil until the application asks for something in it
 
 	// Set once by the loop before anybody else knows the connection.
 	link link
@@ -63,12 +62,28 @@ type Conn struct {
 	// Anybody writes.
 	cutAt   atomic.Int64  // clock at which the sweep closes it; 0 never
 	quietAt atomic.Int64  // clock at which the drain found it quiet
-	stop    atomic.Uint32 // stopNone, then perhaps stopWhenQuiet, then perhaps stopNow
+	stop    atomic.Uint32 // one of the steps towards the end, which only grows
 	why     atomic.Uint32 // reason; the first one stays
 	woken   atomic.Bool   // a wake is on its way to the loop
 	cutting atomic.Bool   // a close is on its way to the loop
 	ended   atomic.Bool   // set by the loop at the end, before it empties the desk
 	reapMu  sync.Mutex    // after ended: who holds it is the consumer of the desk's ring
+}
+
+// rare is what few connections have.
+type rare struct {
+	value  atomic.Pointer[any]
+	pushed pushed
+	life   atomic.Pointer[life] // nil until somebody asks for the context
+}
+
+// needRare returns what is made by the first who asks.
+func (c *Conn) needRare() *rare {
+	if r := c.rare.Load(); r != nil {
+		return r
+	}
+	c.rare.CompareAndSwap(nil, new(rare))
+	return c.rare.Load()
 }
 
 // link is what a connection needs of its front.
@@ -106,6 +121,7 @@ const (
 const (
 	stopNone      = iota
 	stopWhenQuiet // parse on until nothing comes any more
+	stopReading   // read no more, where that can be; what was read is still answered
 	stopNow       // parse no more; what is being worked on is still answered
 )
 
@@ -131,14 +147,16 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 
 // Value returns what SetValue stored last, or nil.
 func (c *Conn) Value() any {
-	if v := c.value.Load(); v != nil {
-		return *v
+	if r := c.rare.Load(); r != nil {
+		if v := r.value.Load(); v != nil {
+			return *v
+		}
 	}
 	return nil
 }
 
 // SetValue attaches a value of the application to the connection.
-func (c *Conn) SetValue(v any) { c.value.Store(&v) }
+func (c *Conn) SetValue(v any) { c.needRare().value.Store(&v) }
 
 // Close ends the connection in order: no further request of it is handled, the
 // handlers that run for it return, their replies are written, then it is closed.
@@ -196,7 +214,7 @@ func (c *Conn) end(cause error) {
 	if c.resume != nil {
 		c.resume.Stop()
 	}
-	c.forgetInput()
+	c.abandonInput()
 	s.held.Add(-c.held.Swap(0))
 	c.ended.Store(true)
 	c.reap(c.desk.Load())
@@ -239,6 +257,10 @@ func (c *Conn) serve(in []byte) bool {
 			c.afterPanic()
 		}
 		c.keepInput()
+		if c.srv.cfg.Extensions {
+			c.takePushed() // which has waited for the first frame
+			c.sign()
+		}
 		c.flush()
 		c.settle()
 	}
@@ -250,7 +272,7 @@ func (c *Conn) serve(in []byte) bool {
 // open reports whether frames may be parsed now. It is asked before each, so the
 // ordinary answer is cheap; the output is flushed here when it has grown large.
 func (c *Conn) open() bool {
-	if c.block != blockNone || c.broken || c.doomed || c.stop.Load() == stopNow {
+	if c.block != blockNone || c.broken || c.doomed || c.parsesNoMore() {
 		return false
 	}
 	if l := c.loop; l.frames >= l.lookAt && c.turnOver() {
@@ -261,6 +283,13 @@ func (c *Conn) open() bool {
 	}
 	c.flush()
 	return !c.broken && !c.full()
+}
+
+// parsesNoMore reports whether the connection is so far on its way to the end that requests
+// are not begun any more.
+func (c *Conn) parsesNoMore() bool {
+	how := c.stop.Load()
+	return how == stopNow || how == stopReading && !c.loop.pauses
 }
 
 // fail ends the connection as soon as the replies made so far are written.
@@ -288,6 +317,9 @@ func (c *Conn) flush() {
 		return
 	}
 	c.unsent = c.link.buffered()
+	if e := c.ext.Load(); e != nil {
+		e.wrote = l.now
+	}
 }
 
 // full reports whether the peer has left MaxUnsent of replies unread, or any while the

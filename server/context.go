@@ -15,14 +15,15 @@ type life struct {
 // is up and the connection is cut. It has no deadline; its cause is then net.ErrClosed. The
 // first call makes it, the others return the same.
 func (c *Conn) Context() context.Context {
-	if l := c.life.Load(); l != nil {
+	r := c.needRare()
+	if l := r.life.Load(); l != nil {
 		return l.ctx
 	}
 	l := new(life)
 	l.ctx, l.end = context.WithCancelCause(context.Background())
-	if !c.life.CompareAndSwap(nil, l) {
+	if !r.life.CompareAndSwap(nil, l) {
 		l.end(nil)
-		return c.life.Load().ctx
+		return r.life.Load().ctx
 	}
 	if c.ended.Load() {
 		l.end(net.ErrClosed)
@@ -33,7 +34,11 @@ func (c *Conn) Context() context.Context {
 // endContext ends the context on a goroutine of its own: those that were made from it are
 // the application's, and there may be many.
 func (c *Conn) endContext() {
-	if l := c.life.Load(); l != nil && l.ctx.Err() == nil {
+	r := c.rare.Load()
+	if r == nil {
+		return
+	}
+	if l := r.life.Load(); l != nil && l.ctx.Err() == nil {
 		go l.end(net.ErrClosed)
 	}
 }

@@ -19,6 +19,9 @@ const (
 	// direction. Closing at once while its bytes arrive would reset the
 	// connection and could take replies away that it has not read.
 	lingerTime = 250 * time.Millisecond
+	// steadyTime is how long a shutdown goes on reading from who goes on sending: what it
+	// asks has no end, so waiting for longer helps nobody.
+	steadyTime = time.Second
 	// cutTime is what remains of a shutdown's time when it stops parsing.
 	cutTime = 2 * lingerTime
 	// closeGrace is how much longer than ShutdownTimeout Close may take.
@@ -28,8 +31,10 @@ const (
 // Shutdown stops in order: it stops accepting, lets every connection finish and
 // closes it. A connection is finished when it has sent nothing for 50 ms, its
 // handlers have returned and its replies are written. One that goes on sending is
-// served until half a second before the time is up; then its requests are no
-// longer read, and it is closed behind the last reply.
+// read for a second; what was read by then is answered, and it is closed behind the last
+// reply. Half a second before the time is up what has not begun is given up
+// (Stats.Abandoned). A client with the extension is told at once to go elsewhere, and, before
+// its connection ends, that what has no reply was not begun.
 //
 // The time is up when ctx ends or Config.ShutdownTimeout has passed. What has not
 // finished by then is cut, and the error says so: it wraps ctx's error or
@@ -223,6 +228,9 @@ func (s *Server) drain(accepted <-chan struct{}, deadline time.Time, bounded boo
 		}
 		before, how := s.clock.Load(), uint32(stopWhenQuiet)
 		now := s.tick()
+		if time.Since(start) > steadyTime {
+			how = stopReading
+		}
 		if bounded && time.Until(deadline) < cutTime {
 			how = stopNow
 		}
@@ -248,7 +256,7 @@ func (s *Server) nudge(c *Conn, before, now int64, how uint32) {
 		c.quietAt.Store(now)
 	}
 	c.finish(how, reasonShutdown)
-	if how == stopNow || c.quietAt.Load() == now || c.watch.Load()&watchUnsent != 0 {
+	if how >= stopReading || c.quietAt.Load() == now || c.watch.Load()&watchUnsent != 0 {
 		s.wake(c)
 	}
 }
@@ -260,14 +268,23 @@ func (c *Conn) tryFinish() {
 	if c.broken || c.inflight > 0 || c.unsent > 0 {
 		return
 	}
-	// A read since the drain found it quiet has come between.
-	if c.stop.Load() == stopWhenQuiet &&
-		(c.input != nil || c.deaf || c.lastRead.Load() >= c.quietAt.Load()) {
-		return
+	switch c.stop.Load() {
+	case stopWhenQuiet:
+		// A read since the drain found it quiet has come between.
+		if c.input != nil || c.deaf || c.lastRead.Load() >= c.quietAt.Load() {
+			return
+		}
+	case stopReading:
+		if c.input != nil && c.block != blockNone {
+			return // there are requests to be answered
+		}
 	}
 	c.blame(reasonShutdown)
+	if !c.sayDone() {
+		return
+	}
 	if c.input != nil {
-		c.forgetInput()
+		c.abandonInput()
 		c.account()
 		c.frameSince.Store(0)
 	}

@@ -93,51 +93,82 @@ func TestShutdownUnderLoadLosesNoReply(t *testing.T) {
 }
 
 // A client that never stops asking is cut behind a reply: everything that was
-// handled has been answered.
+// handled has been answered. That does not take the whole time there is, and where reading
+// cannot be paused, parsing stops instead.
 func TestShutdownEndsAStreamBehindItsLastReply(t *testing.T) {
-	modes(t, func(t *testing.T, cfg Config) {
-		cfg.ShutdownTimeout = time.Second
-		s := launch(t, cfg)
-		c := dial(t, s)
-		const batch, window = 20, 25 // at most 500 requests are unanswered
-		room := make(chan struct{}, window)
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			requests := c.pipeline(batch, 100)
-			for range room {
-				if _, err := c.nc.Write(requests); err != nil {
-					return
-				}
-			}
-		})
-		for range window {
-			room <- struct{}{}
-		}
-		down := make(chan error, 1)
-		var got uint64
-		for {
-			if _, err := c.frames.ReadFrame(); err != nil {
-				break
-			}
-			if got++; got == 500 {
-				go func() { down <- s.Shutdown(context.Background()) }()
-			}
-			if got%batch == 0 {
-				select {
-				case room <- struct{}{}:
-				default:
-				}
+	for name, cfg := range map[string]Config{
+		"short":            {ShutdownTimeout: time.Second},
+		"long":             {ShutdownTimeout: 10 * patienceMax},
+		"long, no pausing": {ShutdownTimeout: 10 * patienceMax, neverPause: true},
+	} {
+		t.Run(name, func(t *testing.T) { modes(t, func(t *testing.T, mode Config) { testEndOfStream(t, mode, cfg) }) })
+	}
+}
+
+func testEndOfStream(t *testing.T, cfg, with Config) {
+	cfg.ShutdownTimeout, cfg.neverPause = with.ShutdownTimeout, with.neverPause
+	s := launch(t, cfg)
+	c := dial(t, s)
+	const batch, window = 20, 25 // at most 500 requests are unanswered
+	room := make(chan struct{}, window)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		requests := c.pipeline(batch, 100)
+		for range room {
+			if _, err := c.nc.Write(requests); err != nil {
+				return
 			}
 		}
-		close(room)
-		_ = c.nc.Close()
-		wg.Wait()
-		require.NoError(t, <-down, "it has finished in time")
-		st := s.Stats()
-		assert.EqualValues(t, 1, st.Closed.Shutdown, "%+v", st.Closed)
-		assert.EqualValues(t, st.Requests, st.Replies)
-		assert.EqualValues(t, st.Replies, got, "a reply was lost")
 	})
+	for range window {
+		room <- struct{}{}
+	}
+	down := make(chan error, 1)
+	var got uint64
+	for {
+		if _, err := c.frames.ReadFrame(); err != nil {
+			break
+		}
+		if got++; got == 500 {
+			go func() { down <- s.Shutdown(context.Background()) }()
+		}
+		if got%batch == 0 {
+			select {
+			case room <- struct{}{}:
+			default:
+			}
+		}
+	}
+	close(room)
+	_ = c.nc.Close()
+	wg.Wait()
+	require.NoError(t, <-down, "it has finished in time")
+	st := s.Stats()
+	assert.EqualValues(t, 1, st.Closed.Shutdown, "%+v", st.Closed)
+	assert.EqualValues(t, st.Requests, st.Replies)
+	assert.EqualValues(t, st.Replies, got, "a reply was lost")
+}
+
+// What was read and cannot be begun in time is counted.
+func TestShutdownCountsWhatItGivesUp(t *testing.T) {
+	h := &heldBack{}
+	s := launch(t, Config{Workers: 1, MaxUnparsed: 256 << 10, ShutdownTimeout: time.Second, Handler: h})
+	c := dial(t, s)
+	const n = 200
+	for id := range uint32(n) {
+		c.send(id, []byte("p"))
+	}
+	eventually(t, s, "all to be read", func(st Stats) bool { return st.BytesIn == n*7 && st.Pauses > 0 })
+	begun := s.Stats().Requests
+	go func() {
+		waitFor(t, "the time to be up", func() bool { return s.Stats().Abandoned > 0 })
+		close(h.gate('p'))
+	}()
+	require.ErrorIs(t, s.Shutdown(context.Background()), context.DeadlineExceeded)
+	st := s.Stats()
+	assert.EqualValues(t, n, begun+st.Abandoned)
+	assert.Equal(t, begun, st.Requests)
+	assert.Equal(t, begun, st.Dropped)
 }
 
 // only returns the one connection of a server.

@@ -18,6 +18,11 @@ var (
 	// request that it has not begun with.
 	ErrOverloaded = errors.New("server: overloaded: the request was not run")
 
+	// ErrExpired is the err that Config.ErrorReply would get for a request that was not run
+	// because its caller had given up. Only clients with the extension say how long they wait,
+	// and they get a status instead.
+	ErrExpired = errors.New("server: expired: the request was not run")
+
 	// ErrServerClosed is what Start and Serve return after Shutdown or Close. It
 	// also is net.ErrClosed.
 	ErrServerClosed error = closedError{}
@@ -32,6 +37,17 @@ type closedError struct{}
 
 func (closedError) Error() string   { return "server: closed; make a new one" }
 func (closedError) Is(e error) bool { return e == net.ErrClosed }
+
+// Error is what a handler returns to choose what a client with the extension gets: a code
+// and a text. Of other errors it gets the code 0 and the error's text, of a panic a text that
+// says so. Without the extension it is an error like any other.
+type Error struct {
+	Code uint32
+	Text string // of which at most 1,024 bytes are sent
+}
+
+// Error returns the text, and the code.
+func (e *Error) Error() string { return fmt.Sprintf("%s (code %d)", e.Text, e.Code) }
 
 // PanicError is the err that Config.ErrorReply gets when a handler panicked.
 type PanicError struct {
@@ -67,6 +83,7 @@ const (
 	reasonTLS               // a TLS handshake
 	reasonHTTP              // an HTTP request
 	reasonFrameTime         // FrameTimeout
+	reasonMalformed         // none of what the extension allows
 	reasonIdle              // IdleTimeout
 	reasonSlowReader        // WriteTimeout
 	reasonInput             // MaxUnparsed
@@ -87,6 +104,7 @@ var reasonText = [reasonCount]string{
 	reasonTLS:        "TLS on a plain port",
 	reasonHTTP:       "HTTP on a plain port",
 	reasonFrameTime:  "frame not complete in time",
+	reasonMalformed:  "malformed for the extension",
 	reasonIdle:       "idle for too long",
 	reasonSlowReader: "peer does not read its replies",
 	reasonInput:      "too many bytes wait to be parsed",

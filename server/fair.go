@@ -112,8 +112,12 @@ func (c *Conn) regulate() {
 	}
 }
 
-// mustPause reports whether a connection that cannot be parsed has sent enough.
+// mustPause reports whether a connection has sent enough: it cannot be parsed, or is about to
+// end.
 func (c *Conn) mustPause() bool {
+	if c.stop.Load() >= stopReading && !c.lingering {
+		return true
+	}
 	if c.block == blockNone || c.input == nil {
 		return false
 	}

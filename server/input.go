@@ -153,7 +153,7 @@ func (c *Conn) nextChunk() bool {
 func (c *Conn) keepInput() {
 	l := c.loop
 	l.release()
-	if len(l.in) > 0 && !c.broken && !c.doomed && c.stop.Load() != stopNow {
+	if len(l.in) > 0 && !c.broken && !c.doomed && !c.parsesNoMore() {
 		switch {
 		case c.block == blockNone:
 			c.begun(l.in)
@@ -254,6 +254,24 @@ func (c *Conn) dropInput() {
 		inputs.Put(i)
 		c.input = nil
 	}
+}
+
+// abandonInput gives everything back that is not parsed. At a shutdown it counts the requests
+// among it, which have come and are not answered.
+func (c *Conn) abandonInput() {
+	l := c.loop
+	if c.input != nil && len(l.in) == 0 && c.stop.Load() != stopNone {
+		n := uint64(0)
+		for _, size, whole := c.nextFrame(); whole; _, size, whole = c.nextFrame() {
+			c.consume(size)
+			n++
+		}
+		c.srv.failures.abandoned.Add(n)
+		l.in = nil
+		l.release()
+		l.leaveSource()
+	}
+	c.forgetInput()
 }
 
 // forgetInput gives everything back that is not parsed.

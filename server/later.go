@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync/atomic"
 
+	"github.com/ringwire/ringwire/framing"
 	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/taskid"
 )
@@ -53,8 +54,12 @@ func (r *Request) Later() *Later {
 // not mean that the client gets the reply.
 func (l *Later) Reply(payload []byte) error {
 	format := l.conn.srv.format
-	buf := bytepool.Get(format.HeaderSize() + len(payload))
-	framed, err := format.Append(buf.B, l.id, payload)
+	buf := bytepool.Get(format.HeaderSize() + framing.StatusSize + len(payload))
+	append := format.Append
+	if l.conn.ext.Load() != nil {
+		append = format.AppendReply
+	}
+	framed, err := append(buf.B, l.id, payload)
 	if err != nil || !l.answered.CompareAndSwap(false, true) {
 		bytepool.Put(buf)
 		if err == nil {

@@ -32,10 +32,15 @@ func (c *Conn) parse() (ok bool) {
 		if !whole {
 			break
 		}
-		switch {
-		case s.tooOld(l.at):
+		if s.cfg.Extensions && c.ownFrame(&frame) {
 			c.consume(size)
-			c.refuse(frame)
+			continue
+		}
+		err := s.stale(c, l.at, l.limit)
+		switch {
+		case err != nil:
+			c.consume(size)
+			c.refuse(frame, err)
 		case s.workers == nil && c.inflight == 0:
 			c.consume(size)
 			c.answer(frame)
@@ -66,7 +71,7 @@ func (c *Conn) answer(f framing.Frame) {
 	l.frames++
 	l.event.Requests++
 	r := &l.request
-	r.conn, r.id, r.payload, r.arrived = c, f.ID, f.Payload, l.at
+	r.conn, r.id, r.payload, r.arrived, r.limit = c, f.ID, f.Payload, l.at, l.limit
 	l.handling = true
 	out, err := c.srv.respond(l.out, r)
 	l.handling = false
@@ -90,12 +95,12 @@ func (c *Conn) answerFailure(err error) {
 	l.event.count(result)
 }
 
-// refuse answers a request on the loop that waited for too long.
-func (c *Conn) refuse(f framing.Frame) {
+// refuse answers a request on the loop that is not to be run.
+func (c *Conn) refuse(f framing.Frame, why error) {
 	l := c.loop
 	l.frames++
 	l.event.Requests++
-	out, result := c.srv.failure(c, l.out, f.ID, f.Payload, ErrOverloaded)
+	out, result := c.srv.failure(c, l.out, f.ID, f.Payload, why)
 	l.out = out
 	l.event.count(result)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // pushKeep is the largest push buffer a connection keeps.
@@ -15,6 +16,7 @@ var ErrPushFull = errors.New("server: too much waits to be written; push less, o
 
 // pushed is what was pushed to a connection and not yet taken by its loop.
 type pushed struct {
+	some atomic.Bool // there is something; set and cleared under mu
 	mu   sync.Mutex
 	b    []byte
 	over bool // the connection has ended
@@ -25,6 +27,9 @@ type pushed struct {
 // before its reply. They must be whole frames as package
 // framing makes them, or the client loses its place in the stream; an engine.Broker gives
 // those whose ID it has not in flight to Config.OnPush, or drops them. frames is copied.
+// With Config.Extensions nothing is sent before the client's first frame, no ID may be 0, and
+// a payload may be one byte shorter than otherwise; the status that the extension asks for
+// is added where it is spoken.
 //
 // Push does not wait, and may be called by anybody, handlers included. It fails
 // with ErrPushFull when MaxUnsent bytes wait to be written already or the server
@@ -34,13 +39,12 @@ func (c *Conn) Push(frames []byte) error {
 	if c.ended.Load() || c.stop.Load() == stopNow {
 		return net.ErrClosed
 	}
-	p := c.pushes.Load()
-	if p == nil {
-		p = new(pushed)
-		if !c.pushes.CompareAndSwap(nil, p) {
-			p = c.pushes.Load()
+	if c.srv.cfg.Extensions {
+		if err := c.srv.checkPush(frames); err != nil {
+			return err
 		}
 	}
+	p := &c.needRare().pushed
 	if err := c.append(p, frames); err != nil {
 		return err
 	}
@@ -64,6 +68,7 @@ func (c *Conn) append(p *pushed, frames []byte) error {
 		return ErrPushFull
 	}
 	p.b = append(p.b, frames...)
+	p.some.Store(true)
 	s.jobBytes.Add(int64(len(frames)))
 	return nil
 }
@@ -71,20 +76,24 @@ func (c *Conn) append(p *pushed, frames []byte) error {
 // takePushed puts what was pushed behind the other output, if the peer takes any.
 // What is left has its turn when the sweep has seen the peer read.
 func (c *Conn) takePushed() {
-	if c.pushes.Load() != nil && c.roomForReplies() {
+	if c.srv.cfg.Extensions && !c.spoke && c.loop.frames == 0 {
+		return // the client may have the extension: what comes first is its hello
+	}
+	if r := c.rare.Load(); r != nil && r.pushed.some.Load() && c.roomForReplies() {
 		c.appendPushed()
 	}
 }
 
 // appendPushed puts what was pushed behind the other output.
 func (c *Conn) appendPushed() {
-	p := c.pushes.Load()
-	if p == nil {
+	r := c.rare.Load()
+	if r == nil || !r.pushed.some.Load() {
 		return
 	}
+	p := &r.pushed
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.loop.out = append(c.loop.out, p.b...)
+	c.appendFrames(p.b)
 	c.clearLocked(p)
 }
 
@@ -92,6 +101,7 @@ func (c *Conn) appendPushed() {
 func (c *Conn) clearLocked(p *pushed) {
 	c.srv.jobBytes.Add(-int64(len(p.b)))
 	p.b = p.b[:0]
+	p.some.Store(false)
 	if cap(p.b) > pushKeep {
 		p.b = nil
 	}
@@ -99,10 +109,11 @@ func (c *Conn) clearLocked(p *pushed) {
 
 // dropPushed ends pushing.
 func (c *Conn) dropPushed() {
-	p := c.pushes.Load()
-	if p == nil {
+	r := c.rare.Load()
+	if r == nil {
 		return
 	}
+	p := &r.pushed
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.over = true

@@ -99,10 +99,7 @@ func (r *Recorder) outcome(q *Request) ([]byte, error) {
 
 // Pushed returns the frames that Conn.Push was given since the last call.
 func (r *Recorder) Pushed() []byte {
-	p := r.conn.pushes.Load()
-	if p == nil {
-		return nil
-	}
+	p := &r.conn.needRare().pushed
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	frames := bytes.Clone(p.b)

@@ -49,7 +49,7 @@ const (
 // comes back as long as it was.
 func (s *Server) respond(out []byte, r *Request) ([]byte, error) {
 	start := len(out)
-	out = s.format.Reserve(out)
+	out = s.beginReply(r.conn, out)
 	reply, err := s.handler.Handle(r, out[len(out):])
 	if err != nil {
 		return out[:start], err
@@ -64,6 +64,16 @@ func (s *Server) respond(out []byte, r *Request) ([]byte, error) {
 	return out, nil
 }
 
+// beginReply appends the gap for a reply's header, and the status that goes before it on a
+// connection with the extension.
+func (s *Server) beginReply(c *Conn, out []byte) []byte {
+	out = s.format.Reserve(out)
+	if s.cfg.Extensions && c.ext.Load() != nil {
+		out = append(out, byte(framing.StatusOK))
+	}
+	return out
+}
+
 // place appends reply to out. Nothing is copied if the reply is there already,
 // because the handler appended it to the free part of out.
 func place(out, reply []byte) []byte {
@@ -74,22 +84,29 @@ func place(out, reply []byte) []byte {
 	return append(out, reply...)
 }
 
-// failure counts a request whose handler failed and appends the error reply, if
-// there is one to send.
+// failure counts a request whose handler failed, or that was not run, and appends what tells
+// the client, if there is something to send.
 func (s *Server) failure(c *Conn, out []byte, id taskid.ID, req []byte, err error) ([]byte, result) {
-	if _, ok := err.(*PanicError); ok {
-		s.failures.panics.Add(1) // logged where it was recovered
-	} else if errors.Is(err, ErrNoReply) {
+	n := &s.failures
+	switch _, panicked := err.(*PanicError); {
+	case panicked:
+		n.panics.Add(1) // logged where it was recovered
+	case errors.Is(err, ErrNoReply):
 		return out, resultNoReply
-	} else if errors.Is(err, ErrOverloaded) {
-		s.failures.refused.Add(1)
+	case errors.Is(err, ErrExpired):
+		n.expired.Add(1)
+	case errors.Is(err, ErrOverloaded):
+		n.refused.Add(1)
 		s.logFailure(c, logRefused, err)
-	} else if errors.Is(err, framing.ErrMaxLenExceeded) {
-		s.failures.tooLarge.Add(1)
+	case errors.Is(err, framing.ErrMaxLenExceeded):
+		n.tooLarge.Add(1)
 		s.logFailure(c, logTooLarge, err)
-	} else {
-		s.failures.errors.Add(1)
+	default:
+		n.errors.Add(1)
 		s.logFailure(c, logHandlerError, err)
+	}
+	if c.ext.Load() != nil {
+		return s.reason(out, id, err)
 	}
 	return s.errorReply(c, out, id, req, err)
 }

@@ -23,6 +23,7 @@ type Request struct {
 	id      taskid.ID
 	payload []byte
 	arrived time.Duration // since the server's epoch
+	limit   time.Duration // how long its caller waits, from then on; 0: not known
 	later   *Later        // nil unless its handler has called Later
 
 	// Off the loop.
@@ -57,13 +58,36 @@ func (r *Request) Detach() []byte { return bytes.Clone(r.payload) }
 // kernel's buffers before has waited longer.
 func (r *Request) Arrival() time.Time { return r.conn.srv.epoch.Add(r.arrived) }
 
-// Context returns the context of the connection: see Conn.Context.
+// Remaining returns how long the client still waits for the reply, at least 0, and whether it
+// has said so: on connections with the extension (Config.Extensions) it may.
+func (r *Request) Remaining() (left time.Duration, known bool) {
+	if r.limit == 0 {
+		return 0, false
+	}
+	return max(r.arrived+r.limit-time.Since(r.conn.srv.epoch), 0), true
+}
+
+// Context returns the context of the connection: see Conn.Context. It does not end when the
+// time is up that Remaining tells.
 func (r *Request) Context() context.Context { return r.conn.Context() }
 
-// tooOld reports whether a request that came at that time has waited for so long that
-// nobody can be waiting for its reply.
-func (s *Server) tooOld(arrived time.Duration) bool {
-	return s.cfg.QueueTimeout > 0 && s.age(arrived) > s.cfg.QueueTimeout
+// stale returns why a request that came at that time is not to be run any more, or nil: it
+// has waited for QueueTimeout, or its caller has given up. It is never early.
+func (s *Server) stale(c *Conn, arrived, limit time.Duration) error {
+	if limit > 0 && s.age(arrived) >= limit {
+		return ErrExpired
+	}
+	if c.tooOld(arrived) {
+		return ErrOverloaded
+	}
+	return nil
+}
+
+// tooOld reports whether what came at that time has waited for QueueTimeout, and a refusal
+// can be told.
+func (c *Conn) tooOld(arrived time.Duration) bool {
+	s := c.srv
+	return s.cfg.QueueTimeout > 0 && (s.cfg.ErrorReply != nil || c.ext.Load() != nil) && s.age(arrived) > s.cfg.QueueTimeout
 }
 
 // age returns how long ago that was, by the coarse clock: never more than it was.

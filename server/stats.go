@@ -36,12 +36,16 @@ type Stats struct {
 	// with them or before their reply was handed over.
 	Dropped uint64
 
+	// Abandoned counts the requests that were read and not begun when their connection ended
+	// during a Shutdown. They are not among Requests.
+	Abandoned uint64
+
 	// HandlerErrors, Panics and ReplyTooLarge count failures of the handler and of
 	// ErrorReply.
 	HandlerErrors, Panics, ReplyTooLarge uint64
 	// Refused counts the requests that failed with ErrOverloaded: they had waited for
-	// QueueTimeout, or a handler said so.
-	Refused uint64
+	// QueueTimeout, or a handler said so. Expired counts those whose caller had given up.
+	Refused, Expired uint64
 	// Pauses counts how often requests waited because of a bound.
 	Pauses uint64
 
@@ -68,8 +72,9 @@ type Closed struct {
 	// Handler: Conn.Close. Shutdown: Shutdown or Close of the server.
 	Handler, Shutdown uint64
 	// Protocol errors: the stream ended inside a frame, a length out of range, a
-	// TLS handshake, an HTTP request, a frame not complete within FrameTimeout.
-	Truncated, BadLength, TLS, HTTP, FrameTimeout uint64
+	// TLS handshake, an HTTP request, a frame not complete within FrameTimeout, something
+	// that the extension does not allow.
+	Truncated, BadLength, TLS, HTTP, FrameTimeout, Malformed uint64
 	// Idle: IdleTimeout. SlowReader: WriteTimeout. Input: MaxUnparsed. Memory:
 	// MaxHeld.
 	Idle, SlowReader, Input, Memory uint64
@@ -85,15 +90,15 @@ func (c Closed) Total() uint64 {
 
 // ProtocolErrors returns how many were closed for what the peer sent.
 func (c Closed) ProtocolErrors() uint64 {
-	return c.Truncated + c.BadLength + c.TLS + c.HTTP + c.FrameTimeout
+	return c.Truncated + c.BadLength + c.TLS + c.HTTP + c.FrameTimeout + c.Malformed
 }
 
 // failures counts what is rare enough for counters that loops share.
 type failures struct {
-	errors, panics, tooLarge, refused atomic.Uint64
-	dropped                           atomic.Uint64 // off the loop
-	accepted, rejected, acceptErrors  atomic.Uint64
-	closed                            [reasonCount]atomic.Uint64
+	errors, panics, tooLarge, refused, expired, abandoned atomic.Uint64
+	dropped                                               atomic.Uint64 // off the loop
+	accepted, rejected, acceptErrors                      atomic.Uint64
+	closed                                                [reasonCount]atomic.Uint64
 }
 
 // Stats returns a snapshot. It may be called at any time.
@@ -108,6 +113,8 @@ func (s *Server) Stats() Stats {
 		Panics:        n.panics.Load(),
 		ReplyTooLarge: n.tooLarge.Load(),
 		Refused:       n.refused.Load(),
+		Expired:       n.expired.Load(),
+		Abandoned:     n.abandoned.Load(),
 		HeldBytes:     s.held.Load(),
 	}
 	st.Closed = n.byReason()
@@ -139,7 +146,7 @@ func (f *failures) byReason() Closed {
 		Peer: n(reasonPeer), Reset: n(reasonReset), Dead: n(reasonDead),
 		Handler: n(reasonHandler), Shutdown: n(reasonShutdown),
 		Truncated: n(reasonTruncated), BadLength: n(reasonBadLength),
-		TLS: n(reasonTLS), HTTP: n(reasonHTTP), FrameTimeout: n(reasonFrameTime),
+		TLS: n(reasonTLS), HTTP: n(reasonHTTP), FrameTimeout: n(reasonFrameTime), Malformed: n(reasonMalformed),
 		Idle: n(reasonIdle), SlowReader: n(reasonSlowReader),
 		Input: n(reasonInput), Memory: n(reasonMemory), Internal: n(reasonInternal),
 	}

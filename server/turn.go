@@ -25,6 +25,7 @@ type loop struct {
 	out      []byte           // replies of this turn, framed, not yet written
 	in       []byte           // input that is being parsed
 	at       time.Duration    // when it came, since the server's epoch
+	limit    time.Duration    // how long its caller waits for the request in hand; 0: not known
 	source   *bytepool.Buffer // the chunk that it lies in; nil if it was just read
 	spent    *bytepool.Buffer // a frame that is done with soon, if it was in pieces
 	now      int64            // clock at the beginning of this turn

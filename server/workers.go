@@ -79,7 +79,7 @@ func (c *Conn) needDesk() *desk {
 func (c *Conn) dispatch(f framing.Frame) {
 	s, d := c.srv, c.needDesk()
 	r := requestPool.Get().(*Request)
-	r.conn, r.desk, r.id, r.arrived = c, d, f.ID, c.loop.at
+	r.conn, r.desk, r.id, r.arrived, r.limit = c, d, f.ID, c.loop.at, c.loop.limit
 	// Room for a reply as long as the request; append does the rest.
 	r.buf = bytepool.Get(2*len(f.Payload) + s.format.HeaderSize())
 	r.buf.B = append(r.buf.B, f.Payload...)
@@ -181,10 +181,10 @@ func (w *workers) drainQueue() {
 // do answers one request and hands it back.
 func (w *workers) do(r *Request) {
 	s, c := w.srv, r.conn
-	switch {
+	switch why := s.stale(c, r.arrived, r.limit); {
 	case w.discard.Load() || c.ended.Load():
-	case s.tooOld(r.arrived):
-		r.buf.B, r.result = s.failure(c, r.buf.B, r.id, r.buf.B[:r.reply:r.reply], ErrOverloaded)
+	case why != nil:
+		r.buf.B, r.result = s.failure(c, r.buf.B, r.id, r.buf.B[:r.reply:r.reply], why)
 	default:
 		err := w.handle(r)
 		if r.later != nil {
@@ -275,7 +275,7 @@ func (c *Conn) refuseOld() {
 	if s.cfg.QueueTimeout <= 0 || d == nil || s.workers == nil {
 		return
 	}
-	for c.roomForReplies() && s.tooOld(d.since()) {
+	for c.roomForReplies() && c.tooOld(d.since()) {
 		r := s.workers.queue.takeOld(d, s.now()-s.cfg.QueueTimeout)
 		if r == nil {
 			return
