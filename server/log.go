@@ -19,9 +19,9 @@ const (
 	logTooLarge
 	logPanicked
 	logAccept
-	logRejected
 	logEnroll
-	logKindCount
+	logRefused   // and one for each refusal
+	logKindCount = logRefused + logKind(refusalCount)
 )
 
 // limiter counts what it keeps out of the log.
