@@ -160,8 +160,14 @@ func newPrefixes(all []netip.Prefix) prefixes {
 	slices.SortFunc(sorted, func(a, b netip.Prefix) int {
 		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 	})
-	// Two prefixes are one within the other, the wider first, or have nothing in common.
-	return slices.CompactFunc(sorted, func(kept, p netip.Prefix) bool { return kept.Overlaps(p) })
+	set := sorted[:0]
+	for _, p := range sorted {
+		// Two prefixes are one within the other, the wider first, or have nothing in common.
+		if n := len(set); n == 0 || !set[n-1].Overlaps(p) {
+			set = append(set, p)
+		}
+	}
+	return set
 }
 
 func (s prefixes) contain(a netip.Addr) bool {
