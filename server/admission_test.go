@@ -146,7 +146,7 @@ func TestIPv4ClientOfAnIPv6Listener(t *testing.T) {
 			nc, err := net.Dial("tcp4", "127.0.0.1:"+port)
 			require.NoError(t, err)
 			defer nc.Close()
-			if tc.cfg.MaxConnsPerIP > 0 { // the client's own listener address counts as the same
+			if tc.cfg.MaxConnsPerIP > 0 {
 				eventually(t, s, "the first", func(st Stats) bool { return st.Accepted == 1 })
 				again, err := net.Dial("tcp4", "127.0.0.1:"+port)
 				require.NoError(t, err)
