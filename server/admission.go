@@ -98,13 +98,13 @@ func (s *Server) leave(from netip.Addr) {
 // refuse counts and closes a connection that was not let in.
 func (s *Server) refuse(nc net.Conn, why refusal) {
 	s.failures.refused[why].Add(1)
-	kind := logRefused + logKind(why)
-	if skipped, ok := s.due(kind, slog.LevelWarn); ok {
-		s.write(slog.LevelWarn, "connection refused: "+why.String(), skipped,
-			[]slog.Attr{slog.String("remote", fmt.Sprint(nc.RemoteAddr()))})
-	}
+	remote := nc.RemoteAddr()
 	discard(nc)
 	_ = nc.Close()
+	if skipped, ok := s.due(logRefused+logKind(why), slog.LevelWarn); ok {
+		s.write(slog.LevelWarn, "connection refused: "+why.String(), skipped,
+			[]slog.Attr{slog.String("remote", fmt.Sprint(remote))})
+	}
 }
 
 // discardBytes is how much of what a refused connection has sent is read away.

@@ -189,7 +189,7 @@ func (s *Server) patience(timeout time.Duration) int64 {
 type registry struct {
 	mu        sync.Mutex // held for a few instructions, or one chunk of a scan
 	conns     []*Conn
-	newcomers []*newcomer         // what conns has at the same index is, or nil
+	newcomers []*newcomer         // each is that of the connection with its index, or nil
 	queue     list.List[newcomer] // those that have not been told to go, the oldest first
 }
 
