@@ -2,6 +2,7 @@ package server
 
 import (
 	"math/rand/v2"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -228,19 +229,23 @@ func TestFirstFrameAgainstItsTimeout(t *testing.T) {
 			wg.Go(func() {
 				r := rand.New(rand.NewPCG(uint64(g), 3))
 				for range each {
-					c := dial(t, s)
+					nc, err := net.Dial("tcp", s.Addr().String())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					_ = nc.SetDeadline(time.Now().Add(patienceMax))
+					replies := framing.NewReader(nc, s.format)
 					<-time.After(time.Duration(r.IntN(30)) * time.Millisecond)
-					_, _ = c.nc.Write([]byte{0, 4, 0, 0, 0, 1})
-					_, err := c.frames.ReadFrame()
+					_, _ = nc.Write([]byte{0, 4, 0, 0, 0, 1})
+					_, err = replies.ReadFrame()
 					if err == nil {
-						if _, err := c.nc.Write([]byte{0, 4, 0, 0, 0, 2}); err != nil {
-							t.Error("closed although it was answered:", err)
-						}
-						if _, err := c.frames.ReadFrame(); err != nil {
+						_, _ = nc.Write([]byte{0, 4, 0, 0, 0, 2})
+						if _, err := replies.ReadFrame(); err != nil {
 							t.Error("closed although it was answered:", err)
 						}
 					}
-					_ = c.nc.Close()
+					_ = nc.Close()
 					mu.Lock()
 					if err == nil {
 						answered++
