@@ -84,14 +84,12 @@ func (s *Server) acceptRest(ln net.Listener) {
 	}
 }
 
-// admit hands an accepted connection to an event loop, or closes it. An error
+// admit hands an accepted connection to an event loop, or closes it: because it is not
+// to come in, or because it cannot be handed over. An error
 // means that the next one will hardly fare better now.
 func (s *Server) admit(nc net.Conn) error {
-	if limit := s.cfg.MaxConns; s.open.Add(1) > int64(limit) && limit >= 0 {
-		s.open.Add(-1)
-		s.failures.rejected.Add(1)
-		s.log(logRejected, slog.LevelWarn, "too many connections", slog.Int("limit", limit))
-		_ = nc.Close()
+	if why := s.enter(nc); why != refusedNot {
+		s.refuse(nc, why)
 		return nil
 	}
 	c := &Conn{srv: s, id: s.lastID.Add(1), local: ownAddr(nc.LocalAddr()), remote: ownAddr(nc.RemoteAddr())}
@@ -103,7 +101,7 @@ func (s *Server) admit(nc net.Conn) error {
 		s.failures.accepted.Add(1)
 		return nil
 	}
-	s.open.Add(-1)
+	s.leave(addrOf(c.remote))
 	_ = nc.Close()
 	if exhausted(err) {
 		return err

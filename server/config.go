@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -123,9 +124,44 @@ type Config struct {
 	// GOMAXPROCS of 1, and on systems that are no Unix, there is none.
 	BusyPoll time.Duration
 
+	// Allow and Deny say which client addresses may connect; who may not is closed right
+	// after it was accepted, before anything else is done. An address in Deny may not; one
+	// that is not in Allow may not, unless Allow is empty. An IPv4 address that is mapped
+	// into IPv6, as a listener on [::] sees it, is an IPv4 address, here and in prefixes;
+	// so ::/0 is every IPv6 address and no IPv4 one. Zones are ignored. Connections of unix
+	// sockets have no address and may always. Default: everybody may.
+	Allow, Deny []netip.Prefix
+
+	// MaxConnsPerIP bounds the open connections of one client address; one more is closed
+	// right after it was accepted. An IPv6 client is counted by the first 64 bits of its
+	// address, because it may usually choose the others, as often as it likes. Clients
+	// behind one NAT or proxy share an address; no address is special, the loopback's
+	// neither. Unix sockets are not counted. Default (or negative): no limit.
+	MaxConnsPerIP int
+
+	// MaxConnRatePerIP bounds how many connections a second come from one client address,
+	// counted as for MaxConnsPerIP; one more is closed right after it was accepted, and
+	// does not count. A fraction is possible, down to 0.001; at most 1,000,000. Beside the
+	// addresses that have a connection, 65,536 are remembered; beyond that the one that
+	// came last the longest ago is forgotten, and has a whole burst when it comes again.
+	// Default (or negative): no limit.
+	MaxConnRatePerIP float64
+
+	// MaxConnBurstPerIP is how many connections of an address that has been quiet may come
+	// at once. Default: MaxConnRatePerIP, rounded up. At most 1,000,000. It is an error
+	// without MaxConnRatePerIP.
+	MaxConnBurstPerIP int
+
 	// MaxConns bounds the open connections; one more is closed right after it was
 	// accepted. Default: the process's limit of descriptors less 64. Negative: no
 	// limit but the system's.
+	//
+	// A tenth of it, at least one, is not for connections that have never sent a whole
+	// frame: while more than the rest are open, each that comes has the one of them that
+	// came first closed, if that was more than a second ago. So who opens connections and
+	// says nothing cannot keep the others out. A client that connects long before it speaks
+	// may lose its connection then, and has to connect again. Who has spoken may be silent
+	// for any time; when all have, nobody goes, and who comes beyond MaxConns is closed.
 	MaxConns int
 
 	// MaxUnsent bounds the bytes of replies that one connection has not taken.
@@ -158,6 +194,11 @@ type Config struct {
 	// may idle.
 	FrameTimeout time.Duration
 
+	// FirstFrameTimeout closes a connection that has not sent a whole frame within it, from
+	// when it was accepted; silence counts. Default (or negative): none, because brokers and
+	// pools connect before they have something to say. Set it longer than they wait.
+	FirstFrameTimeout time.Duration
+
 	// WriteTimeout closes a connection that has unsent bytes and takes neither all of
 	// them nor 64 KiB within it. On Linux it also is the TCP user timeout. Default 10 s,
 	// negative: none.
@@ -185,6 +226,8 @@ type Config struct {
 	// quietTicks replaces the constant, so that a test need not rely on how busy
 	// the machine is.
 	quietTicks int
+	// evictAge replaces the constant, so that a test need not wait.
+	evictAge time.Duration
 	// neverPause is for tests of what is done where reading cannot be paused.
 	neverPause bool
 }
@@ -207,6 +250,7 @@ func (c Config) withDefaults() Config {
 	defaults.Set(&c.KeepAlive, DefaultKeepAlive)
 	defaults.Set(&c.BusyPoll, DefaultBusyPoll)
 	defaults.Set(&c.quietTicks, quietTicks)
+	defaults.Set(&c.evictAge, evictAge)
 	c.Workers = max(c.Workers, 0)
 	if c.MaxConns == 0 {
 		c.MaxConns = -1
@@ -261,6 +305,7 @@ func (c *Config) validate() error {
 		{"MaxUnparsed", int64(c.MaxUnparsed), int64(maxFrameSize(c.Framing)), 1<<30 + 8},
 		{"QueueTimeout", int64(c.QueueTimeout), math.MinInt64, int64(MaxTimeout)},
 		{"FrameTimeout", int64(c.FrameTimeout), math.MinInt64, int64(MaxTimeout)},
+		{"FirstFrameTimeout", int64(c.FirstFrameTimeout), math.MinInt64, int64(MaxTimeout)},
 		{"WriteTimeout", int64(c.WriteTimeout), math.MinInt64, int64(MaxTimeout)},
 		{"IdleTimeout", int64(c.IdleTimeout), math.MinInt64, int64(MaxTimeout)},
 		{"ShutdownTimeout", int64(c.ShutdownTimeout), math.MinInt64, int64(MaxTimeout)},
@@ -275,7 +320,7 @@ func (c *Config) validate() error {
 			return fmt.Errorf("server: Config.%s is %d; it must lie in %d to %d", r.field, r.value, r.min, r.max)
 		}
 	}
-	return nil
+	return c.validateAdmission()
 }
 
 // listenOn returns the network and the address of Config.Addr.

@@ -199,6 +199,7 @@ func (c *Conn) begin(l link, on *loop) {
 	c.lastRead.Store(now)
 	c.progress = now
 	c.srv.conns.add(c)
+	c.srv.conns.greet(c)
 }
 
 // end releases what the connection holds. It runs on the loop, once, when

@@ -88,6 +88,8 @@ const (
 	reasonSlowReader        // WriteTimeout
 	reasonInput             // MaxUnparsed
 	reasonMemory            // MaxHeld
+	reasonFirstFrame        // FirstFrameTimeout
+	reasonEvicted           // it had said nothing, and others came
 	reasonHandler           // Conn.Close
 	reasonShutdown          // Shutdown or Close
 	reasonInternal          // a fault of the server
@@ -109,6 +111,8 @@ var reasonText = [reasonCount]string{
 	reasonSlowReader: "peer does not read its replies",
 	reasonInput:      "too many bytes wait to be parsed",
 	reasonMemory:     "server holds too many bytes",
+	reasonFirstFrame: "first frame not complete in time",
+	reasonEvicted:    "no frame so far, and others need the room",
 	reasonHandler:    "closed by a handler",
 	reasonShutdown:   "server is closing",
 	reasonInternal:   "internal error",

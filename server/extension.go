@@ -39,7 +39,7 @@ func (c *Conn) ownFrame(f *framing.Frame) bool {
 			return false
 		}
 		c.ext.Store(&extension{wrote: l.now})
-		c.spoke = true
+		l.frames++ // it is the first whole frame
 		l.out, _ = c.srv.format.AppendHello(l.out, framing.Hello{Server: true, Version: framing.ExtensionVersion})
 		return true
 	}

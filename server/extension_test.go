@@ -233,7 +233,7 @@ func TestOnlyWhoCanBeToldIsRefused(t *testing.T) {
 	close(h.gate('p'))
 	plain.receive()
 	plain.receive()
-	assert.EqualValues(t, 1, s.Stats().Refused)
+	assert.EqualValues(t, 1, s.Stats().Overloaded)
 }
 
 func TestRequestsTellHowLongTheirCallersWait(t *testing.T) {

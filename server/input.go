@@ -49,6 +49,14 @@ func (i *input) waiting() int {
 	return n
 }
 
+// front returns the bytes that came first, up to where others are kept elsewhere.
+func (i *input) front() []byte {
+	if i.part != nil {
+		return i.part.B
+	}
+	return i.first.buf.B[i.first.head:]
+}
+
 // nextFrame returns the next whole frame, its size in what is being parsed, and whether
 // there is one. The frame is not taken yet: consume does that.
 func (c *Conn) nextFrame() (f framing.Frame, size int, whole bool) {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ringwire/ringwire/internal/list"
 	"github.com/ringwire/ringwire/internal/role"
 )
 
@@ -38,6 +39,9 @@ func (c *Conn) settle() {
 		return
 	}
 	l := c.loop
+	if !c.spoke {
+		c.meet()
+	}
 	advanced := c.measureProgress()
 	c.account()
 	c.timeFrame()
@@ -108,7 +112,6 @@ const (
 func (c *Conn) timeFrame() {
 	l := c.loop
 	complete := l.frames > 0
-	c.spoke = c.spoke || complete
 	since := c.frameSince.Load()
 	switch partial := c.input != nil && c.input.part != nil && c.block == blockNone; {
 	case !partial:
@@ -186,25 +189,28 @@ func (s *Server) patience(timeout time.Duration) int64 {
 
 // registry holds the open connections.
 type registry struct {
-	mu    sync.Mutex // held for a few instructions, or one chunk of a scan
-	conns []*Conn
+	mu        sync.Mutex // held for a few instructions, or one chunk of a scan
+	conns     []*Conn
+	newcomers []*newcomer         // each is that of the connection with its index, or nil
+	queue     list.List[newcomer] // those that have not been told to go, the oldest first
 }
 
 func (r *registry) add(c *Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c.slot = int32(len(r.conns))
-	r.conns = append(r.conns, c)
+	r.conns, r.newcomers = append(r.conns, c), append(r.newcomers, nil)
 }
 
 func (r *registry) remove(c *Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.dropLocked(c)
 	last := len(r.conns) - 1
 	moved := r.conns[last]
-	r.conns[c.slot], moved.slot = moved, c.slot
-	r.conns[last] = nil
-	r.conns = r.conns[:last]
+	r.conns[c.slot], r.newcomers[c.slot], moved.slot = moved, r.newcomers[last], c.slot
+	r.conns[last], r.newcomers[last] = nil, nil
+	r.conns, r.newcomers = r.conns[:last], r.newcomers[:last]
 }
 
 func (r *registry) len() int {
@@ -249,6 +255,10 @@ func (s *Server) sweep() {
 		}
 		now := s.tick()
 		s.conns.scan(func(c *Conn) { s.inspect(c, now) })
+		s.expire(now)
+		if t := s.door.sources; t != nil {
+			t.sweep(time.Since(s.epoch))
+		}
 		if s.held.Load() > s.shedAt {
 			s.shed()
 		}
@@ -257,10 +267,13 @@ func (s *Server) sweep() {
 
 // tick reads the time into the clock: milliseconds since New, from 1 on.
 func (s *Server) tick() int64 {
-	now := time.Since(s.epoch).Milliseconds() + 1
+	now := s.time()
 	s.clock.Store(now)
 	return now
 }
+
+// time is what the clock shows when it is right.
+func (s *Server) time() int64 { return time.Since(s.epoch).Milliseconds() + 1 }
 
 // inspect applies the timeouts to one connection. It runs beside the loop, so a
 // frame may be completed while it is found too late.

@@ -17,12 +17,12 @@ type logKind int
 const (
 	logHandlerError logKind = iota + logKind(reasonCount)
 	logTooLarge
-	logRefused
+	logOverloaded
 	logPanicked
 	logAccept
-	logRejected
 	logEnroll
-	logKindCount
+	logRefused   // and one for each refusal
+	logKindCount = logRefused + logKind(refusalCount)
 )
 
 // limiter counts what it keeps out of the log.
@@ -87,7 +87,7 @@ func (s *Server) logFailure(c *Conn, kind logKind, err error) {
 	switch kind {
 	case logTooLarge:
 		text = "reply does not fit a frame"
-	case logRefused:
+	case logOverloaded:
 		text = "request refused"
 	}
 	if skipped, ok := s.due(kind, slog.LevelWarn); ok {

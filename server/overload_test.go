@@ -11,8 +11,8 @@ import (
 	"github.com/ringwire/ringwire/internal/bytepool"
 )
 
-// refusal answers what was not run with an x, what failed otherwise with an f.
-func refusal(_ *Conn, dst, _ []byte, err error) []byte {
+// refusing answers what was not run with an x, what failed otherwise with an f.
+func refusing(_ *Conn, dst, _ []byte, err error) []byte {
 	if errors.Is(err, ErrOverloaded) {
 		return append(dst, 'x')
 	}
@@ -23,7 +23,7 @@ func refusal(_ *Conn, dst, _ []byte, err error) []byte {
 // what had no room among what waits.
 func TestRequestsThatHaveWaitedAreRefused(t *testing.T) {
 	h := &heldBack{}
-	s := launch(t, Config{Workers: 1, QueueSize: 3, QueueTimeout: 50 * time.Millisecond, Handler: h, ErrorReply: refusal})
+	s := launch(t, Config{Workers: 1, QueueSize: 3, QueueTimeout: 50 * time.Millisecond, Handler: h, ErrorReply: refusing})
 	c := dial(t, s)
 	c.write(c.pipeline(10, 1))
 	for range 9 {
@@ -32,7 +32,7 @@ func TestRequestsThatHaveWaitedAreRefused(t *testing.T) {
 	close(h.gate('p'))
 	assert.Equal(t, "p", string(c.receive().Payload))
 	st := s.Stats()
-	assert.EqualValues(t, 9, st.Refused)
+	assert.EqualValues(t, 9, st.Overloaded)
 	assert.EqualValues(t, 10, st.Requests)
 	assert.EqualValues(t, 1, h.calls.Load())
 }
@@ -41,7 +41,7 @@ func TestRequestsThatHaveWaitedAreRefused(t *testing.T) {
 func TestAWorkerRefusesWhatIsTooOld(t *testing.T) {
 	h := &heldBack{}
 	close(h.gate('p'))
-	s, err := New(Config{Workers: 1, Handler: h, ErrorReply: refusal, QueueTimeout: time.Millisecond})
+	s, err := New(Config{Workers: 1, Handler: h, ErrorReply: refusing, QueueTimeout: time.Millisecond})
 	require.NoError(t, err)
 	w, err := newWorkers(s)
 	require.NoError(t, err)
@@ -71,7 +71,7 @@ func TestAWorkerRefusesWhatIsTooOld(t *testing.T) {
 // In place, what a connection has sent while its turn was over grows old like everything.
 func TestInputThatHasWaitedIsRefused(t *testing.T) {
 	c, l := offline(t, Config{Handler: HandlerFunc(echo), MaxUnsent: 4 << 10,
-		ErrorReply: refusal, QueueTimeout: 50 * time.Millisecond})
+		ErrorReply: refusing, QueueTimeout: 50 * time.Millisecond})
 	frame := []byte{0, 5, 0, 0, 0, 1, 'p'}
 	l.left = 4 << 10
 	require.True(t, c.serve(frame)) // answered; the peer has not read that
@@ -83,7 +83,7 @@ func TestInputThatHasWaitedIsRefused(t *testing.T) {
 	require.True(t, c.serve(nil))
 	assert.Equal(t, "px", string([]byte{l.out[6], l.out[13]}))
 	assert.Nil(t, c.input)
-	assert.EqualValues(t, 1, c.srv.Stats().Refused)
+	assert.EqualValues(t, 1, c.srv.Stats().Overloaded)
 }
 
 func TestQueueTimeoutNeedsAnErrorReply(t *testing.T) {
@@ -95,9 +95,9 @@ func TestQueueTimeoutNeedsAnErrorReply(t *testing.T) {
 	}{
 		{Config{}, 0},
 		{Config{QueueTimeout: -1}, -1},
-		{Config{ErrorReply: refusal}, DefaultQueueTimeout},
-		{Config{ErrorReply: refusal, QueueTimeout: -1}, -1},
-		{Config{ErrorReply: refusal, QueueTimeout: time.Second}, time.Second},
+		{Config{ErrorReply: refusing}, DefaultQueueTimeout},
+		{Config{ErrorReply: refusing, QueueTimeout: -1}, -1},
+		{Config{ErrorReply: refusing, QueueTimeout: time.Second}, time.Second},
 	} {
 		cfg.Handler = HandlerFunc(echo)
 		s, err := New(cfg.Config)

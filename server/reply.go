@@ -96,8 +96,8 @@ func (s *Server) failure(c *Conn, out []byte, id taskid.ID, req []byte, err erro
 	case errors.Is(err, ErrExpired):
 		n.expired.Add(1)
 	case errors.Is(err, ErrOverloaded):
-		n.refused.Add(1)
-		s.logFailure(c, logRefused, err)
+		n.overloaded.Add(1)
+		s.logFailure(c, logOverloaded, err)
 	case errors.Is(err, framing.ErrMaxLenExceeded):
 		n.tooLarge.Add(1)
 		s.logFailure(c, logTooLarge, err)

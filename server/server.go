@@ -29,6 +29,7 @@ type Server struct {
 	pollers  int32         // how many goroutines of the process may poll at once
 
 	conns  registry
+	door   door
 	gate   gate
 	lastID atomic.Uint64
 	clock  atomic.Int64 // milliseconds since epoch, from 1; the sweep advances it
@@ -74,7 +75,8 @@ func New(cfg Config) (*Server, error) {
 		handler:   cfg.Handler,
 		format:    cfg.Framing,
 		flushAt:   min(flushBytes, cfg.MaxUnsent),
-		interval:  sweepInterval(cfg.QueueTimeout, cfg.FrameTimeout, cfg.WriteTimeout, cfg.IdleTimeout),
+		interval:  sweepInterval(cfg.QueueTimeout, cfg.FrameTimeout, cfg.FirstFrameTimeout, cfg.WriteTimeout, cfg.IdleTimeout),
+		door:      newDoor(&cfg),
 		epoch:     time.Now(),
 		busyPoll:  pollTime(&cfg, runtime.GOMAXPROCS(0)),
 		pollers:   busypoll.Limit(),

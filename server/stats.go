@@ -16,8 +16,10 @@ type Stats struct {
 	// Conns is the number of open connections, Accepted of those ever taken.
 	Conns    int
 	Accepted uint64
-	// Rejected counts connections closed at once because of MaxConns.
-	Rejected uint64
+	// Refused connections were closed at once. Denied counts those because of Allow and
+	// Deny, RejectedPerIP of MaxConnsPerIP, RejectedRate of MaxConnRatePerIP, Rejected of
+	// MaxConns.
+	Denied, RejectedPerIP, RejectedRate, Rejected uint64
 	// AcceptErrors counts failures to accept or take over a connection.
 	AcceptErrors uint64
 	// Closed counts ended connections by reason.
@@ -43,9 +45,9 @@ type Stats struct {
 	// HandlerErrors, Panics and ReplyTooLarge count failures of the handler and of
 	// ErrorReply.
 	HandlerErrors, Panics, ReplyTooLarge uint64
-	// Refused counts the requests that failed with ErrOverloaded: they had waited for
+	// Overloaded counts the requests that failed with ErrOverloaded: they had waited for
 	// QueueTimeout, or a handler said so. Expired counts those whose caller had given up.
-	Refused, Expired uint64
+	Overloaded, Expired uint64
 	// Pauses counts how often requests waited because of a bound.
 	Pauses uint64
 
@@ -63,6 +65,9 @@ type Stats struct {
 	Polled uint64
 }
 
+// Refused returns the number of connections that were closed at once.
+func (st Stats) Refused() uint64 { return st.Denied + st.RejectedPerIP + st.RejectedRate + st.Rejected }
+
 // Closed counts ended connections by the reason that came first.
 type Closed struct {
 	// Peer: closed by the peer between two frames. Reset: a read or write failed;
@@ -78,6 +83,9 @@ type Closed struct {
 	// Idle: IdleTimeout. SlowReader: WriteTimeout. Input: MaxUnparsed. Memory:
 	// MaxHeld.
 	Idle, SlowReader, Input, Memory uint64
+	// FirstFrame: FirstFrameTimeout. Evicted: it had sent no whole frame when there were
+	// nearly MaxConns, and somebody else came.
+	FirstFrame, Evicted uint64
 	// Internal: a fault of the server. Please report it.
 	Internal uint64
 }
@@ -85,7 +93,7 @@ type Closed struct {
 // Total returns the number of ended connections.
 func (c Closed) Total() uint64 {
 	return c.Peer + c.Reset + c.Dead + c.Handler + c.Shutdown + c.ProtocolErrors() +
-		c.Idle + c.SlowReader + c.Input + c.Memory + c.Internal
+		c.Idle + c.SlowReader + c.Input + c.Memory + c.FirstFrame + c.Evicted + c.Internal
 }
 
 // ProtocolErrors returns how many were closed for what the peer sent.
@@ -95,10 +103,12 @@ func (c Closed) ProtocolErrors() uint64 {
 
 // failures counts what is rare enough for counters that loops share.
 type failures struct {
-	errors, panics, tooLarge, refused, expired, abandoned atomic.Uint64
-	dropped                                               atomic.Uint64 // off the loop
-	accepted, rejected, acceptErrors                      atomic.Uint64
-	closed                                                [reasonCount]atomic.Uint64
+	errors, panics, tooLarge       atomic.Uint64
+	overloaded, expired, abandoned atomic.Uint64
+	dropped                        atomic.Uint64 // off the loop
+	accepted, acceptErrors         atomic.Uint64
+	refused                        [refusalCount]atomic.Uint64
+	closed                         [reasonCount]atomic.Uint64
 }
 
 // Stats returns a snapshot. It may be called at any time.
@@ -107,12 +117,15 @@ func (s *Server) Stats() Stats {
 	st := Stats{
 		Conns:         int(s.open.Load()),
 		Accepted:      n.accepted.Load(),
-		Rejected:      n.rejected.Load(),
+		Denied:        n.refused[refusedAddr].Load(),
+		RejectedPerIP: n.refused[refusedPerIP].Load(),
+		RejectedRate:  n.refused[refusedRate].Load(),
+		Rejected:      n.refused[refusedConns].Load(),
 		AcceptErrors:  n.acceptErrors.Load(),
 		HandlerErrors: n.errors.Load(),
 		Panics:        n.panics.Load(),
 		ReplyTooLarge: n.tooLarge.Load(),
-		Refused:       n.refused.Load(),
+		Overloaded:    n.overloaded.Load(),
 		Expired:       n.expired.Load(),
 		Abandoned:     n.abandoned.Load(),
 		HeldBytes:     s.held.Load(),
@@ -148,7 +161,8 @@ func (f *failures) byReason() Closed {
 		Truncated: n(reasonTruncated), BadLength: n(reasonBadLength),
 		TLS: n(reasonTLS), HTTP: n(reasonHTTP), FrameTimeout: n(reasonFrameTime), Malformed: n(reasonMalformed),
 		Idle: n(reasonIdle), SlowReader: n(reasonSlowReader),
-		Input: n(reasonInput), Memory: n(reasonMemory), Internal: n(reasonInternal),
+		Input: n(reasonInput), Memory: n(reasonMemory),
+		FirstFrame: n(reasonFirstFrame), Evicted: n(reasonEvicted), Internal: n(reasonInternal),
 	}
 }
 
@@ -170,7 +184,7 @@ func endReason(cause error, insideFrame bool) reason {
 // closed counts the end of a connection and logs what is not an ordinary one.
 func (s *Server) closed(c *Conn, why reason) {
 	s.failures.closed[why].Add(1)
-	s.open.Add(-1)
+	s.leave(addrOf(c.remote))
 	if why.peersFault() {
 		s.log(logKind(why), slog.LevelWarn, "connection closed: "+why.String(), connAttr(c))
 	}

@@ -106,25 +106,31 @@ func TestHelpShowsExamplesForEveryCommand(t *testing.T) {
 
 func TestUsageErrorsExitWithTwoAndSayWhatIsWrong(t *testing.T) {
 	for line, want := range map[string]string{
-		"":                           "no command",
-		"frobnicate":                 `unknown command "frobnicate"`,
-		"--loud":                     "--loud",
-		"serve --loud":               "--loud",
-		"serve here":                 `"here"`,
-		"serve --frame-length 3":     "2 or 4",
-		"serve --latency -1s":        "latency -1s",
-		"serve --reply-size 65532":   "reply size 65532",
-		"call":                       "--data is missing",
-		"call --data x -n 0":         "-n 0",
-		"call --data x --timeout 0s": "--timeout 0s",
-		"call --data @/no/such/file": "/no/such/file",
-		"bench --rounds ten":         "ten",
-		"bench --rounds 0":           "rounds 0",
-		"bench --callers 0":          "callers 0",
-		"bench --payload 4":          "payload 4",
-		"bench --apis async":         `api "async"`,
-		"bench --busy-poll 2ms":      "at most 1ms",
-		"bench --baseline redis":     `"redis"`,
+		"":                                          "no command",
+		"frobnicate":                                `unknown command "frobnicate"`,
+		"--loud":                                    "--loud",
+		"serve --loud":                              "--loud",
+		"serve here":                                `"here"`,
+		"serve --frame-length 3":                    "2 or 4",
+		"serve --latency -1s":                       "latency -1s",
+		"serve --reply-size 65532":                  "reply size 65532",
+		"serve --allow localhost":                   `--allow: "localhost" is neither`,
+		"serve --deny ::1,fe80::1%lo":               `--deny: "fe80::1%lo" is neither`,
+		"serve --deny ::ffff:0:0/90":                "at least 96 bits",
+		"serve --conn-rate-per-ip 1e9":              "MaxConnRatePerIP is 1e+09",
+		"serve --conn-burst-per-ip 5":               "without a MaxConnRatePerIP",
+		"serve --first-frame-timeout 25h":           "FirstFrameTimeout is 25h0m0s",
+		"call":                                      "--data is missing",
+		"call --data x -n 0":                        "-n 0",
+		"call --data x --timeout 0s":                "--timeout 0s",
+		"call --data @/no/such/file":                "/no/such/file",
+		"bench --rounds ten":                        "ten",
+		"bench --rounds 0":                          "rounds 0",
+		"bench --callers 0":                         "callers 0",
+		"bench --payload 4":                         "payload 4",
+		"bench --apis async":                        `api "async"`,
+		"bench --busy-poll 2ms":                     "at most 1ms",
+		"bench --baseline redis":                    `"redis"`,
 		"bench --baseline none --threshold speed":   `"speed"`,
 		"bench --baseline none --threshold ratio>1": "needs a baseline",
 		"bench --json /no/such/folder/x.json":       "/no/such/folder",
@@ -160,7 +166,7 @@ func TestCallPrintsTheReplyOfServe(t *testing.T) {
 		assert.Equal(t, outcome{stdout: want}, got, args)
 	}
 	summary := interrupt()
-	assert.Contains(t, summary, "connections  6 accepted, 0 rejected")
+	assert.Contains(t, summary, "connections  6 accepted, 0 refused (0 not allowed, ")
 	assert.Contains(t, summary, "requests     8, replies 8, unanswered 0")
 }
 
@@ -179,6 +185,46 @@ func TestServeWithWideFramesSizeAndLatency(t *testing.T) {
 	assert.EqualValues(t, 1, counted.Requests)
 	assert.EqualValues(t, 1, counted.Replies)
 	assert.EqualValues(t, 8+5, counted.BytesIn)
+}
+
+func TestServeLetsIn(t *testing.T) {
+	for name, tc := range map[string]struct {
+		flags  []string
+		served bool
+	}{
+		"allowed":     {[]string{"--allow", "10.0.0.0/8, 127.0.0.1", "--allow", "::1"}, true},
+		"not allowed": {[]string{"--allow", "10.0.0.0/8"}, false},
+		"denied":      {[]string{"--allow", "127.0.0.0/8", "--deny", "127.0.0.1"}, false},
+		"within all":  {[]string{"--max-conns", "5", "--max-conns-per-ip", "1", "--conn-rate-per-ip", "0.1", "--conn-burst-per-ip", "1", "--first-frame-timeout", "1h"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr, interrupt := startServe(t, tc.flags...)
+			got := execute(t, "", binary, "call", "--addr", addr, "--data", "hello", "--timeout", "2s")
+			summary := interrupt()
+			if tc.served {
+				assert.Equal(t, outcome{stdout: "hello"}, got)
+				assert.Contains(t, summary, "1 accepted, 0 refused")
+			} else {
+				assert.NotEqual(t, exitOK, got.code)
+				assert.Contains(t, summary, " 0 accepted, ")
+				assert.Contains(t, summary, " not allowed, 0 of one address, 0 too many)")
+			}
+		})
+	}
+}
+
+func TestServeHasALimitForEachAddress(t *testing.T) {
+	addr, interrupt := startServe(t, "--max-conns-per-ip", "1", "--first-frame-timeout", "20s")
+	first, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer first.Close()
+	second, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer second.Close()
+	require.NoError(t, second.SetDeadline(time.Now().Add(20*time.Second)))
+	_, err = second.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+	assert.Contains(t, interrupt(), "1 accepted, 1 refused (0 not allowed, 1 of one address, 0 too many)")
 }
 
 func TestServeSaysThatLatencyNeedsWorkers(t *testing.T) {

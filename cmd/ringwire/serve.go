@@ -35,7 +35,7 @@ type serveFlags struct {
 	echo        echo.Config
 	workers     int
 	loops       int
-	maxConns    int
+	admission   admissionFlags
 	busyPoll    time.Duration
 	frameLength int
 	stdin       bool
@@ -57,6 +57,10 @@ connections, and a summary when it ends: on Ctrl-C, on SIGTERM, or, with
 Memory that is garbage may be a quarter of what is in use, not all of it as is Go's
 default, unless the environment variable GOGC says otherwise.
 
+Who may connect is the business of --allow, --deny and the limits for each client
+address; who may not is closed at once. Beyond nine tenths of --max-conns the oldest
+connection that has sent no frame is closed for each that comes.
+
 --pprof serves the profiles of net/http/pprof, and what "ringwire profile" needs,
 and prints "pprof on URL" after the first line. Whoever can reach the address reads
 the command line and names in memory, and can slow the server down as often as he
@@ -65,6 +69,7 @@ for networks where nobody else is.`,
 		Example: `  ringwire serve
   ringwire serve --addr 127.0.0.1:0 --latency 5ms --jitter 2ms
   ringwire serve --addr :1500 --reply-size 8 --max-conns 1000 --json stats.json
+  ringwire serve --addr :1500 --allow 10.0.0.0/8,::1 --max-conns-per-ip 100 --first-frame-timeout 10s
   ringwire serve --pprof 127.0.0.1:6060`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd, f) },
@@ -76,7 +81,7 @@ for networks where nobody else is.`,
 	flags.IntVar(&f.echo.ReplySize, "reply-size", -1, "bytes of each reply: the request cut, or padded with zeros (default the request's)")
 	flags.IntVar(&f.workers, "workers", 0, "goroutines that answer; 0 answers on the event loop")
 	flags.IntVar(&f.loops, "loops", 0, "event loops; 0 chooses")
-	flags.IntVar(&f.maxConns, "max-conns", 0, "connections accepted at once; 0 is the server's default")
+	f.admission.register(cmd)
 	flags.DurationVar(&f.busyPoll, "busy-poll", 0, "how long an event loop polls a connection before it sleeps; 0 is the server's default, negative never")
 	flags.IntVar(&f.frameLength, "frame-length", 2, "bytes of the frame's length field, 2 or 4")
 	flags.BoolVar(&f.stdin, "stdin", false, "end when standard input closes")
@@ -108,12 +113,16 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	if _, set := os.LookupEnv("GOGC"); !set {
 		defer debug.SetGCPercent(debug.SetGCPercent(serveGCPercent))
 	}
-	srv, err := server.New(server.Config{
+	config := server.Config{
 		Addr: f.addr, Handler: f.echo.Handler(), Framing: format,
-		Workers: f.workers, Loops: f.loops, MaxConns: f.maxConns, BusyPoll: f.busyPoll,
+		Workers: f.workers, Loops: f.loops, BusyPoll: f.busyPoll,
 		// One connection may keep all workers waiting.
 		MaxInFlight: max(f.workers, server.DefaultMaxInFlight),
-	})
+	}
+	if err := f.admission.apply(&config); err != nil {
+		return &exitError{exitUsage, err}
+	}
+	srv, err := server.New(config)
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
@@ -164,13 +173,13 @@ func finish(out io.Writer, srv *server.Server, jsonPath string) error {
 
 // writeSummary prints the counters that tell whether all went well.
 func writeSummary(out io.Writer, s *server.Stats) error {
-	_, err := fmt.Fprintf(out, `connections  %d accepted, %d rejected, %d accept errors
+	_, err := fmt.Fprintf(out, `connections  %d accepted, %d refused (%d not allowed, %d of one address, %d too many), %d accept errors
 ended        %d by the peer, %d reset, %d protocol errors, %d of %d for other reasons
 requests     %d, replies %d, unanswered %d, dropped %d
 handler      %d errors, %d panics, %d replies too large
 bytes        %d in by %d reads, %d out by %d writes
 `,
-		s.Accepted, s.Rejected, s.AcceptErrors,
+		s.Accepted, s.Refused(), s.Denied, s.RejectedPerIP+s.RejectedRate, s.Rejected, s.AcceptErrors,
 		s.Closed.Peer, s.Closed.Reset, s.Closed.ProtocolErrors(),
 		s.Closed.Total()-s.Closed.Peer-s.Closed.Reset-s.Closed.ProtocolErrors(), s.Closed.Total(),
 		s.Requests, s.Replies, s.Unanswered, s.Dropped,

@@ -78,7 +78,7 @@ func TestOverload(t *testing.T) {
 			}
 			open.Wait()
 			t.Logf("asked %d, ran %d, in time %d, too late %d, refused %d",
-				given.Load(), ran.Load(), useful.Load(), late.Load(), s.Stats().Refused)
+				given.Load(), ran.Load(), useful.Load(), late.Load(), s.Stats().Overloaded)
 			assert.GreaterOrEqual(t, float64(useful.Load()), row.least*float64(ran.Load()), "most of the work is in vain")
 			for range 20 {
 				reply, err := b.Send(context.Background(), []byte("after"))
