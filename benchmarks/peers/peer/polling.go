@@ -10,9 +10,10 @@ const PollingName = "polling"
 
 // Polling is an echo of the anet frame in one loop of non-blocking reads and writes,
 // which never sleeps while anybody is connected: what a server in Go can do at most for
-// few clients. Its client is ringwire's broker.
+// a fast client. When nothing has come it yields, since client and server share this
+// machine's processors. Its client is ringwire's broker.
 func Polling() Peer {
-	const note = "a bare loop of non-blocking reads and writes that never sleeps, without handlers, bounds or timeouts; ringwire's broker is its client"
+	const note = "a bare loop of non-blocking reads, writes and yields that never sleeps, without handlers, bounds or timeouts; ringwire's broker is its client"
 	target := func(addr string, pid int) (bench.Target, error) {
 		t := bench.NewRingwireVariant(PollingName, addr, pid, func(*engine.Config) {})
 		t.Note = note

@@ -120,7 +120,9 @@ func (p *polling) run() {
 			p.accept()
 		}
 		for range pollingRounds {
-			p.round()
+			if !p.round() {
+				_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+			}
 		}
 	}
 }
@@ -134,10 +136,12 @@ func (p *polling) accept() {
 	p.conns = append(p.conns, &pollingConn{fd: fd, buf: make([]byte, pollingBuffer)})
 }
 
-// round serves every connection once.
-func (p *polling) round() {
+// round serves every connection once, and reports whether anybody had sent something.
+func (p *polling) round() (moved bool) {
 	for i := 0; i < len(p.conns); {
-		if p.conns[i].serve() {
+		n, lives := p.conns[i].serve()
+		moved = moved || n > 0
+		if lives {
 			i++
 			continue
 		}
@@ -145,36 +149,38 @@ func (p *polling) round() {
 		p.conns[i] = p.conns[len(p.conns)-1]
 		p.conns = p.conns[:len(p.conns)-1]
 	}
+	return moved
 }
 
-// serve reads once if there is room, and writes the whole frames back. It reports
-// whether the connection lives.
-func (c *pollingConn) serve() bool {
+// serve reads once if there is room, and writes the whole frames back. It returns how
+// many bytes it has read, and whether the connection lives.
+func (c *pollingConn) serve() (read int, lives bool) {
 	if c.have < len(c.buf) {
 		n, err := unix.Read(c.fd, c.buf[c.have:])
 		if err == unix.EAGAIN || err == unix.EINTR {
 			n = 0
 		} else if err != nil || n == 0 {
-			return false
+			return 0, false
 		}
 		c.have += n
+		read = n
 	}
 	more, ok := wholeFrames(c.buf[c.whole:c.have])
 	c.whole += more
 	if !ok {
-		return false
+		return read, false
 	}
 	if c.whole == 0 {
-		return true
+		return read, true
 	}
 	n, err := unix.Write(c.fd, c.buf[:c.whole])
 	if err == unix.EAGAIN || err == unix.EINTR {
-		return true
+		return read, true
 	}
 	if err != nil {
-		return false
+		return read, false
 	}
 	c.have = copy(c.buf, c.buf[n:c.have])
 	c.whole -= n
-	return true
+	return read, true
 }
