@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
+	"github.com/ringwire/ringwire/benchmarks/peers/peer"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -279,6 +280,7 @@ func TestOptionsNameWhatTheyDoNotKnow(t *testing.T) {
 		require.ErrorContains(t, o.Validate(), want)
 	}
 	assert.True(t, ok.wants(bench.Ringwire))
+	assert.True(t, ok.wants(peer.RingwireTwoLoops().Name))
 	assert.True(t, ok.wants("anet"))
 	assert.False(t, ok.wants("arpc"))
 }
