@@ -34,12 +34,13 @@ of a section interleaved: in each round every row runs once, for a short slice,
 in an order that changes. Tables show medians over rounds, ratios are taken
 within a round, and every reply is checked.
 
-The default takes some twenty minutes, --quick some four. Ctrl-C prints what
+The default takes some half an hour, --quick some six minutes. Ctrl-C prints what
 was measured until then. A row that fails is left out of later rounds and said
 so; the exit code is 1 then.`,
 		Example: `  peers run --quick
   peers run --json peers.json --svg-dir charts --markdown peers.md
   peers run --peers anet,rueidis --sections throughput --callers 64,256
+  peers run --sections light,handlers,polling --clients 10,10000
   peers run --from peers.json --svg-dir charts`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runSuite(cmd, f) },
