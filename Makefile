@@ -60,13 +60,20 @@ profile: build ## Profile both processes under every load (two minutes): make pr
 	$(BIN)/ringwire profile $(PROFILEFLAGS)
 
 .PHONY: peers
-peers: build ## Compare with every peer (some 20 minutes): make peers, make peers QUICK=1
+peers: build peers-program ## Compare with every peer (some half an hour): make peers, make peers QUICK=1
 	@benchmarks/peers/install-redis
-	cd benchmarks/peers && go build -ldflags "-X main.commit=$(COMMIT)" -o $(BIN)/peers .
-	@mkdir -p $(PEERSOUT)
 	$(BIN)/peers run $(if $(QUICK),--quick) --json $(PEERSOUT)/peers.json --markdown $(PEERSOUT)/peers.md \
 		--svg-dir $(PEERSOUT) $(PEERSFLAGS)
-# Where it writes, from here; set it to keep a run: make peers PEERSOUT=docs/peers.
+
+.PHONY: peers-server peers-program
+peers-server: build peers-program ## The server beside others (a minute a round): make peers-server ROUNDS=10
+	$(BIN)/peers run --sections light,handlers,polling $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		--json $(PEERSOUT)/server.json --markdown $(PEERSOUT)/server.md $(PEERSFLAGS)
+
+peers-program:
+	cd benchmarks/peers && go build -ldflags "-X main.commit=$(COMMIT)" -o $(BIN)/peers .
+	@mkdir -p $(PEERSOUT)
+# Where they write, from here; set it to keep a run: make peers PEERSOUT=docs/peers.
 # The charts quote the command, so it names no path of this machine.
 PEERSOUT ?= bin/peers-results
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -140,6 +141,82 @@ func TestRunMeasuresEverydayUseOfBothSystems(t *testing.T) {
 	assert.NoFileExists(t, path("throughput.svg"))
 }
 
+func TestRunMeasuresTheServerAndLeavesNothingRunning(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	names := slices.Concat(suite.PeerNames(), suite.ServerNames())
+	if race.Enabled { // its client has data races
+		names = slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(name, bench.Anet) })
+	}
+	bin := programs(t)
+	stdout, stderr, err := command(t, "run", "--bin", bin, "--peers", strings.Join(names, ","),
+		"--sections", "light,handlers,polling", "--clients", "5,40", "--rounds", "1", "--slice", "20ms",
+		"--json", path("server.json"), "--markdown", path("server.md"))
+	require.NoError(t, err, "%s", stderr)
+	assert.Contains(t, stdout, "beside goroutines")
+	in, err := os.Open(path("server.json"))
+	require.NoError(t, err)
+	defer func() { _ = in.Close() }()
+	report, err := suite.Read(in)
+	require.NoError(t, err)
+	require.Len(t, report.Sections, 3)
+	measured := make(map[string][]string)
+	for _, s := range report.Sections {
+		for _, row := range s.Rows {
+			measured[s.Name] = append(measured[s.Name], row.System)
+			assert.GreaterOrEqual(t, row.Requests, uint64(row.Callers), "%s %s: each caller sends", s.Name, row.System)
+			assert.Zero(t, row.Errors, "%s %s", s.Name, row.System)
+			assert.Empty(t, row.Failure)
+			assert.Positive(t, row.P99, "%s %s", s.Name, row.System)
+			assert.GreaterOrEqual(t, row.P50, row.Handler.Nanoseconds(), "%s %s: its server waits", s.Name, row.System)
+		}
+	}
+	if !race.Enabled && runtime.GOOS == "linux" {
+		light := []string{bench.Ringwire, "ringwire Loops 2", "goroutines", bench.Anet, "gnet", "netpoll"}
+		assert.Equal(t, slices.Concat(light, light), measured["light"])
+		handlers := []string{bench.Ringwire, "grpc-go", "kitex", bench.Anet}
+		late := append(slices.Clone(handlers), "only sleep")
+		assert.Equal(t, slices.Concat(handlers, late, late), measured["handlers"])
+		assert.Equal(t, []string{bench.Ringwire, "polling"}, measured["polling"])
+	}
+	for _, program := range []string{bin, os.Args[0] + "\x00serve"} {
+		assert.Eventually(t, func() bool { return len(running(t, program)) == 0 }, 10*time.Second, 10*time.Millisecond,
+			"%q", running(t, program))
+	}
+}
+
+// running are the command lines of processes that begin so, where /proc tells.
+func running(t *testing.T, begin string) []string {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	var found []string
+	for _, file := range files {
+		if line, err := os.ReadFile(file); err == nil && strings.HasPrefix(string(line), begin) {
+			found = append(found, string(line))
+		}
+	}
+	return found
+}
+
+func TestRunSaysThatLightClientsNeedMoreFiles(t *testing.T) {
+	if _, err := exec.LookPath("bash"); err != nil || runtime.GOOS == "windows" {
+		t.Skip("nothing limits open files here")
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", `ulimit -n 256 && exec "$0" "$@"`, os.Args[0],
+		"run", "--bin", programs(t), "--peers", "ringwire", "--sections", "light", "--clients", "10,1000,3000",
+		"--rounds", "1", "--slice", "10ms")
+	cmd.Env = append(os.Environ(), asCommand+"=1", "GORACE=atexit_sleep_ms=0")
+	var out, complaints bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaints
+	require.NoError(t, cmd.Run(), "%s", complaints.String())
+	const want = "1000 light clients and more are left out: a process may have 256 open files here, and 1200 are needed"
+	assert.Equal(t, 1, strings.Count(complaints.String(), want))
+	assert.Equal(t, 1, strings.Count(out.String(), want))
+	assert.Regexp(t, `\n10 +ringwire `, out.String())
+	assert.NotRegexp(t, `\n1000 +ringwire `, out.String())
+}
+
 func TestRunLeavesOutAPeerThatDoesNotStartAndFails(t *testing.T) {
 	dir := programs(t)
 	require.NoError(t, os.Remove(filepath.Join(dir, "anet-v1-baseline-server")))
@@ -161,6 +238,9 @@ func TestRunRefusesWhatItDoesNotKnow(t *testing.T) {
 		"no server":       {"serve", "anet"},
 		"unknown command": {"measure"},
 		"callers 0":       {"run", "--callers", "0"},
+		"light clients":   {"run", "--clients", "0"},
+		"must be 0":       {"serve", "grpc-go", "--latency", "-1s"},
+		"that waits":      {"serve", "gorpc", "--latency", "1s"},
 	} {
 		_, stderr, err := command(t, args...)
 		require.Error(t, err, want)
@@ -172,6 +252,7 @@ func TestQuickChangesOnlyWhatWasNotGiven(t *testing.T) {
 	f := runFlags{quick: true, Options: suite.Options{Callers: []int{7}, Rounds: 9}}
 	f.quicken(func(name string) bool { return name == "callers" })
 	assert.Equal(t, []int{7}, f.Callers)
+	assert.Equal(t, suite.DefaultClients(true), f.Clients)
 	assert.Equal(t, 3, f.Rounds)
 	assert.Less(t, f.Slice, bench.SliceMax)
 }

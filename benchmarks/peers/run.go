@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,23 +34,26 @@ of a section interleaved: in each round every row runs once, for a short slice,
 in an order that changes. Tables show medians over rounds, ratios are taken
 within a round, and every reply is checked.
 
-The default takes some twenty minutes, --quick some four. Ctrl-C prints what
+The default takes some half an hour, --quick some six minutes. Ctrl-C prints what
 was measured until then. A row that fails is left out of later rounds and said
 so; the exit code is 1 then.`,
 		Example: `  peers run --quick
   peers run --json peers.json --svg-dir charts --markdown peers.md
   peers run --peers anet,rueidis --sections throughput --callers 64,256
+  peers run --sections light,handlers,polling --clients 10,10000
   peers run --from peers.json --svg-dir charts`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runSuite(cmd, f) },
 	}
 	flags := cmd.Flags()
-	flags.StringSliceVar(&f.Peers, "peers", nil, "peers to measure beside ringwire, a list of "+strings.Join(suite.PeerNames(), ", ")+" (default all)")
+	flags.StringSliceVar(&f.Peers, "peers", nil, "peers to measure beside ringwire, a list of "+
+		strings.Join(slices.Concat(suite.PeerNames(), suite.ServerNames()), ", ")+" (default all)")
 	flags.StringSliceVar(&f.Sections, "sections", nil, "sections to run, a list of "+strings.Join(suite.SectionNames(), ", ")+" (default all)")
 	flags.IntSliceVar(&f.Callers, "callers", []int{1, 16, 64, 256, 1024}, "blocking callers of the section throughput, a list (quick: 1,64,1024)")
+	flags.IntSliceVar(&f.Clients, "clients", suite.DefaultClients(false), "clients of the section light, a list (quick: 10,100,1000)")
 	flags.IntVar(&f.Rounds, "rounds", 10, "how often every row runs (quick: 3)")
 	flags.DurationVar(&f.Slice, "slice", 500*time.Millisecond, "measured time per row and round (quick: 250ms)")
-	flags.BoolVar(&f.quick, "quick", false, "fewer callers, three shorter rounds")
+	flags.BoolVar(&f.quick, "quick", false, "fewer callers and clients, three shorter rounds")
 	flags.StringVar(&f.Programs, "bin", "", "folder of ringwire, anet-v1-baseline-server and anet-baseline-server "+
 		"(default: where this program lies)")
 	flags.StringVar(&f.json, "json", "", "write the raw results to this file")
@@ -66,6 +70,9 @@ func (f *runFlags) quicken(given func(string) bool) {
 	}
 	if !given("callers") {
 		f.Callers = []int{1, 64, 1024}
+	}
+	if !given("clients") {
+		f.Clients = suite.DefaultClients(true)
 	}
 	if !given("rounds") {
 		f.Rounds = 3

@@ -34,10 +34,10 @@ func (l *load) call(c *caller, i int) {
 	if timed {
 		start = time.Now()
 	}
-	reply, err := l.client.Call(c.dst[:0], &c.req)
+	reply, err := c.client.Call(c.dst[:0], &c.req)
 	c.number++
 	if err != nil {
-		c.failed(err)
+		l.failed(c, err)
 		time.Sleep(errorPause)
 		return
 	}

@@ -40,7 +40,7 @@ func APIs() []API { return []API{Blocking, Callback, Batch} }
 
 // Limits of a Config's fields.
 const (
-	CallersMax      = 8192
+	CallersMax      = 16384
 	PayloadBytesMin = identityBytes
 	PayloadBytesMax = 65531
 	ConnsMax        = 256

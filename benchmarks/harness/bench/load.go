@@ -55,6 +55,7 @@ type load struct {
 // that runs it, or to the callback of its only request in flight, and to
 // load.run before the gate opens and after all are done.
 type caller struct {
+	client Client // the load's, or one of its own
 	req    []byte
 	dst    []byte
 	number uint32 // of the next request; never repeats, so a late reply is a wrong one
@@ -104,10 +105,15 @@ func newLoad(client Client, api API, callers, payloadBytes int, pids ...int) *lo
 	pids = slices.DeleteFunc(pids, func(pid int) bool { return pid == 0 })
 	l := &load{client: client, api: api, pids: pids, patience: usualPatience,
 		callers: make([]*caller, callers)}
+	each, many := client.(callersClient)
 	for i := range l.callers {
 		l.callers[i] = &caller{
-			req: newRequest(payloadBytes, uint32(i)),
-			dst: make([]byte, 0, payloadBytes),
+			client: client,
+			req:    newRequest(payloadBytes, uint32(i)),
+			dst:    make([]byte, 0, payloadBytes),
+		}
+		if many {
+			l.callers[i].client = each.Caller(i)
 		}
 	}
 	return l
@@ -269,6 +275,15 @@ func (l *load) fail(err error) {
 // together.
 func (l *load) timed(c *caller, i int) bool {
 	return (c.number+uint32(i))&(l.every-1) == 0
+}
+
+// failed counts a request that failed, or ends the run when its reply was a wrong one.
+func (l *load) failed(c *caller, err error) {
+	if errors.Is(err, ErrWrongReply) {
+		l.fail(err)
+		return
+	}
+	c.failed(err)
 }
 
 func (c *caller) failed(err error) {

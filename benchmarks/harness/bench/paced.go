@@ -56,10 +56,10 @@ func (l *load) launchTicking() {
 func (l *load) callDue(c *caller, i int, r pace.Request) {
 	setNumber(c.req, c.number)
 	timed := l.timed(c, i)
-	reply, err := l.client.Call(c.dst[:0], &c.req)
+	reply, err := c.client.Call(c.dst[:0], &c.req)
 	c.number++
 	if err != nil {
-		c.failed(err)
+		l.failed(c, err)
 		return
 	}
 	if timed {

@@ -19,6 +19,9 @@ type Case struct {
 	// has one.
 	Rate float64
 
+	// Handler is how long the server's handler waits before it answers; for the row only.
+	Handler time.Duration
+
 	// Condition is what makes the case one of everyday use; "" is none, the best case.
 	Condition string
 	// Beside is the condition of the baselines' cases that it is compared with.
@@ -31,6 +34,9 @@ type Case struct {
 
 func (c *Case) String() string {
 	text := fmt.Sprintf("%s %s with %s", c.Target.Name, c.API, count(c.Callers, "caller"))
+	if c.Handler > 0 {
+		text += fmt.Sprintf(", %v handlers", c.Handler)
+	}
 	if c.Condition != "" {
 		text += " (" + c.Condition + ")"
 	}

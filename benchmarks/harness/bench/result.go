@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
@@ -35,6 +36,9 @@ type Row struct {
 	Rounds       int    `json:"rounds"`
 	Requests     uint64 `json:"requests"` // answered, all rounds together
 	Errors       uint64 `json:"errors"`   // failed, all rounds together
+
+	// Handler is how long the server's handler waited; absent: not at all.
+	Handler time.Duration `json:"handler_ns,omitempty"`
 
 	// Condition and Beside are the case's.
 	Condition string `json:"condition,omitempty"`
@@ -107,7 +111,7 @@ func summarize(cells []*cell, partial bool) *Result {
 func (c *cell) row() Row {
 	row := Row{
 		System: c.Target.Name, API: c.API, Callers: c.Callers, Window: c.Callers,
-		PayloadBytes: c.PayloadBytes, Conns: c.Conns, Rate: c.Rate, Note: c.Target.Note,
+		PayloadBytes: c.PayloadBytes, Conns: c.Conns, Rate: c.Rate, Handler: c.Handler, Note: c.Target.Note,
 		Condition: c.Condition, Beside: c.Beside,
 	}
 	if c.Slice != 0 {
@@ -240,7 +244,7 @@ func baselineValue(
 	highest := 0.0
 	for _, other := range cells {
 		if other.Target.Name != baseline || other.Callers != c.Callers ||
-			other.Condition != c.Beside {
+			other.Condition != c.Beside || other.Handler != c.Handler {
 			continue
 		}
 		v := 0.0

@@ -250,7 +250,7 @@ func TestValidateNamesTheField(t *testing.T) {
 	require.NoError(t, ok.Validate())
 	for want, change := range map[string]func(*Config){
 		"callers 0":        func(c *Config) { c.Callers = []int{0} },
-		"callers 8193":     func(c *Config) { c.Callers = []int{8193} },
+		"callers 16385":    func(c *Config) { c.Callers = []int{16385} },
 		"no callers":       func(c *Config) { c.Callers = nil },
 		"callers 4: given": func(c *Config) { c.Callers = []int{4, 4} },
 		"no api":           func(c *Config) { c.APIs = nil },

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 )
@@ -28,6 +29,17 @@ type callbackClient interface {
 type batchClient interface {
 	SendBatch(reqs [][]byte, fn func(i int, reply []byte, err error)) error
 }
+
+// A callersClient has a client for each caller, such as a connection of its own. Its
+// own Call is not used then.
+type callersClient interface {
+	// Caller is the client of caller i, from 0 on, which nobody else uses.
+	Caller(i int) Client
+}
+
+// ErrWrongReply is what a Call returns, wrapped, when the reply itself is wrong where
+// the harness does not see it, such as in its frame. It ends the case.
+var ErrWrongReply = errors.New("wrong reply")
 
 // Target is a system to measure: a client and the server it talks to.
 type Target struct {

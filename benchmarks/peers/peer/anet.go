@@ -12,8 +12,10 @@ const anetModule = "github.com/andrei-cloud/anet"
 // Anet is the baseline in its fastest mode, many requests on one connection. Its
 // server is a program of its own.
 func Anet() Peer {
-	return multiplexed(bench.Anet, anetProgram, "multiplexed; "+
-		"its server is that of v1.0.0 with one missing constant added (benchmarks/peers/anetserver/go-v1)")
+	const server = "its server is that of v1.0.0 with one missing constant added (benchmarks/peers/anetserver/go-v1)"
+	p := multiplexed(bench.Anet, anetProgram, "multiplexed; "+server)
+	p.ServerNote = server
+	return p
 }
 
 // AnetV0 is the same client in front of the server before, which needs no change to

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"time"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
 	"google.golang.org/grpc"
@@ -29,7 +30,7 @@ func GRPC() Peer {
 			return ready(grpcClient{conn}, nil)
 		}), nil
 	}
-	return Peer{Name: "grpc-go", Module: "google.golang.org/grpc", Note: note, Serve: serveGRPC, Target: target}
+	return Peer{Name: "grpc-go", Module: "google.golang.org/grpc", Note: note, Serve: late(serveGRPC), Late: serveGRPC, Target: target}
 }
 
 type grpcClient struct{ conn *grpc.ClientConn }
@@ -41,23 +42,27 @@ func (c grpcClient) Call(dst []byte, req *[]byte) ([]byte, error) {
 
 func (c grpcClient) Close() error { return c.conn.Close() }
 
-func serveGRPC(addr string) (*Server, error) {
+func serveGRPC(addr string, latency time.Duration) (*Server, error) {
 	// Standing workers cost less processor time here than a goroutine per call.
 	srv := grpc.NewServer(grpc.ForceServerCodecV2(grpcBytes{}), grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))))
 	srv.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "bench.Echo",
 		HandlerType: (*any)(nil),
-		Methods:     []grpc.MethodDesc{{MethodName: "Call", Handler: grpcEcho}},
+		Methods:     []grpc.MethodDesc{{MethodName: "Call", Handler: grpcEcho(latency)}},
 	}, nil)
 	return serve(addr, func(l net.Listener) { _ = srv.Serve(l) }, srv.Stop)
 }
 
-func grpcEcho(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-	var body []byte
-	if err := decode(&body); err != nil {
-		return nil, err
+// grpcEcho has a goroutine for each call to wait in: calls beyond the workers get one.
+func grpcEcho(latency time.Duration) grpc.MethodHandler {
+	return func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		var body []byte
+		if err := decode(&body); err != nil {
+			return nil, err
+		}
+		wait(latency)
+		return &body, nil
 	}
-	return &body, nil
 }
 
 // grpcBytes is a codec for *[]byte.

@@ -26,7 +26,7 @@ func Kitex() Peer {
 	target := func(addr string, pid int) (bench.Target, error) {
 		return blocking("kitex", note, pid, func(context.Context, int) (bench.Client, error) {
 			quiet()
-			c, err := client.NewClient(kitexService(), client.WithDestService("bench.Echo"),
+			c, err := client.NewClient(kitexService(0), client.WithDestService("bench.Echo"),
 				client.WithHostPorts(addr), client.WithMuxConnection(1))
 			if err != nil {
 				return nil, err
@@ -34,7 +34,8 @@ func Kitex() Peer {
 			return ready(kitexClient{c}, nil)
 		}), nil
 	}
-	return Peer{Name: "kitex", Module: "github.com/cloudwego/kitex", Note: note, Serve: serveKitex, Target: target}
+	return Peer{Name: "kitex", Module: "github.com/cloudwego/kitex", Note: note, Serve: late(serveKitex), Late: serveKitex,
+		Target: target}
 }
 
 type kitexClient struct{ client client.Client }
@@ -55,7 +56,7 @@ func (c kitexClient) Close() error {
 	return nil
 }
 
-func serveKitex(addr string) (*Server, error) {
+func serveKitex(addr string, latency time.Duration) (*Server, error) {
 	quiet()
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -63,7 +64,7 @@ func serveKitex(addr string) (*Server, error) {
 	}
 	srv := server.NewServer(server.WithListener(listener), server.WithMuxTransport(),
 		server.WithExitWaitTime(kitexExitWait), server.WithExitSignal(func() <-chan error { return make(chan error) }))
-	if err := srv.RegisterService(kitexService(), &kitexEcho{}); err != nil {
+	if err := srv.RegisterService(kitexService(latency), &kitexEcho{}); err != nil {
 		_ = listener.Close()
 		return nil, err
 	}
@@ -80,8 +81,9 @@ func serveKitex(addr string) (*Server, error) {
 
 type kitexEcho struct{}
 
-// kitexService describes what kitex's generator would have written.
-func kitexService() *serviceinfo.ServiceInfo {
+// kitexService describes what kitex's generator would have written, with the handler:
+// a call has a goroutine to wait in.
+func kitexService(latency time.Duration) *serviceinfo.ServiceInfo {
 	message := func() any { return &kitexMessage{} }
 	echo := func(_ context.Context, _, args, result any) error {
 		in, ok := args.(*kitexMessage)
@@ -89,6 +91,7 @@ func kitexService() *serviceinfo.ServiceInfo {
 		if !ok || !ok2 {
 			return fmt.Errorf("kitex: the messages are a %T and a %T", args, result)
 		}
+		wait(latency)
 		out.body = in.body
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
 	"github.com/ringwire/ringwire/engine"
@@ -22,14 +23,22 @@ type Peer struct {
 	Module string
 	// Note is what a reader must know to compare it; "" when there is nothing.
 	Note string
+	// ServerNote is that of the server where its clients are the same as the others'.
+	ServerNote string
 	// Serve starts the echo server at addr, HOST:PORT, where port 0 takes a free
 	// one. It is nil for the systems whose server is a program of its own.
 	Serve func(addr string) (*Server, error)
+	// Late is Serve with a handler that waits so long before it answers, and lets others
+	// answer meanwhile. It is nil where there is none, and for the programs, of which those
+	// that can wait have a flag.
+	Late func(addr string, latency time.Duration) (*Server, error)
 	// Program is that program, which lies beside this one, and its arguments.
 	Program []string
 	// Target is the client for the server at addr, whose process, or the process
 	// that started it, is pid.
 	Target func(addr string, pid int) (bench.Target, error)
+	// Missing says why this machine cannot run it, "" when it can; nil: every one can.
+	Missing func() string
 }
 
 // Server is a running server.
@@ -44,9 +53,13 @@ func All() []Peer {
 		RPCX(), NATS(), NetConn()}
 }
 
-// Find returns the peer of that name.
+// Servers lists those that have no client of their own, and are measured with the same
+// clients: LightServers, Polling.
+func Servers() []Peer { return []Peer{Goroutines(), Gnet(), Netpoll(), Polling()} }
+
+// Find returns the peer, or the server, of that name.
 func Find(name string) (Peer, bool) {
-	all := All()
+	all := slices.Concat(All(), Servers())
 	if i := slices.IndexFunc(all, func(p Peer) bool { return p.Name == name }); i >= 0 {
 		return all[i], true
 	}
@@ -67,6 +80,18 @@ func RingwireAsleep() Peer {
 		Target: func(addr string, pid int) (bench.Target, error) {
 			return bench.NewRingwireVariant(name, addr, pid, never), nil
 		}}
+}
+
+// RingwireTwoLoops is our own system with two event loops. It is no peer of its own.
+func RingwireTwoLoops() Peer {
+	p := Ringwire()
+	p.Name, p.Program = bench.Ringwire+" Loops 2", []string{"ringwire", "serve", "--loops", "2"}
+	return p
+}
+
+// late is Serve of a system that can wait, without waiting.
+func late(serve func(addr string, latency time.Duration) (*Server, error)) func(addr string) (*Server, error) {
+	return func(addr string) (*Server, error) { return serve(addr, 0) }
 }
 
 // Version is that of the module in this program; "" when it is not linked.
@@ -100,6 +125,13 @@ func serve(addr string, accept func(net.Listener), stop func()) (*Server, error)
 		_ = listener.Close()
 		<-ended
 	}}, nil
+}
+
+// wait is what a handler does that waits.
+func wait(latency time.Duration) {
+	if latency > 0 {
+		time.Sleep(latency)
+	}
 }
 
 // blocking is the target of a client that has nothing but calls.

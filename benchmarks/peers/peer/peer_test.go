@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -123,7 +124,7 @@ func pass(to, from net.Conn, change func([]byte)) {
 
 func TestPeersHaveDifferentNamesAndVersions(t *testing.T) {
 	seen := make(map[string]bool)
-	for _, p := range All() {
+	for _, p := range slices.Concat(All(), Servers()) {
 		assert.False(t, seen[p.Name], p.Name)
 		seen[p.Name] = true
 		found, ok := Find(p.Name)

@@ -65,7 +65,8 @@ func Rueidis() Peer {
 		t.Reply = redisValue()
 		return t, nil
 	}
-	return Peer{Name: "rueidis", Module: "github.com/redis/rueidis", Note: redisNote, Serve: serveRedis, Target: target}
+	return Peer{Name: "rueidis", Module: "github.com/redis/rueidis", Note: redisNote, Serve: serveRedis, Target: target,
+		Missing: RedisMissing}
 }
 
 func newRueidis(addr string) (rueidis.Client, error) {

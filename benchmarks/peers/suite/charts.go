@@ -37,7 +37,7 @@ func (r *Report) Charts() []Chart {
 	if panels := r.cpuPanels(); len(panels) > 0 {
 		charts = append(charts, Chart{"cpu", r.figure("Processor time per request, client and server together", nil, panels...)})
 	}
-	if len(r.Goals) > 0 || r.section("everyday") != nil {
+	if len(r.Goals) > 0 || r.section("everyday") != nil || r.section("light") != nil || r.section("handlers") != nil {
 		charts = append(charts, Chart{"losses", r.lossFigure()})
 	}
 	return charts
@@ -211,25 +211,40 @@ func (g *Goal) bar() chart.Bar {
 	return bar
 }
 
-// slowerRows are the rows of the throughput section without a target of their
-// own in which the peer is faster.
+// slowerRows are the rows of the sections beside peers, without a target of their
+// own, in which the peer is faster.
 func (r *Report) slowerRows() []chart.Bar {
-	s := r.section("throughput")
-	if s == nil {
-		return nil
-	}
 	var bars []chart.Bar
-	for i := range s.Rows {
-		row := &s.Rows[i]
-		ratios := s.ratios(row, throughput)
-		if len(ratios) == 0 || bench.Median(ratios) >= 1 || r.hasGoal(row) {
+	for _, name := range []string{"throughput", "light", "handlers"} {
+		s := r.section(name)
+		if s == nil {
 			continue
 		}
-		v := bench.Median(ratios)
-		bars = append(bars, chart.Bar{Name: row.System + ", " + atCallers(row.Callers), Value: v, Class: colourLoss,
-			Text: fmt.Sprintf("%.3gx, no target", v)})
+		for i := range s.Rows {
+			row := &s.Rows[i]
+			ratios := s.ratios(row, throughput)
+			if len(ratios) == 0 || bench.Median(ratios) >= 1 || row.API == bench.Native || name == "throughput" && r.hasGoal(row) {
+				continue
+			}
+			v := bench.Median(ratios)
+			bars = append(bars, chart.Bar{Name: row.System + ", " + s.at(row), Value: v, Class: colourLoss,
+				Text: fmt.Sprintf("%.3gx, no target", v)})
+		}
 	}
 	return bars
+}
+
+// at says under what load the row was measured.
+func (s *Section) at(row *bench.Row) string {
+	switch {
+	case s.Name == "light":
+		return fmt.Sprintf("%d light clients", row.Callers)
+	case row.Handler > 0:
+		return fmt.Sprintf("%s, %v handlers", atCallers(row.Callers), row.Handler)
+	case s.Name == "handlers":
+		return atCallers(row.Callers) + ", handlers that do not wait"
+	}
+	return atCallers(row.Callers)
 }
 
 func (r *Report) hasGoal(row *bench.Row) bool {

@@ -106,7 +106,12 @@ func (f *fleet) find(name string) (string, error) {
 
 // target is p's client for its running server.
 func (f *fleet) target(ctx context.Context, p peer.Peer) (bench.Target, error) {
-	server, err := f.server(ctx, p)
+	return f.targetOf(ctx, p, bench.Setup{})
+}
+
+// targetOf is target for a server that is set up in that way.
+func (f *fleet) targetOf(ctx context.Context, p peer.Peer, setup bench.Setup) (bench.Target, error) {
+	server, err := f.with(ctx, p, setup)
 	if err != nil {
 		return bench.Target{}, err
 	}

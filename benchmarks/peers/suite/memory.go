@@ -44,7 +44,7 @@ var memoryPeers = []string{bench.Ringwire, bench.Anet, "net.Conn"}
 func (b *builder) measureMemory(ctx context.Context, rounds int, progress func(string)) ([]Memory, error) {
 	results := make([]Memory, 0, len(memoryPeers))
 	for _, name := range memoryPeers {
-		if b.options.wants(name) {
+		if p, _ := peer.Find(name); b.wanted(p) {
 			results = append(results, Memory{System: name, Conns: memoryConns})
 		}
 	}

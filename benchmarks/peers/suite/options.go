@@ -17,6 +17,7 @@ type Options struct {
 	Peers    []string // names; empty: all
 	Sections []string // names; empty: all
 	Callers  []int    // of the section "throughput"; at least one
+	Clients  []int    // of the section "light"; at least one
 	Rounds   int
 	Slice    time.Duration // measured time per row and round
 	// Programs is the folder of the servers that are programs of their own;
@@ -28,7 +29,7 @@ type Options struct {
 func (o *Options) Validate() error {
 	for _, name := range o.Peers {
 		if _, found := peer.Find(name); !found {
-			return fmt.Errorf("no peer %q: must be one of %s", name, strings.Join(PeerNames(), ", "))
+			return fmt.Errorf("no peer %q: must be one of %s", name, strings.Join(slices.Concat(PeerNames(), ServerNames()), ", "))
 		}
 	}
 	for _, name := range o.Sections {
@@ -37,7 +38,15 @@ func (o *Options) Validate() error {
 		}
 	}
 	cfg := o.config()
-	return cfg.Validate()
+	light := cfg
+	light.Callers = o.Clients
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	if err := light.Validate(); err != nil {
+		return fmt.Errorf("light clients: %w", err)
+	}
+	return nil
 }
 
 // config is that of the section "throughput".
@@ -46,15 +55,20 @@ func (o *Options) config() bench.Config {
 		Rounds: o.Rounds, Slice: o.Slice}
 }
 
-// wants reports whether the peer is to be measured. Ringwire always is.
+// wants reports whether the peer is to be measured. Ringwire always is, in whatever form.
 func (o *Options) wants(name string) bool {
-	return len(o.Peers) == 0 || name == bench.Ringwire || slices.Contains(o.Peers, name)
+	return len(o.Peers) == 0 || strings.HasPrefix(name, bench.Ringwire) || slices.Contains(o.Peers, name)
 }
 
 // PeerNames lists ringwire and its peers.
-func PeerNames() []string {
+func PeerNames() []string { return namesOf(peer.All()) }
+
+// ServerNames lists the servers without a client of their own.
+func ServerNames() []string { return namesOf(peer.Servers()) }
+
+func namesOf(peers []peer.Peer) []string {
 	var names []string
-	for _, p := range peer.All() {
+	for _, p := range peers {
 		names = append(names, p.Name)
 	}
 	return names

@@ -34,9 +34,13 @@ type System struct {
 
 // Section is the rows of cases that ran interleaved.
 type Section struct {
-	Name  string      `json:"name"`
-	Title string      `json:"title"`
-	Rows  []bench.Row `json:"rows"`
+	Name  string `json:"name"`
+	Title string `json:"title"`
+	// Beside is the system that all rows are compared with; absent: each is compared with
+	// ringwire's.
+	Beside string      `json:"beside,omitempty"`
+	Notes  []string    `json:"notes,omitempty"` // what was left out, and why
+	Rows   []bench.Row `json:"rows"`
 	// Everyday are the rows that have a condition. Only the section "everyday" has them.
 	Everyday []bench.Row `json:"everyday,omitempty"`
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
+	"github.com/ringwire/ringwire/benchmarks/peers/peer"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -263,20 +264,23 @@ func TestRowsThatLoseWithoutATargetAreShown(t *testing.T) {
 }
 
 func TestOptionsNameWhatTheyDoNotKnow(t *testing.T) {
-	ok := Options{Peers: []string{"anet"}, Sections: []string{"memory"}, Callers: []int{1}, Rounds: 1, Slice: bench.SliceMin}
+	ok := Options{Peers: []string{"anet"}, Sections: []string{"memory"}, Callers: []int{1}, Clients: []int{1},
+		Rounds: 1, Slice: bench.SliceMin}
 	require.NoError(t, ok.Validate())
 	for want, change := range map[string]func(*Options){
-		`no peer "x"`:    func(o *Options) { o.Peers = []string{"x"} },
-		`no section "x"`: func(o *Options) { o.Sections = []string{"x"} },
-		"callers 0":      func(o *Options) { o.Callers = []int{0} },
-		"rounds 0":       func(o *Options) { o.Rounds = 0 },
-		"slice 0s":       func(o *Options) { o.Slice = 0 },
+		`no peer "x"`:                     func(o *Options) { o.Peers = []string{"x"} },
+		`no section "x"`:                  func(o *Options) { o.Sections = []string{"x"} },
+		"callers 0":                       func(o *Options) { o.Callers = []int{0} },
+		"light clients: bench: callers 0": func(o *Options) { o.Clients = []int{0} },
+		"rounds 0":                        func(o *Options) { o.Rounds = 0 },
+		"slice 0s":                        func(o *Options) { o.Slice = 0 },
 	} {
 		o := ok
 		change(&o)
 		require.ErrorContains(t, o.Validate(), want)
 	}
 	assert.True(t, ok.wants(bench.Ringwire))
+	assert.True(t, ok.wants(peer.RingwireTwoLoops().Name))
 	assert.True(t, ok.wants("anet"))
 	assert.False(t, ok.wants("arpc"))
 }

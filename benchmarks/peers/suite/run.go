@@ -29,10 +29,8 @@ func Run(ctx context.Context, o Options, metadata bench.Metadata, progress Progr
 		return nil, err
 	}
 	defer servers.stop()
-	b := &builder{options: &o, fleet: servers, missing: make(map[string]string), note: progress.Note}
-	if missing := peer.RedisMissing(); missing != "" {
-		b.miss("rueidis", missing)
-	}
+	b := &builder{options: &o, fleet: servers, used: make(map[string]bool), missing: make(map[string]string),
+		note: progress.Note, files: filesMax()}
 	r := &Report{SchemaVersion: SchemaVersion, Metadata: metadata}
 	for _, s := range sections() {
 		if len(o.Sections) > 0 && !slices.Contains(o.Sections, s.name) {
@@ -58,6 +56,7 @@ func (b *builder) run(ctx context.Context, s section, r *Report, progress Progre
 		r.Memory, err = b.measureMemory(ctx, b.options.Rounds, progress.Note)
 		return err
 	}
+	b.notes = nil
 	cases, err := s.cases(ctx, b)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
@@ -70,16 +69,16 @@ func (b *builder) run(ctx context.Context, s section, r *Report, progress Progre
 	result, err := bench.RunPlan(ctx, plan, progress.Status)
 	if result != nil {
 		r.Sections = append(r.Sections,
-			Section{Name: s.name, Title: s.title, Rows: result.Rows, Everyday: result.Everyday})
+			Section{Name: s.name, Title: s.title, Beside: s.beside, Notes: b.notes, Rows: result.Rows, Everyday: result.Everyday})
 	}
 	return err
 }
 
-// systems describes the peers that were asked for.
+// systems describes the peers that the sections have asked for.
 func (b *builder) systems() []System {
 	var systems []System
-	for _, p := range peer.All() {
-		if b.options.wants(p.Name) {
+	for _, p := range slices.Concat(peer.All(), peer.Servers()) {
+		if b.used[p.Name] {
 			systems = append(systems, System{Name: p.Name, Module: p.Module, Version: peer.Version(p.Module),
 				Note: p.Note, Missing: b.missing[p.Name]})
 		}

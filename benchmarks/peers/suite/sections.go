@@ -44,18 +44,25 @@ type section struct {
 	// cases lists what is measured; none: the section has nothing to do, because
 	// its peers were not asked for or are missing.
 	cases func(ctx context.Context, b *builder) ([]bench.Case, error)
+	// beside is the system that all rows are compared with; "": each is compared with
+	// ringwire's.
+	beside string
 }
 
 func sections() []section {
 	return []section{
-		{"throughput", "Blocking callers, 64 bytes, one connection", throughputCases},
-		{"limits", "Beside what the machine can do: windows of 1024, and a lone caller", limitCases},
-		{"bandwidth", "Large payloads, 16 outstanding, beside a bare connection", bandwidthCases},
-		{"rate", "At a fixed rate: processor time per request, latency from the intended time", rateCases},
-		{"everyday", "As people use it: a deadline for each call, workers, no polling, several servers", everydayCases},
-		{"growth", "Ringwire with more callers, more connections, larger payloads", growthCases},
-		{"options", "What an option costs", optionCases},
-		{"memory", memoryTitle, nil},
+		{name: "throughput", title: "Blocking callers, 64 bytes, one connection", cases: throughputCases},
+		{name: "limits", title: "Beside what the machine can do: windows of 1024, and a lone caller", cases: limitCases},
+		{name: "bandwidth", title: "Large payloads, 16 outstanding, beside a bare connection", cases: bandwidthCases},
+		{name: "rate", title: "At a fixed rate: processor time per request, latency from the intended time", cases: rateCases},
+		{name: "everyday", title: "As people use it: a deadline for each call, workers, no polling, several servers", cases: everydayCases},
+		{name: "growth", title: "Ringwire with more callers, more connections, larger payloads", cases: growthCases},
+		{name: "options", title: "What an option costs", cases: optionCases},
+		{name: "light", title: "Light clients: so many, each a bare connection with one request at a time", cases: lightCases,
+			beside: peer.GoroutinesName},
+		{name: "handlers", title: "Handlers that wait, off the event loops", cases: handlerCases},
+		{name: "polling", title: "One fast client: our server beside a bare loop that only polls and echoes", cases: pollingCases},
+		{name: "memory", title: memoryTitle},
 	}
 }
 
@@ -63,9 +70,34 @@ func sections() []section {
 type builder struct {
 	options *Options
 	fleet   *fleet
+	used    map[string]bool   // peers that a section has asked for
 	missing map[string]string // peers that cannot be measured, and why
 	note    func(text string) // tells the user
+	notes   []string          // what the section that is built has to say in the report
 	failed  error             // peers that should have started and did not
+	files   int64             // how many a process may have open; 0: not known
+}
+
+// say tells the user, and the reader of the section.
+func (b *builder) say(text string) {
+	b.note(text)
+	b.notes = append(b.notes, text)
+}
+
+// wanted reports whether the peer is asked for, and can run on this machine.
+func (b *builder) wanted(p peer.Peer) bool {
+	if !b.options.wants(p.Name) {
+		return false
+	}
+	b.used[p.Name] = true
+	if p.Missing == nil {
+		return true
+	}
+	why := p.Missing()
+	if why != "" && b.missing[p.Name] == "" {
+		b.miss(p.Name, why)
+	}
+	return why == ""
 }
 
 // target is the named peer's; nil without an error when it is not wanted, or is
@@ -76,7 +108,7 @@ func (b *builder) target(ctx context.Context, name string) (*bench.Target, error
 	if !found {
 		return nil, fmt.Errorf("no peer %q", name)
 	}
-	if !b.options.wants(name) || b.missing[name] != "" {
+	if !b.wanted(p) || b.missing[name] != "" {
 		return nil, nil
 	}
 	t, err := b.fleet.target(ctx, p)
@@ -94,14 +126,13 @@ func (b *builder) target(ctx context.Context, name string) (*bench.Target, error
 // miss leaves the peer out of the run.
 func (b *builder) miss(name, why string) {
 	b.missing[name] = why
-	if b.options.wants(name) {
-		b.note(name + " is left out: " + why)
-	}
+	b.note(name + " is left out: " + why)
 }
 
 // ringwire is the address and process of our server.
 func (b *builder) ringwire(ctx context.Context) (addr string, pid int, err error) {
 	p, _ := peer.Find(bench.Ringwire)
+	b.used[p.Name] = true
 	server, err := b.fleet.server(ctx, p)
 	if err != nil {
 		return "", 0, err

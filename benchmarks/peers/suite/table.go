@@ -44,13 +44,11 @@ func (s *Section) write(w io.Writer) error {
 		return s.writeEveryday(w)
 	}
 	lines := []string{"\n" + s.Title, "", strings.Join(s.head(), "\t")}
-	last := -1
 	for i := range s.Rows {
 		row := &s.Rows[i]
-		if last >= 0 && row.Callers != last {
+		if i > 0 && (row.Callers != s.Rows[i-1].Callers || row.Handler != s.Rows[i-1].Handler) {
 			lines = append(lines, "")
 		}
-		last = row.Callers
 		lines = append(lines, s.line(row))
 	}
 	if err := aligned(w, lines); err != nil {
@@ -63,11 +61,19 @@ func (s *Section) write(w io.Writer) error {
 // head names the cells of a line.
 func (s *Section) head() []string {
 	names := []string{"callers", "system", "api", "payload", "conns", "req/s", "spread", "p50", "p99",
-		"cpu/req", "ours/theirs", "errors"}
+		"cpu/req", s.ratioName(), "errors"}
 	if s.paced() {
 		names = append(names, "lag p50", "lag p99", "unsent")
 	}
 	return names
+}
+
+// ratioName heads the column of ratios.
+func (s *Section) ratioName() string {
+	if s.Beside == "" {
+		return "ours/theirs"
+	}
+	return "beside " + s.Beside
 }
 
 // paced reports whether the rows have a rate, and with it the pacer's part in latency.
@@ -81,6 +87,9 @@ func (s *Section) line(row *bench.Row) string {
 	if row.Rate > 0 {
 		api += " at " + bench.RateText(row.Rate) + "/s"
 	}
+	if row.Handler > 0 {
+		api += fmt.Sprintf(", %v handlers", row.Handler)
+	}
 	cells := []string{strconv.Itoa(row.Callers), row.System, api, bytesText(row.PayloadBytes), strconv.Itoa(row.Conns)}
 	if row.Rounds == 0 {
 		return strings.Join(append(cells, "failed: "+firstLine(row.Failure)), "\t")
@@ -92,7 +101,7 @@ func (s *Section) line(row *bench.Row) string {
 	if row.CPUPerReq != nil {
 		cpu = bench.LatencyText(int64(*row.CPUPerReq))
 	}
-	if ratios := s.ratios(row, throughput); len(ratios) > 0 {
+	if ratios := s.shown(row); len(ratios) > 0 {
 		ratio = fmt.Sprintf("%.2fx", bench.Median(ratios))
 	}
 	cells = append(cells, bench.RateText(row.ReqPerSec), fmt.Sprintf("%.0f%%", 100*bench.Spread(row.ReqPerSecRounds)),
@@ -111,6 +120,18 @@ func lagText(ns int64) string {
 	return bench.LatencyText(ns)
 }
 
+// shown are the ratios of the row's line: of ringwire's row to it, or of it to that of
+// the system that all are compared with.
+func (s *Section) shown(row *bench.Row) []float64 {
+	if s.Beside == "" {
+		return s.ratios(row, throughput)
+	}
+	if row.System == s.Beside {
+		return nil
+	}
+	return bench.Ratios(row.ReqPerSecRounds, metricRounds(s.blockingRow(s.Beside, row.Callers), throughput))
+}
+
 // ratios of ringwire's row under the same load to the row; nil for ringwire
 // itself and where there is none.
 func (s *Section) ratios(row *bench.Row, metric string) []float64 {
@@ -119,7 +140,7 @@ func (s *Section) ratios(row *bench.Row, metric string) []float64 {
 	}
 	ours := s.row(func(r *bench.Row) bool {
 		return r.System == bench.Ringwire && r.Callers == row.Callers && r.PayloadBytes == row.PayloadBytes &&
-			r.Conns == row.Conns && r.Rate == row.Rate && (r.API == row.API || row.API == bench.Native)
+			r.Conns == row.Conns && r.Rate == row.Rate && r.Handler == row.Handler && (r.API == row.API || row.API == bench.Native)
 	})
 	return bench.Ratios(metricRounds(ours, metric), metricRounds(row, metric))
 }
@@ -135,6 +156,9 @@ func (s *Section) footnotes() string {
 	if s.paced() {
 		b.WriteString(lagNote + "\n")
 	}
+	for _, note := range s.Notes {
+		b.WriteString(note + ".\n")
+	}
 	var told []string
 	rows := s.all()
 	for i := range rows {
@@ -145,10 +169,18 @@ func (s *Section) footnotes() string {
 		}
 		if row.Failure != "" {
 			fmt.Fprintf(&b, "FAILED %s with %d callers%s after %d rounds: %s\n",
-				row.System, row.Callers, inBrackets(row.Condition), row.Rounds, row.Failure)
+				row.System, row.Callers, inBrackets(circumstance(row)), row.Rounds, row.Failure)
 		}
 	}
 	return b.String()
+}
+
+// circumstance is what sets a row apart from others with as many callers.
+func circumstance(row *bench.Row) string {
+	if row.Handler > 0 {
+		return fmt.Sprintf("%v handlers", row.Handler)
+	}
+	return row.Condition
 }
 
 // inBrackets is text to put after other text.
