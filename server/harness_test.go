@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		os.Exit(childMain())
 	}
+	if os.Getenv(successorEnv) != "" {
+		os.Exit(succeed())
+	}
 	os.Exit(m.Run())
 }
 
@@ -126,10 +129,15 @@ func dial(t *testing.T, s *Server) *client {
 
 func dialBy(t *testing.T, s *Server, d net.Dialer) *client {
 	t.Helper()
+	return dialAddr(t, d, s.Addr().Network(), s.Addr().String(), s.format)
+}
+
+func dialAddr(t *testing.T, d net.Dialer, network, addr string, format framing.Format) *client {
+	t.Helper()
 	d.Timeout = patienceMax
-	nc, err := d.Dial(s.Addr().Network(), s.Addr().String())
+	nc, err := d.Dial(network, addr)
 	require.NoError(t, err)
-	c := &client{t: t, nc: nc, format: s.format}
+	c := &client{t: t, nc: nc, format: format}
 	c.frames = framing.NewReader(nc, c.format)
 	require.NoError(t, nc.SetDeadline(time.Now().Add(patienceMax)))
 	t.Cleanup(func() { _ = nc.Close() })

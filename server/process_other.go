@@ -2,8 +2,19 @@
 
 package server
 
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+)
+
 // descriptorLimit knows of no limit here.
 func descriptorLimit() (n int64, ok bool) { return 0, false }
 
 // shutdownWrite leaves it to the close that follows.
 func shutdownWrite(int) {}
+
+func duplicateDescriptor(uintptr) (*os.File, error) {
+	return nil, fmt.Errorf("%s passes no descriptors to a new process: %w", runtime.GOOS, errors.ErrUnsupported)
+}

@@ -2,7 +2,12 @@
 
 package server
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
 
 // descriptorLimit returns how many descriptors the process may have.
 func descriptorLimit() (n int64, ok bool) {
@@ -20,3 +25,13 @@ func descriptorLimit() (n int64, ok bool) {
 // shutdownWrite sends the end of our direction. A peer that is gone already has no
 // use for it.
 func shutdownWrite(fd int) { _ = syscall.Shutdown(fd, syscall.SHUT_WR) }
+
+// duplicateDescriptor returns a file with a duplicate of a descriptor, which children do not
+// inherit unless it is passed to them.
+func duplicateDescriptor(fd uintptr) (*os.File, error) {
+	n, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(n), "listener"), nil
+}

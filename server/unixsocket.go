@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -21,6 +22,7 @@ type unixListener struct {
 	*net.UnixListener
 	path   string
 	file   fs.FileInfo
+	given  atomic.Bool // a successor owns the file
 	closed sync.Once
 	err    error // of closed
 }
@@ -42,13 +44,12 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if strings.HasPrefix(path, "@") {
 		return ln, nil // an abstract name has no file
 	}
-	ln.SetUnlinkOnClose(false)
-	l := &unixListener{UnixListener: ln, path: path}
 	if mode != 0 {
 		err = os.Chmod(path, mode)
 	}
+	var l *unixListener
 	if err == nil {
-		l.file, err = os.Lstat(path)
+		l, err = ownUnix(ln)
 	}
 	if err != nil {
 		_ = ln.Close()
@@ -56,6 +57,17 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// ownUnix makes us the owner of the file that a listener has bound.
+func ownUnix(ln *net.UnixListener) (*unixListener, error) {
+	ln.SetUnlinkOnClose(false)
+	path := ln.Addr().String()
+	file, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	return &unixListener{UnixListener: ln, path: path, file: file}, nil
 }
 
 // removeDead removes a unix socket's file if nobody listens on it.
@@ -86,6 +98,9 @@ func removeDead(path string) error {
 func (l *unixListener) Close() error {
 	l.closed.Do(func() {
 		l.err = l.UnixListener.Close()
+		if l.given.Load() {
+			return
+		}
 		if now, err := os.Lstat(l.path); err == nil && os.SameFile(l.file, now) {
 			_ = os.Remove(l.path)
 		}
