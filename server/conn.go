@@ -27,7 +27,7 @@ type Conn struct {
 	value         atomic.Pointer[any]
 	pushes        atomic.Pointer[pushed] // nil until the first Push
 
-	// Set once by the loop before anybody else knows the connection.
+	// Set once, before anybody but the loop knows the connection.
 	link link
 	loop *loop
 
@@ -91,9 +91,11 @@ type link interface {
 	// othersWait reports whether the event loop has something else to do. Loop only.
 	othersWait() bool
 	// wake makes the loop call serve, close makes it end the connection. Both are
-	// safe for anybody, but only inside the server's gate.
+	// safe for anybody, but only inside the loop's gate.
 	wake()
 	close()
+	// drop ends the connection before it returns. Loop only.
+	drop()
 }
 
 // Watch bits: what the sweep has to know of a connection.
@@ -182,6 +184,7 @@ func (c *Conn) begin(l link, on *loop) {
 	now := c.srv.clock.Load()
 	c.lastRead.Store(now)
 	c.progress = now
+	on.conns.Add(1)
 	c.srv.conns.add(c)
 }
 
@@ -191,6 +194,8 @@ func (c *Conn) end(cause error) {
 	s := c.srv
 	c.broken = true
 	c.blame(c.endReason(cause))
+	c.loop.conns.Add(-1)
+	c.loop.holder.CompareAndSwap(c, nil)
 	c.loop.forget(c)
 	c.loop.unlist(c)
 	c.loop.callNext()
@@ -224,6 +229,9 @@ func (c *Conn) serve(in []byte) bool {
 	}
 	l := c.loop
 	l.begin(in, c.srv.clock.Load())
+	if l.holder.Load() != c {
+		l.holder.Store(c)
+	}
 	l.resume(c)
 	if len(in) > 0 {
 		l.event.Reads++
@@ -234,6 +242,7 @@ func (c *Conn) serve(in []byte) bool {
 	}
 	if !c.lingering {
 		c.unblock()
+		c.giveWay()
 		c.collect()
 		c.takePushed()
 		for c.open() && !c.parse() {

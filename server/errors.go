@@ -17,6 +17,10 @@ var (
 	// also is net.ErrClosed.
 	ErrServerClosed error = closedError{}
 
+	// ErrGoexit is the Value of the PanicError of a handler that called runtime.Goexit, as
+	// testing.T.FailNow does.
+	ErrGoexit = errors.New("server: handler called runtime.Goexit")
+
 	// ErrHandlersRunning is wrapped by the error of Shutdown and Close when
 	// handlers did not return in time. Their goroutines, and on an event loop
 	// that loop with its connections, remain until they do.
@@ -28,7 +32,8 @@ type closedError struct{}
 func (closedError) Error() string   { return "server: closed; make a new one" }
 func (closedError) Is(e error) bool { return e == net.ErrClosed }
 
-// PanicError is the err that Config.ErrorReply gets when a handler panicked.
+// PanicError is the err that Config.ErrorReply gets when a handler panicked, or called
+// runtime.Goexit: then it is ErrGoexit as well.
 type PanicError struct {
 	// Value is what was passed to panic. It may hold payload.
 	Value any
@@ -37,6 +42,9 @@ type PanicError struct {
 // Error names the type of the value and, if it is an error of the runtime, its
 // text. Other values are left out, because they may hold payload.
 func (e *PanicError) Error() string {
+	if e.Value == ErrGoexit {
+		return "handler called runtime.Goexit"
+	}
 	if err, ok := e.Value.(runtime.Error); ok {
 		return "handler panicked: " + err.Error()
 	}
@@ -68,6 +76,7 @@ const (
 	reasonMemory            // MaxHeld
 	reasonHandler           // Conn.Close
 	reasonShutdown          // Shutdown or Close
+	reasonLoop              // a handler ended the event loop
 	reasonInternal          // a fault of the server
 	reasonCount
 )
@@ -88,6 +97,7 @@ var reasonText = [reasonCount]string{
 	reasonMemory:     "server holds too many bytes",
 	reasonHandler:    "closed by a handler",
 	reasonShutdown:   "server is closing",
+	reasonLoop:       "event loop was ended by a handler",
 	reasonInternal:   "internal error",
 }
 
@@ -97,7 +107,7 @@ func (r reason) String() string { return reasonText[r] }
 // ends of a connection are not.
 func (r reason) peersFault() bool {
 	switch r {
-	case reasonNone, reasonPeer, reasonReset, reasonDead, reasonIdle, reasonHandler, reasonShutdown:
+	case reasonNone, reasonPeer, reasonReset, reasonDead, reasonIdle, reasonHandler, reasonShutdown, reasonLoop:
 		return false
 	}
 	return true

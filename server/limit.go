@@ -205,6 +205,18 @@ func (r *registry) remove(c *Conn) {
 	r.conns = r.conns[:last]
 }
 
+// of returns the connections of one event loop.
+func (r *registry) of(l *loop) (all []*Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.conns {
+		if c.loop == l {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
 func (r *registry) len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -247,6 +259,7 @@ func (s *Server) sweep() {
 		}
 		now := s.tick()
 		s.conns.scan(func(c *Conn) { s.inspect(c, now) })
+		s.front.watch()
 		if s.held.Load() > s.shedAt {
 			s.shed()
 		}

@@ -21,6 +21,8 @@ const (
 	logAccept
 	logRejected
 	logEnroll
+	logBlocked
+	logLoop
 	logKindCount
 )
 

@@ -26,7 +26,8 @@ func (c *Conn) parse() (ok bool) {
 	l, s := c.loop, c.srv
 	defer func() {
 		if !ok {
-			if l.panicked = recover(); l.handling {
+			// Nothing to recover: the goroutine ends, which is for front.recover.
+			if l.panicked = recover(); l.panicked != nil && l.handling {
 				s.logPanic(c, l.panicked)
 			}
 		}

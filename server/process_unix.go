@@ -20,3 +20,6 @@ func descriptorLimit() (n int64, ok bool) {
 // shutdownWrite sends the end of our direction. A peer that is gone already has no
 // use for it.
 func shutdownWrite(fd int) { _ = syscall.Shutdown(fd, syscall.SHUT_WR) }
+
+// closeDescriptor closes a socket that nobody else will.
+func closeDescriptor(fd int) { _ = syscall.Close(fd) }

@@ -37,7 +37,7 @@ type Stats struct {
 	Dropped uint64
 
 	// HandlerErrors, Panics and ReplyTooLarge count failures of the handler and of
-	// ErrorReply.
+	// ErrorReply. A call of runtime.Goexit is counted as a panic.
 	HandlerErrors, Panics, ReplyTooLarge uint64
 	// Pauses counts how often requests waited because of a bound.
 	Pauses uint64
@@ -45,6 +45,9 @@ type Stats struct {
 	// Queued and Running are the requests that wait for a worker, and those that
 	// have one. Both are 0 without Workers.
 	Queued, Running int
+	// StuckLoops is how many event loops are in one handler for longer than a second at
+	// the moment. They serve nobody and get no new connections until it returns.
+	StuckLoops int
 	// HeldBytes is what counts against MaxHeld.
 	HeldBytes int64
 
@@ -70,6 +73,8 @@ type Closed struct {
 	// Idle: IdleTimeout. SlowReader: WriteTimeout. Input: MaxUnparsed. Memory:
 	// MaxHeld.
 	Idle, SlowReader, Input, Memory uint64
+	// Loop: a handler ended the event loop, by runtime.Goexit.
+	Loop uint64
 	// Internal: a fault of the server. Please report it.
 	Internal uint64
 }
@@ -77,7 +82,7 @@ type Closed struct {
 // Total returns the number of ended connections.
 func (c Closed) Total() uint64 {
 	return c.Peer + c.Reset + c.Dead + c.Handler + c.Shutdown + c.ProtocolErrors() +
-		c.Idle + c.SlowReader + c.Input + c.Memory + c.Internal
+		c.Idle + c.SlowReader + c.Input + c.Memory + c.Loop + c.Internal
 }
 
 // ProtocolErrors returns how many were closed for what the peer sent.
@@ -112,20 +117,13 @@ func (s *Server) Stats() Stats {
 	if w != nil {
 		st.Queued, st.Running = int(w.queue.n.Load()), int(w.busy.Load())
 	}
-	for _, l := range f.all() {
-		t := l.counted()
-		st.Reads += t.Reads
-		st.Polled += t.Polled
-		st.Writes += t.Writes
-		st.BytesIn += t.BytesIn
-		st.BytesOut += t.BytesOut
-		st.Requests += t.Requests
-		st.Replies += t.Replies
-		st.NoReplies += t.NoReplies
-		st.Unanswered += t.Unanswered
-		st.Dropped += t.Dropped
-		st.Pauses += t.Pauses
-	}
+	st.StuckLoops = f.busyFor(stuckAfter)
+	t := f.counted()
+	st.Reads, st.Polled, st.Writes = t.Reads, t.Polled, t.Writes
+	st.BytesIn, st.BytesOut = t.BytesIn, t.BytesOut
+	st.Requests, st.Replies, st.NoReplies = t.Requests, t.Replies, t.NoReplies
+	st.Unanswered, st.Pauses = t.Unanswered, t.Pauses
+	st.Dropped += t.Dropped
 	return st
 }
 
@@ -137,7 +135,7 @@ func (f *failures) byReason() Closed {
 		Truncated: n(reasonTruncated), BadLength: n(reasonBadLength),
 		TLS: n(reasonTLS), HTTP: n(reasonHTTP), FrameTimeout: n(reasonFrameTime),
 		Idle: n(reasonIdle), SlowReader: n(reasonSlowReader),
-		Input: n(reasonInput), Memory: n(reasonMemory), Internal: n(reasonInternal),
+		Input: n(reasonInput), Memory: n(reasonMemory), Loop: n(reasonLoop), Internal: n(reasonInternal),
 	}
 }
 

@@ -20,7 +20,8 @@ const (
 )
 
 // loop is what the connections of one event loop share: one of them has its turn
-// at a time. Everything but called and total belongs to the loop's goroutine.
+// at a time. Everything but called, total and what host says belongs to the loop's
+// goroutine.
 type loop struct {
 	out      []byte        // replies of this turn, framed, not yet written
 	in       []byte        // input of this turn, not yet parsed
@@ -41,6 +42,7 @@ type loop struct {
 	pauses   bool           // if it is known: then reading can be paused
 	event    tally          // counted since publish
 	poller
+	host
 
 	called atomic.Bool // by anybody: a connection of this loop shall have a turn
 	mu     sync.Mutex  // held for an addition
@@ -55,7 +57,8 @@ func newLoop() *loop {
 func (l *loop) begin(in []byte, now int64) {
 	l.out, l.in, l.now = l.out[:0], in, now
 	l.handling, l.frames = false, 0
-	l.began, l.lookAt = time.Now(), l.stride
+	l.mark(time.Now())
+	l.lookAt = l.stride
 }
 
 // end ends a turn.
@@ -63,6 +66,7 @@ func (l *loop) end() {
 	if l.event != (tally{}) {
 		l.publish()
 	}
+	l.since.Store(0)
 	l.in, l.frame = nil, framing.Frame{}
 	if cap(l.out) > outBytesMax {
 		l.out = make([]byte, 0, outBytes)

@@ -150,6 +150,12 @@ func (w *workers) start() {
 // before that may have found all slots taken, so the queue is looked at again.
 func (w *workers) run() {
 	w.starting.Store(false) // before the look: who comes after it starts another one
+	returned := false
+	defer func() {
+		if !returned {
+			w.start() // a handler has ended this goroutine: another one has its slot
+		}
+	}()
 	for {
 		w.drainQueue()
 		left := w.running.Add(-1)
@@ -162,6 +168,7 @@ func (w *workers) run() {
 			default:
 			}
 		}
+		returned = true
 		return
 	}
 }
@@ -181,10 +188,10 @@ func (w *workers) drainQueue() {
 
 // do answers one request and hands it back.
 func (w *workers) do(j *job) {
+	defer w.deliver(j) // whatever the handler does
 	if !w.discard.Load() && !j.conn.ended.Load() {
 		w.handle(j)
 	}
-	w.deliver(j)
 }
 
 func (w *workers) handle(j *job) {
@@ -192,17 +199,31 @@ func (w *workers) handle(j *job) {
 	req := j.buf.B[:j.reply:j.reply]
 	w.busy.Add(1)
 	defer w.busy.Add(-1)
+	j.result = resultUnanswered // until it has another outcome
+	responded, returned := false, false
 	defer func() {
-		if v := recover(); v != nil {
-			s.logPanic(c, v)
-			j.buf.B, j.result = s.failure(c, j.buf.B[:j.reply], j.id, req, &PanicError{Value: v})
+		v := recover()
+		if returned {
+			return
 		}
+		if v == nil {
+			v = ErrGoexit
+		}
+		s.logPanic(c, v)
+		if responded { // ErrorReply is not asked twice
+			s.failures.panics.Add(1)
+			return
+		}
+		j.buf.B, j.result = s.failure(c, j.buf.B[:j.reply], j.id, req, &PanicError{Value: v})
 	}()
 	out, err := s.respond(c, j.buf.B, j.id, req)
-	j.buf.B, j.result = out, resultReplied
-	if err != nil {
+	responded = true
+	if err == nil {
+		j.buf.B, j.result = out, resultReplied
+	} else {
 		j.buf.B, j.result = s.failure(c, out, j.id, req, err)
 	}
+	returned = true
 }
 
 // deliver hands a job back to its connection, which wakes once for all that are
