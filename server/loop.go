@@ -9,6 +9,7 @@ import (
 	"runtime/pprof"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
@@ -36,7 +37,8 @@ type front struct {
 	placing sync.Mutex // held while one connection is given to a loop
 	asked   []*loop    // those asked on its behalf
 	timer   *time.Timer
-	jammed  bool // no loop has answered in time for the last one
+	limit   time.Duration // how long a connection waits for a loop; placeMax
+	jammed  atomic.Bool   // no loop has answered in time for the last one, nor since
 
 	mu    sync.Mutex // guards what follows, held for a walk
 	loops []*loop    // those that live
@@ -48,7 +50,7 @@ type front struct {
 
 // startFront starts the event loops.
 func startFront(s *Server) (*front, error) {
-	f := &front{srv: s, answers: make(chan struct{}, 1), timer: time.NewTimer(0), ending: make(chan struct{})}
+	f := &front{srv: s, answers: make(chan struct{}, 1), timer: time.NewTimer(0), limit: placeMax, ending: make(chan struct{})}
 	for range s.cfg.Loops {
 		l, err := f.startLoop()
 		if err != nil {
@@ -161,8 +163,9 @@ func (f *front) OnOpen(gc gnet.Conn) (_ []byte, action gnet.Action) {
 	defer f.recover(c, &action)
 	l := c.loop // enroll has chosen it
 	l.el = gc.EventLoop()
-	if !l.sought {
+	if !l.sought { // its first connection
 		l.sought = true
+		l.out = make([]byte, 0, outBytes)
 		if !f.srv.cfg.neverPause {
 			l.epoll, l.pauses = epoll.Of(gc.Fd())
 		}

@@ -143,14 +143,23 @@ func TestAConnectionThatNoLoopTakesIsClosedAndCounted(t *testing.T) {
 	var log lines
 	s, h := launchCaptive(t, Config{Loops: 2, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	h.hold(t, s, 2)
-	first, second := dial(t, s), dial(t, s)
+	const limit = 300 * time.Millisecond
+	f, _ := s.parts()
+	f.placing.Lock()
+	require.Equal(t, placeMax, f.limit)
+	f.limit = limit
+	f.placing.Unlock()
 	began := time.Now()
+	first, second := dial(t, s), dial(t, s)
 	assert.Zero(t, first.closed())
-	assert.GreaterOrEqual(t, time.Since(began), placeMax/2)
+	assert.GreaterOrEqual(t, time.Since(began), limit)
 	assert.Zero(t, second.closed())
 	eventually(t, s, "them to be counted", func(st Stats) bool { return st.AcceptErrors == 2 })
 	assert.Contains(t, log.String(), errBlocked.Error())
+	assert.True(t, f.jammed.Load(), "the second has not waited for long")
 	h.release()
+	// A loop that comes to the question late is asked again, with patience.
+	waitFor(t, "a loop to move", func() bool { return !f.jammed.Load() })
 	dial(t, s).call(1, []byte("again"))
 }
 

@@ -23,7 +23,7 @@ const (
 	// answerMax is how long a loop is waited for alone.
 	answerMax = 10 * time.Millisecond
 	// placeMax is how long a connection waits for a loop, unless the one before it has
-	// waited in vain: then it is answerMax.
+	// waited in vain and no loop has moved since: then it is answerMax.
 	placeMax = 5 * time.Second
 )
 
@@ -105,8 +105,8 @@ func (f *front) enroll(nc net.Conn, c *Conn) error {
 // caller holds placing.
 func (f *front) open() (chosen *loop, err error) {
 	defer func() { f.dismiss(chosen) }()
-	limit := placeMax
-	if f.jammed {
+	limit := f.limit
+	if f.jammed.Load() {
 		limit = answerMax
 	}
 	end := time.Now().Add(limit)
@@ -116,7 +116,6 @@ func (f *front) open() (chosen *loop, err error) {
 			f.asked = append(f.asked, l)
 			late := l.queued.Load() // it has not answered for another one yet
 			if l.ask() {
-				f.jammed = false
 				return l, nil
 			}
 			if late {
@@ -124,7 +123,7 @@ func (f *front) open() (chosen *loop, err error) {
 			}
 		}
 		if l, err = f.await(l != nil, end); l != nil || err != nil {
-			f.jammed = err == errBlocked
+			f.jammed.Store(err == errBlocked)
 			return l, err
 		}
 	}
@@ -155,7 +154,7 @@ func (f *front) await(more bool, end time.Time) (*loop, error) {
 		switch {
 		case timeUp && !time.Now().Before(end):
 			return nil, errBlocked
-		case timeUp, f.renewed():
+		case timeUp, !more && f.next() != nil: // there is a new loop
 			return nil, nil
 		}
 	}
@@ -178,9 +177,6 @@ func (f *front) next() (best *loop) {
 	}
 	return best
 }
-
-// renewed reports whether there is a loop that was not asked.
-func (f *front) renewed() bool { return f.next() != nil }
 
 // dismiss shuts the doors of all that were asked but one.
 func (f *front) dismiss(chosen *loop) {
@@ -224,6 +220,7 @@ func (l *loop) ask() bool {
 // Run implements gnet.Runnable: the loop has come to the question.
 func (l *loop) Run(context.Context) error {
 	l.queued.Store(false) // before the look: who asks after it queues another one
+	l.front.jammed.Store(false)
 	if l.door.CompareAndSwap(doorAsked, doorOpen) {
 		l.front.answer()
 		runtime.Gosched() // so that the connection is in the queue when the loop looks there next

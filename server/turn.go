@@ -50,7 +50,7 @@ type loop struct {
 }
 
 func newLoop() *loop {
-	return &loop{out: make([]byte, 0, outBytes), stride: 1, poller: poller{need: aloneMin}}
+	return &loop{stride: 1, poller: poller{need: aloneMin}}
 }
 
 // begin starts a turn. Whatever a turn that panicked has left is forgotten.
