@@ -114,12 +114,12 @@ func (f *front) open() (chosen *loop, err error) {
 		l := f.next()
 		if l != nil {
 			f.asked = append(f.asked, l)
-			late := l.queued.Load() // it has not answered for another one yet
+			late := l.queued.Load()
 			if l.ask() {
 				return l, nil
 			}
 			if late {
-				continue
+				continue // it has not even answered for another one: nobody waits for it alone
 			}
 		}
 		if l, err = f.await(l != nil, end); l != nil || err != nil {
@@ -160,19 +160,13 @@ func (f *front) await(more bool, end time.Time) (*loop, error) {
 	}
 }
 
-// next returns the loop with fewest connections that was not asked yet; those that have not
-// answered for another one come last. nil: all were asked.
+// next returns the loop with fewest connections that was not asked yet, nil if all were.
 func (f *front) next() (best *loop) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var late bool
 	for _, l := range f.loops {
-		if l.door.Load() != doorShut {
-			continue
-		}
-		switch q := l.queued.Load(); {
-		case best == nil, late && !q, late == q && l.conns.Load() < best.conns.Load():
-			best, late = l, q
+		if l.door.Load() == doorShut && (best == nil || l.conns.Load() < best.conns.Load()) {
+			best = l
 		}
 	}
 	return best
