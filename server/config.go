@@ -80,8 +80,9 @@ type Config struct {
 
 	// Workers is how many handlers may run at once. Default 0 (or negative):
 	// handlers run on the event loops, which is fastest and right for handlers
-	// that never block. With Workers each request is copied and answered by one
-	// of so many goroutines, so replies of one connection come in any order.
+	// that never block. One that blocks holds up its loop with all connections of it; after
+	// 100 ms it is named in the log. With Workers each request is copied and answered by
+	// one of so many goroutines, so replies of one connection come in any order.
 	// At most 65,536.
 	Workers int
 
@@ -111,7 +112,11 @@ type Config struct {
 	// Loops is the number of event loops. Default: a quarter of GOMAXPROCS, at
 	// least 1, because clients need processors as well, a second loop on two
 	// processors has been measured to cost a quarter to two thirds of the
-	// throughput, and fewer loops make larger batches. At most 256.
+	// throughput, and fewer loops make larger batches. At most 256. A connection gets the
+	// loop with fewest among those that answer at the moment: a handler that blocks a loop
+	// keeps its connections, and no others. While all are blocked a connection waits
+	// for 5 s at most; then it is closed and counted in Stats.AcceptErrors, and so are those
+	// that follow, sooner, until a loop moves.
 	Loops int
 
 	// BusyPoll is for how long an event loop, after it has answered the requests of a

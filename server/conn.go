@@ -25,7 +25,7 @@ type Conn struct {
 	ext           atomic.Pointer[extension] // set by the loop; nil unless its client speaks it
 	rare          atomic.Pointer[rare]      // nil until the application asks for something in it
 
-	// Set once by the loop before anybody else knows the connection.
+	// Set once, before anybody but the loop knows the connection.
 	link link
 	loop *loop
 
@@ -104,9 +104,11 @@ type link interface {
 	// othersWait reports whether the event loop has something else to do. Loop only.
 	othersWait() bool
 	// wake makes the loop call serve, close makes it end the connection. Both are
-	// safe for anybody, but only inside the server's gate.
+	// safe for anybody, but only inside the loop's gate.
 	wake()
 	close()
+	// drop ends the connection before it returns. Loop only.
+	drop()
 }
 
 // Watch bits: what the sweep has to know of a connection.
@@ -198,6 +200,7 @@ func (c *Conn) begin(l link, on *loop) {
 	now := c.srv.clock.Load()
 	c.lastRead.Store(now)
 	c.progress = now
+	on.conns.Add(1)
 	c.srv.conns.add(c)
 	c.srv.conns.greet(c)
 }
@@ -208,6 +211,8 @@ func (c *Conn) end(cause error) {
 	s := c.srv
 	c.broken = true
 	c.blame(c.endReason(cause))
+	c.loop.conns.Add(-1)
+	c.loop.holder.CompareAndSwap(c, nil)
 	c.loop.forget(c)
 	c.loop.unlist(c)
 	c.loop.callNext()
@@ -240,6 +245,9 @@ func (c *Conn) serve(in []byte) bool {
 	}
 	l := c.loop
 	l.begin(in, c.srv)
+	if l.holder.Load() != c {
+		l.holder.Store(c)
+	}
 	l.resume(c)
 	if len(in) > 0 {
 		l.event.Reads++
@@ -250,6 +258,7 @@ func (c *Conn) serve(in []byte) bool {
 	}
 	if !c.lingering {
 		c.unblock()
+		c.giveWay()
 		c.collect()
 		c.takePushed()
 		c.refuseOld()

@@ -18,7 +18,8 @@
 // # Failures
 //
 // A handler that returns an error, panics or makes a reply that does not fit fails
-// that request only; Config.ErrorReply says what is sent instead. What a peer does
+// that request only; Config.ErrorReply says what is sent instead. One that never returns
+// costs its worker, or its event loop with the connections of it, and nobody else. What a peer does
 // wrong ends that peer's connection only, with a reason that is counted in [Stats]
 // and logged at most once a second. When descriptors run out, connections live on
 // and accepting goes on when there are some again.

@@ -124,16 +124,14 @@ func (e *stuckError) Unwrap() error { return ErrHandlersRunning }
 
 func isStuck(err error) bool { _, ok := err.(*stuckError); return ok }
 
-// running counts the handlers that hold up a stop. A loop that is not inside a
-// handler has let go of its connections by then.
+// running counts the handlers that hold up a stop. A loop that has a turn although all
+// connections were cut is inside a handler.
 func (s *Server) running() int {
-	n := 0
-	if _, w := s.parts(); w != nil {
-		n = int(w.busy.Load())
+	f, w := s.parts()
+	if w != nil {
+		return int(w.busy.Load())
 	}
-	loops := make(map[*loop]bool)
-	s.conns.scan(func(c *Conn) { loops[c.loop] = true })
-	return n + len(loops)
+	return f.busyFor(0)
 }
 
 // beginStop closes the listeners and starts the stop, unless that has been done.
@@ -162,8 +160,8 @@ func (s *Server) beginStop(ctx context.Context, orderly bool) {
 
 // finishAll is the whole stop after the listeners' end, in an order in which each
 // step needs the steps after it to be still there: connections, accept loops (they
-// wait for event loops), everybody who wakes event loops, event loops, workers
-// (they let go of jobs whose connection is gone).
+// wait for event loops), the sweep (it wakes event loops), event loops, workers (they let
+// go of jobs whose connection is gone).
 func (s *Server) finishAll(orderly bool, deadline time.Time, bounded bool) {
 	role.Set("stop")
 	accepted := make(chan struct{})
@@ -184,7 +182,6 @@ func (s *Server) finishAll(orderly bool, deadline time.Time, bounded bool) {
 	<-accepted
 	close(s.stopSweep)
 	s.background.Wait()
-	s.gate.close()
 	err := s.front.stop()
 	if s.workers != nil {
 		s.workers.stop()

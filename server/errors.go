@@ -27,6 +27,10 @@ var (
 	// also is net.ErrClosed.
 	ErrServerClosed error = closedError{}
 
+	// ErrGoexit is the Value of the PanicError of a handler that called runtime.Goexit, as
+	// testing.T.FailNow does.
+	ErrGoexit = errors.New("server: handler called runtime.Goexit")
+
 	// ErrHandlersRunning is wrapped by the error of Shutdown and Close when
 	// handlers did not return in time. Their goroutines, and on an event loop
 	// that loop with its connections, remain until they do.
@@ -49,7 +53,8 @@ type Error struct {
 // Error returns the text, and the code.
 func (e *Error) Error() string { return fmt.Sprintf("%s (code %d)", e.Text, e.Code) }
 
-// PanicError is the err that Config.ErrorReply gets when a handler panicked.
+// PanicError is the err that Config.ErrorReply gets when a handler panicked, or called
+// runtime.Goexit: then it is ErrGoexit as well.
 type PanicError struct {
 	// Value is what was passed to panic. It may hold payload.
 	Value any
@@ -58,6 +63,9 @@ type PanicError struct {
 // Error names the type of the value and, if it is an error of the runtime, its
 // text. Other values are left out, because they may hold payload.
 func (e *PanicError) Error() string {
+	if e.Value == ErrGoexit {
+		return "handler called runtime.Goexit"
+	}
 	if err, ok := e.Value.(runtime.Error); ok {
 		return "handler panicked: " + err.Error()
 	}
@@ -92,6 +100,7 @@ const (
 	reasonEvicted           // it had said nothing, and others came
 	reasonHandler           // Conn.Close
 	reasonShutdown          // Shutdown or Close
+	reasonLoop              // a handler ended the event loop
 	reasonInternal          // a fault of the server
 	reasonCount
 )
@@ -115,6 +124,7 @@ var reasonText = [reasonCount]string{
 	reasonEvicted:    "no frame so far, and others need the room",
 	reasonHandler:    "closed by a handler",
 	reasonShutdown:   "server is closing",
+	reasonLoop:       "event loop was ended by a handler",
 	reasonInternal:   "internal error",
 }
 
@@ -124,7 +134,7 @@ func (r reason) String() string { return reasonText[r] }
 // ends of a connection are not.
 func (r reason) peersFault() bool {
 	switch r {
-	case reasonNone, reasonPeer, reasonReset, reasonDead, reasonIdle, reasonHandler, reasonShutdown:
+	case reasonNone, reasonPeer, reasonReset, reasonDead, reasonIdle, reasonHandler, reasonShutdown, reasonLoop:
 		return false
 	}
 	return true

@@ -254,6 +254,7 @@ func (l *scripted) hear(reads, _ bool) bool {
 func (l *scripted) othersWait() bool { return l.others }
 func (l *scripted) wake()            { l.wakes.Add(1) }
 func (l *scripted) close()           { l.closed = true }
+func (l *scripted) drop()            { l.closed = true }
 
 // offline returns a connection whose turns the test takes itself.
 func offline(t testing.TB, cfg Config) (*Conn, *scripted) {

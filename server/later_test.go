@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -260,5 +261,34 @@ func TestArrivalAndDetach(t *testing.T) {
 		c.send(2, []byte("next"))
 		c.receive()
 		assert.Equal(t, "mine", string(one.copy))
+	})
+}
+
+// A handler that ends its goroutine has failed; what it has promised is settled.
+func TestGoexitAfterLater(t *testing.T) {
+	modes(t, func(t *testing.T, cfg Config) {
+		kept := make(chan *Later, 1)
+		cfg.Handler = handle(func(r *Request, dst []byte) ([]byte, error) {
+			if string(r.Payload()) == "exit" {
+				kept <- r.Later()
+				runtime.Goexit()
+			}
+			return append(dst, r.Payload()...), nil
+		})
+		cfg.ErrorReply = func(_ *Conn, dst, _ []byte, err error) []byte {
+			assert.ErrorIs(t, err, ErrGoexit)
+			return append(dst, "failed"...)
+		}
+		s := launch(t, cfg)
+		c := dial(t, s)
+		c.send(1, []byte("exit"))
+		if cfg.Workers > 0 {
+			assert.Equal(t, "failed", string(c.receive().Payload))
+		} else {
+			assert.Zero(t, c.closed(), "its loop is gone")
+			eventually(t, s, "the request", func(st Stats) bool { return st.Dropped == 1 })
+		}
+		assert.ErrorIs(t, (<-kept).Reply(nil), ErrAnswered)
+		dial(t, s).call(2, []byte("others are served"))
 	})
 }

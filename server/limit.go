@@ -213,6 +213,18 @@ func (r *registry) remove(c *Conn) {
 	r.conns, r.newcomers = r.conns[:last], r.newcomers[:last]
 }
 
+// of returns the connections of one event loop.
+func (r *registry) of(l *loop) (all []*Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.conns {
+		if c.loop == l {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
 func (r *registry) len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -259,6 +271,7 @@ func (s *Server) sweep() {
 		if t := s.door.sources; t != nil {
 			t.sweep(time.Since(s.epoch))
 		}
+		s.front.watch()
 		if s.held.Load() > s.shedAt {
 			s.shed()
 		}

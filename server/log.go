@@ -21,6 +21,8 @@ const (
 	logPanicked
 	logAccept
 	logEnroll
+	logBlocked
+	logLoop
 	logRefused   // and one for each refusal
 	logKindCount = logRefused + logKind(refusalCount)
 )

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"net"
 	"runtime/pprof"
+	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/panjf2000/gnet/v2"
 	"github.com/ringwire/ringwire/internal/epoll"
@@ -19,59 +22,66 @@ const readBufferBytes = 64 << 10
 
 // front runs connections on gnet's event loops. gnet is used as a client that
 // takes over accepted connections, because its own listener ends the engine, with
-// all its connections, when the process is out of descriptors.
+// all its connections, when the process is out of descriptors. Each loop is a client of
+// its own, so that we choose the loop of a connection, and stop and replace one alone.
 //
 // gnet has two rules that nothing enforces. A connection must not be written to
 // after its end, because its descriptor may be somebody else's by then: Conn.broken
 // sees to that. And nobody may wake a loop that has stopped, for the same reason:
-// hence Server.gate.
+// hence host.gate.
 type front struct {
 	gnet.BuiltinEventEngine
-	srv    *Server
-	client *gnet.Client
+	srv     *Server
+	answers chan struct{} // capacity 1: a loop has opened its door, or there is a new one
 
-	mu    sync.Mutex // guards loops; held for a lookup when a connection opens
-	loops map[gnet.EventLoop]*loop
+	placing sync.Mutex // held while one connection is given to a loop
+	asked   []*loop    // those asked on its behalf
+	timer   *time.Timer
+	limit   time.Duration // how long a connection waits for a loop; placeMax
+	jammed  atomic.Bool   // no loop has answered in time for the last one, nor since
+
+	mu    sync.Mutex // guards what follows, held for a walk
+	loops []*loop    // those that live
+	past  tally      // what the others have counted
+	// ending is closed under mu when the loops are told to stop: none is replaced then.
+	ending   chan struct{}
+	changing sync.WaitGroup // replacements under way; Add under mu, before ending
 }
 
 // startFront starts the event loops.
 func startFront(s *Server) (*front, error) {
-	f := &front{srv: s, loops: make(map[gnet.EventLoop]*loop)}
+	f := &front{srv: s, answers: make(chan struct{}, 1), timer: time.NewTimer(0), limit: placeMax, ending: make(chan struct{})}
+	for range s.cfg.Loops {
+		l, err := f.startLoop()
+		if err != nil {
+			_ = f.stop()
+			return nil, fmt.Errorf("server: event loops: %w", err)
+		}
+		f.loops = append(f.loops, l)
+	}
+	return f, nil
+}
+
+// startLoop starts one event loop.
+func (f *front) startLoop() (*loop, error) {
 	client, err := gnet.NewClient(f,
-		gnet.WithNumEventLoop(s.cfg.Loops),
+		gnet.WithNumEventLoop(1),
 		gnet.WithReadBufferCap(readBufferBytes),
-		gnet.WithLogger(loopLog{s.cfg.Logger}),
+		gnet.WithLogger(loopLog{f.srv.cfg.Logger}),
 		// Not "delay": it means that gnet leaves the option alone. net.Listener has
 		// set it; so has tune the others.
 		gnet.WithTCPNoDelay(gnet.TCPDelay))
 	if err != nil {
-		return nil, fmt.Errorf("server: event loops: %w", err)
+		return nil, err
 	}
-	// The loops' goroutines inherit the label: a profile tells them by ringwire=loop.
+	// The loop's goroutine inherits the label: a profile tells it by ringwire=loop.
 	pprof.Do(context.Background(), pprof.Labels("ringwire", "loop"), func(context.Context) { err = client.Start() })
 	if err != nil {
-		return nil, fmt.Errorf("server: event loops: %w", err)
+		return nil, err
 	}
-	f.client = client
-	return f, nil
-}
-
-var errNotPolled = errors.New("the event loop could not watch it")
-
-// enroll hands a connection to the event loop that has fewest. nc is closed
-// whatever happens: gnet duplicates the descriptor. It waits for the loop, so it
-// must not be called once the loops have been told to stop.
-func (f *front) enroll(nc net.Conn, c *Conn) error {
-	detach(nc)
-	if _, err := f.client.EnrollContext(nc, c); err != nil {
-		return err
-	}
-	// gnet reports success when its poller refused the connection. Open has run
-	// before EnrollContext returned, or never will.
-	if c.link == nil {
-		return errNotPolled
-	}
-	return nil
+	l := newLoop()
+	l.front, l.client = f, client
+	return l, nil
 }
 
 // detach gives the addresses of nc memory of their own. At the end of the connection
@@ -107,36 +117,40 @@ func ownAddr(addr net.Addr) net.Addr {
 	return addr
 }
 
-// stop ends the event loops and waits for them. No enroll may be under way, and
-// the gate must be shut.
-func (f *front) stop() error { return f.client.Stop() }
-
-// loopOf returns the state of an event loop, which is made when the loop gets its
-// first connection.
-func (f *front) loopOf(el gnet.EventLoop) *loop {
+// stop ends the event loops, each as soon as it can be, and waits for all. No enroll may
+// be under way.
+func (f *front) stop() error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	l := f.loops[el]
-	if l == nil {
-		l = newLoop()
-		f.loops[el] = l
+	close(f.ending)
+	loops := slices.Clone(f.loops)
+	f.mu.Unlock()
+	failed := make([]error, len(loops))
+	var all sync.WaitGroup
+	for i, l := range loops {
+		all.Go(func() { failed[i] = l.stop() })
 	}
-	return l
+	all.Wait()
+	f.changing.Wait()
+	return errors.Join(failed...)
 }
 
-// all returns the loops that have had a connection. f may be nil.
-func (f *front) all() []*loop {
+// counted returns what was counted on all loops that ever were. f may be nil.
+func (f *front) counted() (all tally) {
 	if f == nil {
-		return nil
+		return all
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	all := make([]*loop, 0, len(f.loops))
+	all = f.past
 	for _, l := range f.loops {
-		all = append(all, l)
+		t := l.counted()
+		all.add(&t)
 	}
 	return all
 }
+
+// unreturned is the action of an event until its function returns.
+const unreturned = gnet.Action(-1)
 
 // OnOpen implements gnet.EventHandler, like OnTraffic and OnClose. A panic would
 // end the process, so each recovers.
@@ -145,15 +159,19 @@ func (f *front) OnOpen(gc gnet.Conn) (_ []byte, action gnet.Action) {
 	if !ok {
 		return nil, gnet.Close
 	}
+	action = unreturned
 	defer f.recover(c, &action)
-	l := f.loopOf(gc.EventLoop())
-	if !l.sought {
+	l := c.loop // enroll has chosen it
+	l.el = gc.EventLoop()
+	if !l.sought { // its first connection
 		l.sought = true
+		l.out = make([]byte, 0, outBytes)
 		if !f.srv.cfg.neverPause {
 			l.epoll, l.pauses = epoll.Of(gc.Fd())
 		}
 	}
 	c.begin(&gnetLink{conn: gc, fd: gc.Fd(), loop: l}, l)
+	l.door.Store(doorShut) // it is in
 	return nil, gnet.None
 }
 
@@ -163,6 +181,7 @@ func (f *front) OnTraffic(gc gnet.Conn) (action gnet.Action) {
 	if !ok {
 		return gnet.Close
 	}
+	action = unreturned
 	defer f.recover(c, &action)
 	// The whole input, every time: gnet would copy what is left, and so it is
 	// never split in two. It stays valid until OnTraffic returns.
@@ -188,18 +207,32 @@ func (f *front) OnClose(gc gnet.Conn, cause error) (action gnet.Action) {
 	if !ok {
 		return gnet.None
 	}
+	action = unreturned
+	defer closeUnreturned(gc.Fd(), &action)
 	defer f.recover(c, &action)
 	c.end(cause)
 	return gnet.None
 }
 
-// recover ends a connection at whose event the server itself has panicked.
+// recover ends a connection at whose event the server itself has panicked, and the whole
+// loop when its goroutine ends: nothing was returned and nobody has panicked.
 func (f *front) recover(c *Conn, action *gnet.Action) {
-	if v := recover(); v != nil {
+	switch v := recover(); {
+	case v != nil:
 		f.srv.failures.panics.Add(1)
 		f.srv.logPanic(c, v)
 		c.fail(reasonInternal)
+		c.loop.since.Store(0)
 		*action = gnet.Close
+	case *action == unreturned:
+		f.bury(c)
+	}
+}
+
+// closeUnreturned does what gnet does not come to when its goroutine ends in OnClose.
+func closeUnreturned(fd int, action *gnet.Action) {
+	if *action == unreturned {
+		closeDescriptor(fd)
 	}
 }
 
@@ -234,3 +267,6 @@ func (l *gnetLink) closeWrite() { shutdownWrite(l.fd) }
 // wake and close fail only if the loop cannot be told; then it is beyond help.
 func (l *gnetLink) wake()  { _ = l.conn.Wake(nil) }
 func (l *gnetLink) close() { _ = l.conn.Close() }
+
+// drop fails if the connection has ended already.
+func (l *gnetLink) drop() { _ = l.conn.EventLoop().Close(l.conn) }

@@ -22,7 +22,8 @@ func (c *Conn) parse() (ok bool) {
 	l, s := c.loop, c.srv
 	defer func() {
 		if !ok {
-			if l.panicked = recover(); l.handling {
+			// Nothing to recover: the goroutine ends, which is for front.recover.
+			if l.panicked = recover(); l.panicked != nil && l.handling {
 				s.logPanic(c, l.panicked)
 			}
 		}
@@ -72,19 +73,19 @@ func (c *Conn) answer(f framing.Frame) {
 	l.event.Requests++
 	r := &l.request
 	r.conn, r.id, r.payload, r.arrived, r.limit = c, f.ID, f.Payload, l.at, l.limit
-	l.handling = true
+	l.handling, l.owing = true, true
 	out, err := c.srv.respond(l.out, r)
 	l.handling = false
 	l.out = out
-	if r.later != nil {
+	switch {
+	case r.later != nil:
 		c.leaveLater(err)
-		return
-	}
-	if err == nil {
+	case err == nil:
 		l.event.Replies++
-		return
+	default:
+		c.answerFailure(err)
 	}
-	c.answerFailure(err)
+	l.owing = false
 }
 
 // answerFailure settles the request in hand, whose handler failed.
@@ -100,8 +101,9 @@ func (c *Conn) refuse(f framing.Frame, why error) {
 	l := c.loop
 	l.frames++
 	l.event.Requests++
+	l.owing = true
 	out, result := c.srv.failure(c, l.out, f.ID, f.Payload, why)
-	l.out = out
+	l.out, l.owing = out, false
 	l.event.count(result)
 }
 
@@ -118,7 +120,8 @@ func (c *Conn) afterPanic() {
 	err := &PanicError{Value: value}
 	if l.request.later != nil {
 		c.leaveLater(err)
-		return
+	} else {
+		c.answerFailure(err)
 	}
-	c.answerFailure(err)
+	l.owing = false
 }

@@ -35,3 +35,6 @@ func duplicateDescriptor(fd uintptr) (*os.File, error) {
 	}
 	return os.NewFile(uintptr(n), "listener"), nil
 }
+
+// closeDescriptor closes a socket that nobody else will.
+func closeDescriptor(fd int) { _ = syscall.Close(fd) }

@@ -159,3 +159,4 @@ func (l *recorded) closeWrite()              {}
 func (l *recorded) hear(_, _ bool) bool      { return false }
 func (l *recorded) othersWait() bool         { return false }
 func (l *recorded) close()                   {}
+func (l *recorded) drop()                    {}

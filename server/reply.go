@@ -23,7 +23,9 @@ import (
 // Without Config.Workers, Handle runs on an event loop, which does nothing else
 // meanwhile: it must not block. With several loops, or with Workers, it is called
 // concurrently, with Workers for one connection too. A panic fails this request
-// only. It must not call runtime.Goexit, as testing.T.FailNow does.
+// only, and so does runtime.Goexit, as testing.T.FailNow calls it, with Workers. On an
+// event loop Goexit ends that loop: its connections are closed, and another loop takes its
+// place.
 type Handler interface {
 	Handle(r *Request, dst []byte) ([]byte, error)
 }

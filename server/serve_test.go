@@ -206,7 +206,10 @@ func TestSeveralLoopsServe(t *testing.T) {
 		c.call(uint32(i), []byte("x"))
 	}
 	f, _ := s.parts()
-	assert.Len(t, f.all(), 4, "connections are spread")
+	require.Len(t, f.loops, 4)
+	for _, l := range f.loops {
+		assert.EqualValues(t, 4, l.conns.Load(), "connections are spread")
+	}
 	assert.EqualValues(t, 16, s.Stats().Requests)
 }
 

@@ -30,7 +30,6 @@ type Server struct {
 
 	conns  registry
 	door   door
-	gate   gate
 	lastID atomic.Uint64
 	clock  atomic.Int64 // milliseconds since epoch, from 1; the sweep advances it
 
@@ -41,6 +40,7 @@ type Server struct {
 	jobBytes atomic.Int64 // bytes of requests off the loop, and pushed
 	failures failures
 	lines    limiter
+	naming   atomic.Bool // somebody writes to the log for the sweep
 
 	// mu guards what follows. Nothing is waited for under it.
 	mu        sync.Mutex
@@ -221,28 +221,15 @@ func (s *Server) parts() (*front, *workers) {
 	return s.front, s.workers
 }
 
-// gate keeps everybody but the loops themselves from touching a connection's link
-// once the loops are to stop: a wake after that would write to a descriptor that
-// may be somebody else's by then.
-type gate struct {
-	mu   sync.RWMutex // held for reading for one wake or close
-	shut bool
-}
-
-func (g *gate) close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.shut = true
-}
-
 // wake gives the connection a turn, unless one that is to come anyway will do.
 func (s *Server) wake(c *Conn) {
 	if c.woken.Load() || !c.woken.CompareAndSwap(false, true) {
 		return
 	}
-	s.gate.mu.RLock()
-	defer s.gate.mu.RUnlock()
-	if !s.gate.shut {
+	g := &c.loop.gate
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if !g.shut {
 		c.link.wake()
 		c.loop.called.Store(true)
 	}
@@ -254,9 +241,10 @@ func (s *Server) cut(c *Conn, why reason) {
 	if !c.cutting.CompareAndSwap(false, true) {
 		return
 	}
-	s.gate.mu.RLock()
-	defer s.gate.mu.RUnlock()
-	if !s.gate.shut {
+	g := &c.loop.gate
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if !g.shut {
 		c.link.close()
 		c.loop.called.Store(true)
 	}

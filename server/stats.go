@@ -43,7 +43,7 @@ type Stats struct {
 	Abandoned uint64
 
 	// HandlerErrors, Panics and ReplyTooLarge count failures of the handler and of
-	// ErrorReply.
+	// ErrorReply. A call of runtime.Goexit is counted as a panic.
 	HandlerErrors, Panics, ReplyTooLarge uint64
 	// Overloaded counts the requests that failed with ErrOverloaded: they had waited for
 	// QueueTimeout, or a handler said so. Expired counts those whose caller had given up.
@@ -54,6 +54,9 @@ type Stats struct {
 	// Queued and Running are the requests that wait for a worker, and those that
 	// have one. Both are 0 without Workers.
 	Queued, Running int
+	// StuckLoops is how many event loops are in one handler for longer than a second at
+	// the moment. They serve nobody and get no new connections until it returns.
+	StuckLoops int
 	// HeldBytes is what counts against MaxHeld.
 	HeldBytes int64
 
@@ -86,6 +89,8 @@ type Closed struct {
 	// FirstFrame: FirstFrameTimeout. Evicted: it had sent no whole frame when there were
 	// nearly MaxConns, and somebody else came.
 	FirstFrame, Evicted uint64
+	// Loop: a handler ended the event loop, by runtime.Goexit.
+	Loop uint64
 	// Internal: a fault of the server. Please report it.
 	Internal uint64
 }
@@ -93,7 +98,7 @@ type Closed struct {
 // Total returns the number of ended connections.
 func (c Closed) Total() uint64 {
 	return c.Peer + c.Reset + c.Dead + c.Handler + c.Shutdown + c.ProtocolErrors() +
-		c.Idle + c.SlowReader + c.Input + c.Memory + c.FirstFrame + c.Evicted + c.Internal
+		c.Idle + c.SlowReader + c.Input + c.Memory + c.FirstFrame + c.Evicted + c.Loop + c.Internal
 }
 
 // ProtocolErrors returns how many were closed for what the peer sent.
@@ -136,20 +141,13 @@ func (s *Server) Stats() Stats {
 	if w != nil {
 		st.Queued, st.Running = int(w.queue.n.Load()), int(w.busy.Load())
 	}
-	for _, l := range f.all() {
-		t := l.counted()
-		st.Reads += t.Reads
-		st.Polled += t.Polled
-		st.Writes += t.Writes
-		st.BytesIn += t.BytesIn
-		st.BytesOut += t.BytesOut
-		st.Requests += t.Requests
-		st.Replies += t.Replies
-		st.NoReplies += t.NoReplies
-		st.Unanswered += t.Unanswered
-		st.Dropped += t.Dropped
-		st.Pauses += t.Pauses
-	}
+	st.StuckLoops = f.busyFor(stuckAfter)
+	t := f.counted()
+	st.Reads, st.Polled, st.Writes = t.Reads, t.Polled, t.Writes
+	st.BytesIn, st.BytesOut = t.BytesIn, t.BytesOut
+	st.Requests, st.Replies, st.NoReplies = t.Requests, t.Replies, t.NoReplies
+	st.Unanswered, st.Pauses = t.Unanswered, t.Pauses
+	st.Dropped += t.Dropped
 	return st
 }
 
@@ -161,7 +159,7 @@ func (f *failures) byReason() Closed {
 		Truncated: n(reasonTruncated), BadLength: n(reasonBadLength),
 		TLS: n(reasonTLS), HTTP: n(reasonHTTP), FrameTimeout: n(reasonFrameTime), Malformed: n(reasonMalformed),
 		Idle: n(reasonIdle), SlowReader: n(reasonSlowReader),
-		Input: n(reasonInput), Memory: n(reasonMemory),
+		Input: n(reasonInput), Memory: n(reasonMemory), Loop: n(reasonLoop),
 		FirstFrame: n(reasonFirstFrame), Evicted: n(reasonEvicted), Internal: n(reasonInternal),
 	}
 }

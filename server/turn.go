@@ -20,7 +20,8 @@ const (
 )
 
 // loop is what the connections of one event loop share: one of them has its turn
-// at a time. Everything but called and total belongs to the loop's goroutine.
+// at a time. Everything but called, total and what host says belongs to the loop's
+// goroutine.
 type loop struct {
 	out      []byte           // replies of this turn, framed, not yet written
 	in       []byte           // input that is being parsed
@@ -32,6 +33,7 @@ type loop struct {
 	request  Request          // whose handler runs
 	handling bool             // a handler runs
 	panicked any              // what it panicked with
+	owing    bool             // the request in hand has no outcome yet
 	frames   int              // requests of this turn
 	began    time.Time        // when this turn began, or somebody was last let by
 	lookAt   int              // after how many requests of this turn it is looked at the time
@@ -45,6 +47,7 @@ type loop struct {
 	pauses   bool           // if it is known: then reading can be paused
 	event    tally          // counted since publish
 	poller
+	host
 
 	called atomic.Bool // by anybody: a connection of this loop shall have a turn
 	mu     sync.Mutex  // held for an addition
@@ -52,15 +55,15 @@ type loop struct {
 }
 
 func newLoop() *loop {
-	return &loop{out: make([]byte, 0, outBytes), stride: 1, poller: poller{need: aloneMin}}
+	return &loop{stride: 1, poller: poller{need: aloneMin}}
 }
 
 // begin starts a turn. Whatever a turn that panicked has left is forgotten.
 func (l *loop) begin(in []byte, s *Server) {
 	l.out, l.in, l.now = l.out[:0], in, s.clock.Load()
-	l.handling, l.frames = false, 0
-	l.began, l.lookAt = time.Now(), l.stride
-	l.at = l.began.Sub(s.epoch)
+	l.handling, l.owing, l.frames = false, false, 0
+	l.mark(time.Now())
+	l.at, l.lookAt = l.began.Sub(s.epoch), l.stride
 }
 
 // end ends a turn.
@@ -68,6 +71,7 @@ func (l *loop) end() {
 	if l.event != (tally{}) {
 		l.publish()
 	}
+	l.since.Store(0)
 	l.in, l.request = nil, Request{}
 	if cap(l.out) > outBytesMax {
 		l.out = make([]byte, 0, outBytes)

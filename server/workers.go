@@ -149,6 +149,12 @@ func (w *workers) start() {
 // before that may have found all slots taken, so the queue is looked at again.
 func (w *workers) run() {
 	w.starting.Store(false) // before the look: who comes after it starts another one
+	returned := false
+	defer func() {
+		if !returned {
+			w.start() // a handler has ended this goroutine: another one has its slot
+		}
+	}()
 	for {
 		w.drainQueue()
 		left := w.running.Add(-1)
@@ -161,6 +167,7 @@ func (w *workers) run() {
 			default:
 			}
 		}
+		returned = true
 		return
 	}
 }
@@ -178,49 +185,67 @@ func (w *workers) drainQueue() {
 	}
 }
 
-// do answers one request and hands it back.
+// do answers one request and hands it back, whatever its handler does.
 func (w *workers) do(r *Request) {
 	s, c := w.srv, r.conn
-	switch why := s.stale(c, r.arrived, r.limit); {
-	case w.discard.Load() || c.ended.Load():
-	case why != nil:
-		r.buf.B, r.result = s.failure(c, r.buf.B, r.id, r.buf.B[:r.reply:r.reply], why)
-	default:
-		err := w.handle(r)
-		if r.later != nil {
-			r.later.leave(r.payload, err)
-			return
-		}
-	}
-	s.deliver(r)
-}
-
-// handle runs the handler of a request. If it fails, and does not reply later, that is
-// settled; the error is for who does.
-func (w *workers) handle(r *Request) (err error) {
-	s := w.srv
-	r.payload = r.buf.B[:r.reply:r.reply]
-	w.busy.Add(1)
-	defer w.busy.Add(-1)
+	ours := true
 	defer func() {
-		if v := recover(); v != nil {
-			s.logPanic(r.conn, v)
-			err = &PanicError{Value: v}
-			w.fail(r, err)
+		if ours {
+			s.deliver(r)
 		}
 	}()
-	out, err := s.respond(r.buf.B, r)
-	r.buf.B, r.result = out, resultReplied
-	if err != nil {
-		w.fail(r, err)
+	if w.discard.Load() || c.ended.Load() {
+		return
 	}
-	return err
+	if why := s.stale(c, r.arrived, r.limit); why != nil {
+		r.payload = r.buf.B[:r.reply:r.reply]
+		w.settle(r, r.buf.B, why)
+		return
+	}
+	w.handle(r, &ours)
 }
 
-func (w *workers) fail(r *Request, err error) {
-	if r.later == nil {
-		r.buf.B, r.result = w.srv.failure(r.conn, r.buf.B[:r.reply], r.id, r.payload, err)
+// handle runs the handler of a request. It is not ours any more if its reply comes later.
+func (w *workers) handle(r *Request, ours *bool) {
+	w.busy.Add(1)
+	defer w.busy.Add(-1)
+	r.payload = r.buf.B[:r.reply:r.reply]
+	r.result = resultUnanswered // until it has another outcome
+	responded, returned := false, false
+	defer func() {
+		v := recover()
+		if returned {
+			return
+		}
+		if v == nil {
+			v = ErrGoexit
+		}
+		w.srv.logPanic(r.conn, v)
+		if responded { // ErrorReply is not asked twice
+			w.srv.failures.panics.Add(1)
+			return
+		}
+		*ours = w.settle(r, r.buf.B[:r.reply], &PanicError{Value: v})
+	}()
+	out, err := w.srv.respond(r.buf.B, r)
+	responded = true
+	*ours = w.settle(r, out, err)
+	returned = true
+}
+
+// settle notes what has become of a request whose handler is done, and reports whether it is
+// ours still.
+func (w *workers) settle(r *Request, out []byte, err error) bool {
+	switch {
+	case r.later != nil:
+		r.later.leave(r.payload, err)
+		return false
+	case err != nil:
+		r.buf.B, r.result = w.srv.failure(r.conn, out, r.id, r.payload, err)
+	default:
+		r.buf.B, r.result = out, resultReplied
 	}
+	return true
 }
 
 // deliver hands a request back to its connection, which wakes once for all that are

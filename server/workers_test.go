@@ -216,10 +216,10 @@ func TestRepliesOfWorkersShareWrites(t *testing.T) {
 	c.write(c.pipeline(requests, 1))
 	waitFor(t, "all to run", func() bool { return h.inside.Load() == requests })
 	// Nobody can be woken, so the replies gather. One worker waits to wake.
-	s.gate.mu.Lock()
+	only(s).loop.gate.mu.Lock()
 	close(h.gate('p'))
 	waitFor(t, "the replies to be handed back", func() bool { return s.workers.running.Load() == 1 })
-	s.gate.mu.Unlock()
+	only(s).loop.gate.mu.Unlock()
 	seen := make(map[taskid.ID]bool)
 	for range requests {
 		seen[c.receive().ID] = true
