@@ -109,3 +109,31 @@ func TestAllocMeasurementSeesGrowth(t *testing.T) {
 		t.Errorf("appending to nil allocated %v times", n)
 	}
 }
+
+func TestAllocExtensionIsFree(t *testing.T) {
+	payload := make([]byte, 20)
+	for _, f := range []framing.Format{{}, {LengthSize: 4}} {
+		room, total := make([]byte, 0, 256), 0
+		requireNoAllocs(t, "a request", func() {
+			room, _ = f.AppendRequest(room[:0], 1, 30_000, payload)
+			frame, _, _ := f.Parse(room)
+			_, request, _ := framing.ParseRequest(frame.Payload)
+			total += len(request)
+		})
+		requireNoAllocs(t, "a reply", func() {
+			room, _ = f.AppendReply(room[:0], 1, payload)
+			frame, _, _ := f.Parse(room)
+			_, reply, _ := framing.ParseReply(frame.Payload)
+			total += len(reply)
+		})
+		requireNoAllocs(t, "a ping", func() {
+			room, _ = f.AppendControl(room[:0], framing.ControlPing, payload[:framing.PingSize])
+			frame, _, _ := f.Parse(room)
+			_, body, _ := framing.ParseControl(frame.Payload)
+			total += len(body)
+		})
+		if total == 0 {
+			t.Error("nothing was parsed")
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strconv"
 	"strings"
@@ -53,6 +54,7 @@ func TestVectorsOfTheSpecificationHold(t *testing.T) {
 		"size": 3, "frame": 4, "more": 2, "bad": 3, "over": 3,
 		"plain": 2, "plainmore": 1, "plainover": 2,
 	}
+	maps.Copy(fieldsOf, extensionFields)
 	seen := map[string]int{}
 	for _, v := range readVectors(t) {
 		t.Run(fmt.Sprintf("line=%d/%s", v.line, v.kind), func(t *testing.T) {
@@ -61,6 +63,10 @@ func TestVectorsOfTheSpecificationHold(t *testing.T) {
 			seen[v.kind]++
 			if strings.HasPrefix(v.kind, "plain") {
 				v.checkPlain(t)
+				return
+			}
+			if extensionFields[v.kind] > 0 {
+				v.checkExtension(t)
 				return
 			}
 			format := parseFormat(t, v.fields[0])
