@@ -21,7 +21,7 @@ type controls struct {
 	pinged atomic.Uint64 // the last ping; the clock stores it
 	ponged atomic.Uint64 // the last one that was answered
 	pong   atomic.Uint64 // what the next pong returns
-	sent   atomic.Uint64
+	sent   atomic.Uint64 // counted before they count as frames that were sent
 
 	buf [2 * (8 + 1 + framing.PingSize)]byte // the holder's of the right to write
 }
@@ -35,6 +35,11 @@ func (k *controls) ping() bool {
 	k.pinged.Store(n + 1)
 	k.due.Or(pingDue)
 	return true
+}
+
+// awaited reports whether a ping was given to the socket and not answered.
+func (k *controls) awaited() bool {
+	return k.ponged.Load() != k.pinged.Load() && k.due.Load()&pingDue == 0
 }
 
 // answered notes a pong; one that answers another ping than the last is ignored.

@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"context"
 	"encoding/binary"
 	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -154,4 +156,32 @@ func (s *speaker) inBubble(t *testing.T, cfg Config) *Broker {
 	cfg.Extensions, cfg.Framing = true, s.format
 	cfg.DialContext = pipeDial(s.serve)
 	return bubbleBroker(t, cfg)
+}
+
+// speakersOnStage returns a broker for servers by their address. Only for bubbles.
+func speakersOnStage(t *testing.T, cfg Config, all map[string]*speaker, addrs ...string) *Broker {
+	t.Helper()
+	cfg.Extensions, cfg.Addrs = true, addrs
+	cfg.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return pipeDial(all[addr].serve)(ctx, network, addr)
+	}
+	b := bubbleBroker(t, cfg)
+	synctest.Wait()
+	require.Len(t, b.conns(), len(addrs))
+	return b
+}
+
+// counted is a server that counts its requests and answers them with one manner.
+func counted(n *atomic.Int64, answer func(p *spoken, id taskid.ID, req []byte)) *speaker {
+	return &speaker{got: func(p *spoken, id taskid.ID, _ uint32, req []byte) {
+		n.Add(1)
+		answer(p, id, req)
+	}}
+}
+
+func spokenEcho(p *spoken, id taskid.ID, req []byte) { p.ok(id, req) }
+
+// refusing answers with a refusal.
+func refusing(code uint32) func(*spoken, taskid.ID, []byte) {
+	return func(p *spoken, id taskid.ID, _ []byte) { p.deny(id, framing.StatusRefused, code, "no room") }
 }

@@ -68,7 +68,7 @@ type inbox struct {
 	// For the clock, see watch.go.
 	partial      atomic.Uint32 // pieces of the frame that has begun and is not whole; 0: none
 	kind         atomic.Uint32 // what the peer looks like that has sent no whole frame yet
-	sentWhenRead atomic.Uint64 // frames written when something was last read
+	sentWhenRead atomic.Int64  // requests written when something was last read
 
 	got counts
 }
@@ -123,7 +123,7 @@ func (c *conn) sleepRead() error {
 func (c *conn) took(n int) {
 	in := &c.in
 	in.buf.end += n
-	in.sentWhenRead.Store(c.out.sent.frames.Load())
+	in.sentWhenRead.Store(c.out.requests())
 	in.got.reads.Add(1)
 	in.got.bytes.Add(uint64(n))
 }

@@ -49,7 +49,7 @@ type link struct {
 	dialing bool
 	resting bool    // IdleTimeout has passed; it dials when a call waits
 	old     []*conn // replaced, and not known to have ended
-	active  uint64  // frames written when the link last looked whether the current one is idle
+	active  int64   // requests written when the link last looked whether the current one is idle
 	idleAt  time.Time
 }
 
@@ -186,8 +186,7 @@ func (l *link) watchIdle(c *conn, now time.Time) time.Time {
 	if limit <= 0 {
 		return time.Time{}
 	}
-	sent := c.out.sent.frames.Load() - c.out.control.sent.Load()
-	if sent != l.active || c.open() > 0 || c.out.ready() {
+	if sent := c.out.requests(); sent != l.active || c.open() > 0 || c.out.ready() {
 		l.active, l.idleAt = sent, now
 	}
 	if now.Sub(l.idleAt) < limit {

@@ -87,6 +87,11 @@ func (o *outbox) ready() bool {
 		o.control.due.Load() != 0 && !o.over.Load()
 }
 
+// requests returns how many requests were written. It may be too small for a moment.
+func (o *outbox) requests() int64 {
+	return int64(o.sent.frames.Load() - o.control.sent.Load())
+}
+
 // kick sees to it that what was published is written: whoever has the right, or has
 // promised, will look again; else we take it.
 func (c *conn) kick() {

@@ -33,6 +33,7 @@ func (c *conn) nextPart() bool {
 	if o.control.due.Load() != 0 {
 		o.part.b, o.part.records = o.control.take(c.b.format)
 		o.part.control = true
+		o.credit.returned.Add(uint64(len(o.part.b))) // no reply gives their bytes back
 		return true
 	}
 	if o.credit.hold(&o.sent.bytes) {
@@ -147,6 +148,9 @@ func (c *conn) wrote(n int, err error) {
 		}
 	}
 	if len(o.part.b) == 0 {
+		if o.part.control {
+			o.control.sent.Add(uint64(o.part.records))
+		}
 		o.sent.frames.Add(uint64(o.part.records))
 		c.finishPart()
 	}
@@ -158,12 +162,11 @@ func (c *conn) wrote(n int, err error) {
 // finishPart gives the memory of the part back.
 func (c *conn) finishPart() {
 	o := &c.out
+	o.part.b, o.part.records = nil, 0
 	if o.part.control {
-		o.control.sent.Add(uint64(o.part.records))
-		o.part.b, o.part.records, o.part.control = nil, 0, false
+		o.part.control = false
 		return
 	}
-	o.part.b, o.part.records = nil, 0
 	if o.part.kept != nil {
 		bytepool.Put(o.part.kept)
 		o.part.kept = nil

@@ -154,7 +154,7 @@ func (c *conn) hinted(err error) error {
 // is open, so a server that is only slow is not taken for one that hangs.
 func (c *conn) watchSilence(now taskid.Tick, read bool) {
 	w, patience := &c.watch, c.link.addr.patience()
-	written := c.out.sent.frames.Load() > c.in.sentWhenRead.Load()
+	written := c.out.requests() > c.in.sentWhenRead.Load()
 	asked := c.unanswered() > 0 && written || c.b.extended && c.open() > 0
 	if read || !asked || patience == 0 || c.standing.suspect.Load() || c.phase.Load() != phaseUp {
 		w.askedAt = taskid.NoTick // which also lets the clock sleep
@@ -168,7 +168,7 @@ func (c *conn) watchSilence(now taskid.Tick, read bool) {
 	if c.b.extended && quiet > patience/2 && c.out.control.ping() {
 		c.out.right.Assign()
 	}
-	if quiet <= patience+stepMax || !written {
+	if quiet <= patience+stepMax || !written && !c.out.control.awaited() {
 		return
 	}
 	c.standing.suspect.Store(true)
