@@ -167,7 +167,7 @@ func speakersOnStage(t *testing.T, cfg Config, all map[string]*speaker, addrs ..
 	}
 	b := bubbleBroker(t, cfg)
 	synctest.Wait()
-	require.Len(t, b.conns(), len(addrs))
+	require.Len(t, b.conns(), len(addrs)*b.cfg.ConnsPerAddr)
 	return b
 }
 

@@ -351,7 +351,16 @@ func TestTheRemainingTimeIsThatOfWhenTheRequestIsQueuedForItsConnection(t *testi
 
 // What has moved from a connection that has ended is framed anew, without the old header.
 func TestRequestsThatMoveAreFramedAnew(t *testing.T) {
-	for name, size := range map[string]int{"small": 10, "large": 100_000} {
+	type way = struct {
+		size    int
+		context time.Duration // else RequestTimeout
+		call    aWay
+	}
+	const limit = 20 * time.Second
+	for name, w := range map[string]way{
+		"small": {10, 0, byGo}, "large": {100_000, 0, byGo}, "context": {10, limit, byGo},
+		"Send": {10, limit, (*Broker).Send}, "SendBatch": {10, limit, byBatch},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var got []string
@@ -360,21 +369,29 @@ func TestRequestsThatMoveAreFramedAnew(t *testing.T) {
 					got, left = append(got, string(req)), append(left, remaining)
 					p.ok(id, req)
 				}}
-				b := s.inBubble(t, Config{ConnectWait: time.Minute, RequestTimeout: 20 * time.Second})
+				cfg := Config{ConnectWait: time.Minute, RequestTimeout: limit}
+				if w.context > 0 {
+					cfg.RequestTimeout = -1
+				}
+				b := s.inBubble(t, cfg)
 				synctest.Wait()
 				c := onlyConn(t, b)
 				require.True(t, c.out.right.Take(), "nobody writes")
 				var want []string
 				outcomes := make(chan error, 4)
 				for i := range 4 {
-					req := fmt.Sprint(i, strings.Repeat("z", size))
+					req := fmt.Sprint(i, strings.Repeat("z", w.size))
 					want = append(want, req)
-					require.NoError(t, b.Go(bg, []byte(req), func(reply []byte, err error) {
+					go func() {
+						ctx, cancel := withTimeout(bg, w.context)
+						defer cancel()
+						reply, err := w.call(b, ctx, []byte(req))
 						if err == nil && string(reply) != req {
 							err = errors.New("another's reply")
 						}
 						outcomes <- err
-					}))
+					}()
+					synctest.Wait()
 				}
 				pass(2 * time.Second)
 				s.last().Close()

@@ -281,6 +281,21 @@ func TestNothingCountsThatComesAfterDone(t *testing.T) {
 	}
 }
 
+// A goroutine may have read more before it sees that the connection has ended.
+func TestAReplyThatIsReadAfterDoneIsNotDelivered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int64
+		b := counted(&asked, onWish).inBubble(t, Config{})
+		outcome := begin(t, b, "in 1s")
+		c := onlyConn(t, b)
+		c.standing.done.Store(true)
+		pass(2 * time.Second)
+		require.Empty(t, outcome)
+		c.fail("close", lost(errDone))
+		require.True(t, SafeToRetry(<-outcome))
+	})
+}
+
 func TestDoneWithNothingOpenClosesTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(speaker)

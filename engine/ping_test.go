@@ -78,6 +78,7 @@ func TestAPongToAnotherPingIsIgnored(t *testing.T) {
 		require.False(t, k.ping())
 	}
 	k.answered(1)
+	k.answered(0)
 	require.True(t, k.ping())
 	require.EqualValues(t, 2, k.pinged.Load())
 }
@@ -177,15 +178,20 @@ func TestAFloodOfPingsIsBounded(t *testing.T) {
 		})})
 		pass(time.Second)
 		require.EqualValues(t, n, b.Stats().FramesIn)
-		r := framing.NewReader(end, framing.Format{})
-		first, err := r.ReadFrame()
-		require.NoError(t, err)
-		require.Equal(t, byte(framing.ControlPong), first.Payload[0])
-		last, err := r.ReadFrame()
-		require.NoError(t, err)
-		require.EqualValues(t, n-1, binary.BigEndian.Uint64(last.Payload[1:]), "the last one is answered")
-		pass(time.Second)
-		require.EqualValues(t, 2, b.Stats().FramesOut)
+		require.NoError(t, end.SetReadDeadline(time.Now().Add(time.Second)))
+		var pongs []uint64
+		for r := framing.NewReader(end, framing.Format{}); ; {
+			f, err := r.ReadFrame()
+			if err != nil {
+				break
+			}
+			require.Equal(t, byte(framing.ControlPong), f.Payload[0])
+			pongs = append(pongs, binary.BigEndian.Uint64(f.Payload[1:]))
+		}
+		require.NotEmpty(t, pongs)
+		require.LessOrEqual(t, len(pongs), 2, "one was being written while the others came")
+		require.EqualValues(t, n-1, pongs[len(pongs)-1], "the last one is answered")
+		require.EqualValues(t, len(pongs), b.Stats().FramesOut)
 	})
 }
 

@@ -39,7 +39,7 @@ func TestAFailureAtTheServerIsTheCallsErrorAndNothingElse(t *testing.T) {
 			}
 			p.ok(id, req)
 		})
-		b := s.inBubble(t, Config{})
+		b := s.inBubble(t, Config{MaxInFlightBytes: 1}) // what is answered makes room
 		for _, opts := range [][]Call{nil, {{Idempotent: true}}} {
 			_, err := call(b, bg, []byte("bad"), opts...)
 			var remote *RemoteError
@@ -114,6 +114,7 @@ func TestSendAndBatchesAreMadeAgainWithoutBeingIdempotentAndGoIsTold(t *testing.
 
 func TestWhenEveryAddressRefusesEachIsAskedOnce(t *testing.T) {
 	for n := 1; n <= 4; n++ {
+		conns := n%2 + 1
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			eachWay(t, func(t *testing.T, call aWay) {
 				all, asked := map[string]*speaker{}, make([]atomic.Int64, n)
@@ -122,7 +123,7 @@ func TestWhenEveryAddressRefusesEachIsAskedOnce(t *testing.T) {
 					addrs = append(addrs, fmt.Sprintf("full%d:1", i))
 					all[addrs[i]] = counted(&asked[i], refusing(framing.RefusedOverloaded))
 				}
-				b := speakersOnStage(t, Config{ConnsPerAddr: 1}, all, addrs...)
+				b := speakersOnStage(t, Config{ConnsPerAddr: conns}, all, addrs...)
 				_, err := call(b, bg, []byte("x"), Call{Idempotent: true})
 				requireRefused(t, err, framing.RefusedOverloaded)
 				require.ErrorContains(t, err, "the server refuses the request: it is overloaded: no room")
