@@ -140,6 +140,39 @@ func (w *worker) restart() {
 	w.start()
 }
 
+// numberedWays are ways to make calls with the next numbers, of which the one that fails is
+// told of.
+func numberedWays(b *Broker, next *atomic.Uint64, fail func(error)) []func() {
+	request := func() []byte { return binary.BigEndian.AppendUint64(nil, next.Add(1)) }
+	note := func(req, reply []byte, err error) {
+		if err == nil && string(reply) != string(req) {
+			err = errors.New("another's reply")
+		}
+		if err != nil {
+			fail(err)
+		}
+	}
+	return []func(){
+		func() {
+			req := request()
+			reply, err := b.Send(bg, req)
+			note(req, reply, err)
+		},
+		func() {
+			reqs := [][]byte{request(), request(), request()}
+			_ = b.SendBatch(bg, reqs, func(i int, reply []byte, err error) { note(reqs[i], reply, err) })
+		},
+		func() { // a call of Go is repeated by who made it
+			req := request()
+			reply, err := byGo(b, bg, req)
+			for err != nil && SafeToRetry(err) {
+				reply, err = byGo(b, bg, req)
+			}
+			note(req, reply, err)
+		},
+	}
+}
+
 func TestServersThatRestartUnderLoadLoseNothing(t *testing.T) {
 	one, two := startWorker(t), startWorker(t)
 	b, err := New(Config{ // the servers' goroutines change, so nobody looks for leaks
@@ -152,36 +185,7 @@ func TestServersThatRestartUnderLoadLoseNothing(t *testing.T) {
 	var next atomic.Uint64
 	var failed atomic.Pointer[error]
 	stop := make(chan struct{})
-	request := func() []byte { return binary.BigEndian.AppendUint64(nil, next.Add(1)) }
-	note := func(req, reply []byte, err error) {
-		if err == nil && string(reply) != string(req) {
-			err = errors.New("another's reply")
-		}
-		if err != nil {
-			failed.CompareAndSwap(nil, &err)
-		}
-	}
-	calls := []func(){
-		func() {
-			req := request()
-			reply, err := b.Send(bg, req)
-			note(req, reply, err)
-		},
-		func() {
-			reqs := [][]byte{request(), request(), request()}
-			_ = b.SendBatch(bg, reqs, func(i int, reply []byte, err error) { note(reqs[i], reply, err) })
-		},
-		func() { // a call of Go is repeated by who made it
-			req, err := request(), error(nil)
-			for ok := true; ok; ok = SafeToRetry(err) {
-				var reply []byte
-				if reply, err = byGo(b, bg, req); err == nil {
-					note(req, reply, nil)
-				}
-			}
-			note(nil, nil, err)
-		},
-	}
+	calls := numberedWays(b, &next, func(err error) { failed.CompareAndSwap(nil, &err) })
 	var wg sync.WaitGroup
 	for c := range 24 {
 		wg.Go(func() {
