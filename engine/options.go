@@ -100,6 +100,9 @@ func (b *Broker) mayRepeat(r *request, err error, idempotent bool) bool {
 	if !b.extended || !errors.As(err, &refused) || refused.Code == framing.RefusedGoingAway {
 		return true
 	}
+	if refused.by == nil || refused.by.b != b {
+		return true // another broker's, by which a dial function of the user's has failed
+	}
 	r.shun |= refused.by.bit
 	rt := b.routes.Load()
 	other := func(c *conn) bool { return !r.shuns(c) }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"net"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -278,4 +279,25 @@ func TestCallbacksOfRefusedRequestsCountUntilTheyReturn(t *testing.T) {
 	assert.ErrorIs(t, b.Go(bg, []byte("x"), func([]byte, error) {}), ErrQueueFull)
 	close(gate)
 	mustCome(t, "room", func() bool { return goAndWait(b, bg) == nil })
+}
+
+// A dial function may fail with what another broker was told.
+func TestARefusalOfAnotherBrokersIsAFailedDial(t *testing.T) {
+	for name, foreign := range map[string]error{
+		"made by a user": &RefusedError{Code: framing.RefusedOverloaded},
+		"of a broker":    &RefusedError{Code: framing.RefusedOverloaded, by: &address{b: new(Broker), bit: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := bubbleBroker(t, Config{Extensions: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+					return nil, foreign
+				}})
+				_, err := b.Send(bg, []byte("x"))
+				require.ErrorIs(t, err, ErrDial)
+				r := request{}
+				require.True(t, b.mayRepeat(&r, &OpError{Op: "dial", Err: joinErrors(ErrDial, foreign)}, false))
+				require.Zero(t, r.shun)
+			})
+		})
+	}
 }
