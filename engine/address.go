@@ -35,6 +35,7 @@ const (
 type address struct {
 	b     *Broker
 	name  string // as configured
+	bit   uint32 // in request.shun; more addresses than bits share them
 	pool  *pool.Pool
 	links []*link
 	pause backoff.Policy
@@ -166,7 +167,11 @@ func (a *address) dialError(err error) error {
 		err = at.Err
 	}
 	if errors.Is(err, pool.ErrDialTimeout) {
-		return fmt.Errorf("%w: no connection within DialTimeout, %v", ErrDial, a.b.cfg.DialTimeout)
+		hello := ""
+		if a.b.extended {
+			hello = ", in which the server must answer our hello, too"
+		}
+		return fmt.Errorf("%w: no connection within DialTimeout, %v%s", ErrDial, a.b.cfg.DialTimeout, hello)
 	}
 	return fmt.Errorf("%w: %w", ErrDial, err)
 }

@@ -27,6 +27,8 @@ type batch struct {
 	// The submitter's.
 	limits   request // what all requests have in common
 	accepted bool    // one of the requests has been
+
+	idempotent bool
 }
 
 // batchItem is the outcome of one request of a batch.
@@ -35,6 +37,7 @@ type batchItem struct {
 	index  int
 	ticket ticket
 	tries  int // repetitions left
+	shun   uint32
 }
 
 // someTicket says of what a batch's requests have in common that each has a ticket.
@@ -60,15 +63,20 @@ func (it *batchItem) callback(reply []byte, err error) {
 	bt.leave()
 }
 
-// again repeats an idempotent request that failed, if that may help. Its payload is still
-// the submitter's, who waits. It returns nil if the outcome is open again, else the error.
+// again repeats a request that failed, if it is idempotent, or was not executed by a server
+// that can say so, and that may help. Its payload is still the submitter's, who waits. It
+// returns nil if the outcome is open again, else the error.
 func (it *batchItem) again(err error) error {
 	bt := it.batch
-	if it.tries == 0 || bt.ctx.Err() != nil || !bt.b.repeatable(err, true) {
+	if it.tries == 0 || bt.ctx.Err() != nil {
+		return err
+	}
+	r := bt.request(it.index)
+	if !bt.b.mayRepeat(&r, err, bt.idempotent) {
 		return err
 	}
 	it.tries--
-	r := bt.request(it.index)
+	it.shun = r.shun
 	bt.left.Add(1) // or the batch might be another one's before we have looked
 	if bt.b.placeAgain(&r) {
 		err = nil
@@ -137,11 +145,13 @@ func (bt *batch) start(
 	bt.b, bt.ctx, bt.fn, bt.reqs, bt.accepted = b, ctx, fn, reqs, false
 	bt.limits = request{blocks: true}
 	b.limit(&bt.limits, ctx, o)
-	if ctx.Done() != nil || o.Idempotent {
+	bt.idempotent = o.Idempotent
+	repeats := o.Idempotent || b.extended
+	if ctx.Done() != nil || repeats {
 		bt.limits.ticket = &someTicket
 	}
 	tries := 0
-	if o.Idempotent {
+	if repeats {
 		tries = max(b.cfg.MaxRetries, 0)
 	}
 	bt.left.Store(int64(n) + 1)
@@ -198,7 +208,7 @@ const runMax = 64
 // request makes the i-th request.
 func (bt *batch) request(i int) request {
 	r := bt.limits
-	r.payload, r.to = bt.reqs[i], &bt.items[i]
+	r.payload, r.to, r.shun = bt.reqs[i], &bt.items[i], bt.items[i].shun
 	if r.ticket != nil {
 		r.ticket = &bt.items[i].ticket
 	}

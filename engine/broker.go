@@ -29,7 +29,8 @@ const (
 type Broker struct {
 	cfg        Config
 	format     framing.Format
-	header     int // bytes in front of a payload
+	extended   bool // Config.Extensions
+	header     int  // bytes in front of a payload
 	maxPayload int
 	pooled     bool // memory is kept from call to call
 	silent     bool // nobody reads the log
@@ -108,6 +109,11 @@ func New(cfg Config) (*Broker, error) {
 		ended:      make(chan struct{}),
 		queueFull:  ring.NewCounter(),
 	}
+	if cfg.Extensions {
+		b.extended = true
+		b.header += framing.RemainingSize
+		b.maxPayload -= framing.RemainingSize
+	}
 	b.live.Store(&[]*conn{})
 	b.routes.Store(new(routes))
 	b.waiters.New, b.batches.New = newWaiter, newBatch
@@ -145,6 +151,7 @@ func (b *Broker) makeLinks() error {
 		}
 		pause := backoff.Policy{Min: b.cfg.BackoffBase, Max: b.cfg.BackoffMax}
 		a := &address{b: b, name: name, pool: conns, pause: pause, untried: true}
+		a.bit = 1 << (len(b.addrs) % 32)
 		a.proven.Store(true)
 		b.addrs = append(b.addrs, a)
 		for range b.cfg.ConnsPerAddr {

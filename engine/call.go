@@ -14,7 +14,8 @@ import (
 //
 // It fails with ErrQueueFull, ErrTimeout, ErrConnLost, ErrNoPoolsAvailable,
 // ErrMaxLenExceeded, ErrInvalidMsgLength, ErrClosingBroker, ErrQuit, ErrInCallback or
-// the error of ctx, wrapped in an *OpError.
+// the error of ctx, wrapped in an *OpError; with Config.Extensions also with a *RefusedError
+// or a *RemoteError.
 func (b *Broker) Send(ctx context.Context, req []byte, opts ...Call) ([]byte, error) {
 	return b.SendInto(ctx, nil, req, opts...)
 }
@@ -48,7 +49,7 @@ func (b *Broker) SendInto(ctx context.Context, dst, req []byte, opts ...Call) ([
 // prepare sets what all attempts of a blocking call have in common.
 func (b *Broker) prepare(ctx context.Context, w *waiter, opts []Call) {
 	r := &w.request
-	r.to, r.blocks, r.waits, r.avoid = w, true, b.cfg.WaitQueue, nil
+	r.to, r.blocks, r.waits, r.avoid, r.shun = w, true, b.cfg.WaitQueue, nil, 0
 	w.watch(ctx.Done())
 	if r.ticket = nil; len(opts) == 0 && w.ended == nil {
 		w.idempotent = false
@@ -67,7 +68,7 @@ func (b *Broker) askAgain(ctx context.Context, w *waiter, err error) error {
 	r := &w.request
 	for range b.cfg.MaxRetries {
 		late := r.deadline != taskid.NoTick && r.deadline.Due(b.clock.now())
-		if late || ctx.Err() != nil || !b.repeatable(err, w.idempotent) {
+		if late || ctx.Err() != nil || !b.mayRepeat(r, err, w.idempotent) {
 			break
 		}
 		b.retries.Add(1)
@@ -196,6 +197,10 @@ func givenUp(ctx context.Context, l *link) *OpError {
 // and a call that blocks holds up replies for 100 ms.) If fn panics or ends its goroutine,
 // that is logged and counted, and costs nobody else anything.
 //
+// Go keeps no copy of a request that was written, unless it is Call.Idempotent: with
+// Config.Extensions fn is told of one that the server has not executed, and SafeToRetry is
+// true for the error.
+//
 // With a context that cannot be cancelled Go does not allocate.
 func (b *Broker) Go(
 	ctx context.Context, req []byte, fn func(reply []byte, err error), opts ...Call,
@@ -265,6 +270,6 @@ func (b *Broker) SendOneWay(ctx context.Context, req []byte) error {
 	if err := ctx.Err(); err != nil {
 		return &OpError{Op: "submit", Err: contextError(ctx)}
 	}
-	r := request{payload: req, deadline: b.clock.after(b.requestTicks)}
+	r := request{payload: req, deadline: b.clock.after(b.requestTicks), expires: b.expiryOf(ctx)}
 	return b.place(&r)
 }

@@ -112,7 +112,7 @@ type Config struct {
 	WriteTimeout time.Duration
 
 	// SilenceTimeout is after how long without a byte a connection is suspect on which a
-	// request is unanswered. A suspect connection gets no more requests, and a new one is
+	// request is unanswered; with Extensions a ping after half of it asks for a byte. A suspect connection gets no more requests, and a new one is
 	// made; the old one stays until each of its requests has its reply or has met its own
 	// deadline. So it costs nobody a call, but while another address is up, one that is
 	// silent gets a request at a time until it replies. It doubles with each time that no
@@ -142,8 +142,10 @@ type Config struct {
 	BusyPoll time.Duration
 
 	// MaxRetries is how often a call is repeated, at once and within its deadline: one of
-	// which no byte was written, and one that is Call.Idempotent after ErrConnLost and
-	// ReadTimeout. Default 3, negative: never.
+	// which no byte was written, one that the server says it has not executed, and one that
+	// is Call.Idempotent after ErrConnLost and ReadTimeout. A refused call goes to addresses
+	// that have not refused it. Go keeps its request only if it is Call.Idempotent, so others
+	// are not repeated. Default 3, negative: never.
 	MaxRetries int
 
 	// BackoffBase and BackoffMax bound the pause after the n-th time in a row that a dial
@@ -173,6 +175,15 @@ type Config struct {
 	// Framing is the wire format. The zero value is the anet frame. It must be
 	// the server's.
 	Framing framing.Format
+
+	// Extensions has each connection begin with a hello, and both ends speak the extension
+	// of docs/PROTOCOL.md section 8. Then a server can refuse a request (RefusedError) or
+	// say that it has failed (RemoteError); it knows how long the caller waits; it can go
+	// away without losing one: what it has not executed goes elsewhere; and it is asked
+	// by pings whether it is alive, so that slow handlers are not taken for silence. The
+	// server must have it switched on, too, else dials fail with ErrNoExtension. The largest
+	// payload is 4 bytes less. Default off: then nothing on the wire is different.
+	Extensions bool
 
 	// DialContext connects; nil uses a net.Dialer. network is "tcp" or "unix".
 	// It should return when ctx ends; when it does not, the broker stops waiting
@@ -249,6 +260,9 @@ func (c *Config) validate() error {
 	}
 	if err := c.Framing.Validate(); err != nil {
 		return fmt.Errorf("engine: Config.Framing: %w", err)
+	}
+	if err := c.Framing.ValidateExtension(); c.Extensions && err != nil {
+		return fmt.Errorf("engine: Config.Framing with Config.Extensions: %w", err)
 	}
 	ranges := []struct {
 		field    string

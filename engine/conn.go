@@ -113,6 +113,8 @@ type standing struct {
 	suspect atomic.Bool // it has been silent for too long
 	aged    atomic.Bool // it shall be replaced
 	tried   atomic.Bool // while its address is on trial: it has had its request
+	leaving atomic.Bool // its server is going away
+	done    atomic.Bool // its server has said done: what has no reply was not executed
 }
 
 // ends counts requests by what completed them, if it was not a reply.

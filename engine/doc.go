@@ -29,6 +29,10 @@
 // BackoffMax. Requests that were never written move to another connection when theirs
 // ends, and keep their order. [Broker.AddrStats] tells what a broker knows of each address.
 //
+// With Config.Extensions, and a server that speaks the extension of docs/PROTOCOL.md, a server
+// can refuse a request or go away without losing one, and what it has not executed is made
+// elsewhere. [RefusedError] and [RemoteError] are its answers.
+//
 // # Callbacks
 //
 // A callback that is given a reply runs on the goroutine that reads, so it should be

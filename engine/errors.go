@@ -37,8 +37,17 @@ var (
 	// on it. The cause is wrapped beside it. Nothing was sent, so it is safe to retry.
 	ErrDial = errors.New("cannot connect")
 
+	// ErrNoExtension: Config.Extensions is on, and the server does not answer our hello. It
+	// is wrapped beside ErrDial.
+	ErrNoExtension = errors.New("the server does not speak the extension")
+
+	// ErrRefused: the server has refused the request, and has not executed it. The error is
+	// a *RefusedError, too.
+	ErrRefused = errors.New("the server refuses the request")
+
 	// ErrConnLost: the connection ended before the reply came. The cause is
-	// wrapped beside it.
+	// wrapped beside it. If the server said before that it has not executed the request,
+	// Written is false in the OpError.
 	ErrConnLost = errors.New("connection lost")
 
 	// ErrInCallback: a call that would block was made from a callback of the same broker,
@@ -82,7 +91,7 @@ type OpError struct {
 	// Addr is the peer's address as configured; empty if none was chosen.
 	Addr string
 	// Written is false only if no byte of the request can have been written to
-	// a connection.
+	// a connection, or the server has said that it has not executed the request.
 	Written bool
 	// Err is the cause.
 	Err error
@@ -95,7 +104,7 @@ func (e *OpError) Error() string {
 		text += " " + e.Addr
 	}
 	text += ": " + e.Err.Error()
-	if e.Written {
+	if _, answered := e.Err.(*RemoteError); e.Written && !answered {
 		text += " (the request may have been received)"
 	}
 	return text
@@ -114,8 +123,8 @@ func (e *OpError) Timeout() bool {
 func (e *OpError) Temporary() bool { return SafeToRetry(e) }
 
 // SafeToRetry reports whether the request of a failed call can be sent again
-// without any risk that it is carried out twice: no byte of it was written, and
-// a repetition could succeed. It is false for nil, for errors that are not of
+// without any risk that it is carried out twice: no byte of it was written, or the server
+// has not executed it, and a repetition could succeed. It is false for nil, for errors that are not of
 // this package, for a closed broker, for a request that cannot be framed, and
 // when the caller's own context ended.
 func SafeToRetry(err error) bool {

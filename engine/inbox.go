@@ -68,7 +68,7 @@ type inbox struct {
 	// For the clock, see watch.go.
 	partial      atomic.Uint32 // pieces of the frame that has begun and is not whole; 0: none
 	kind         atomic.Uint32 // what the peer looks like that has sent no whole frame yet
-	sentWhenRead atomic.Uint64 // frames written when something was last read
+	sentWhenRead atomic.Int64  // requests written when something was last read
 
 	got counts
 }
@@ -77,6 +77,8 @@ type inbox struct {
 type counts struct {
 	bytes, reads, polled, frames, replies      atomic.Uint64
 	late, unknown, oneWay, pushes, led, yields atomic.Uint64
+
+	refused, remote, goaways, controls atomic.Uint64 // of the extension
 }
 
 // due reports whether replies are due. More may be in flight than it sees by the time
@@ -121,7 +123,7 @@ func (c *conn) sleepRead() error {
 func (c *conn) took(n int) {
 	in := &c.in
 	in.buf.end += n
-	in.sentWhenRead.Store(c.out.sent.frames.Load())
+	in.sentWhenRead.Store(c.out.requests())
 	in.got.reads.Add(1)
 	in.got.bytes.Add(uint64(n))
 }
@@ -187,7 +189,7 @@ func (c *conn) dispatch() (mine bool) {
 	case t.tally.frames > 0:
 		in.lone = 0
 	}
-	news := t.tally.frames > 0 && c.standing.doubted.Load()
+	news := t.tally.frames > t.farewells && c.standing.doubted.Load()
 	c.endTurn(t)
 	if news {
 		c.answered()
@@ -210,19 +212,20 @@ func (c *conn) dispatchUntilFailure(t *turn) (again, mine bool) {
 	}()
 	for t.used < len(t.b) {
 		f, n, bad := c.b.format.Parse(t.b[t.used:])
-		if bad != nil {
-			if !c.standDown(t) {
-				return false, false
-			}
-			c.fail("read", lost(c.badLength(t, bad)))
-			t.used = len(t.b)
-		}
 		if n == 0 {
-			break
+			return false, bad == nil || c.dropBad(t, bad)
 		}
 		at := t.used
 		if !c.advance(t, n) {
 			return false, false
+		}
+		if c.b.extended {
+			switch c.unwrap(t, &f) {
+			case wrapsNothing:
+				continue
+			case wrapsNotOurs:
+				return false, false
+			}
 		}
 		s, match := c.table.Answer(f.ID)
 		if match != taskid.Won {
@@ -280,6 +283,17 @@ func (pushed) callback([]byte, error) {}
 func (c *conn) isPush(id taskid.ID) bool {
 	return c.b.cfg.OnPush != nil && c.phase.Load() < phaseEnded &&
 		(id != taskid.Nobody || c.oneWay.Load() == 0)
+}
+
+// dropBad ends the connection at a frame whose length is impossible, and drops the rest of
+// what was read.
+func (c *conn) dropBad(t *turn, bad error) (mine bool) {
+	if !c.standDown(t) {
+		return false
+	}
+	c.fail("read", lost(c.badLength(t, bad)))
+	t.used = len(t.b)
+	return true
 }
 
 // badLength explains an impossible length by what the peer looks like.

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/ringwire/ringwire/framing"
 	"github.com/ringwire/ringwire/internal/baton"
 	"github.com/ringwire/ringwire/internal/busypoll"
 	"github.com/ringwire/ringwire/taskid"
@@ -80,6 +81,11 @@ func (c *conn) takeOwn(w *waiter, id taskid.ID) (whole, own bool) {
 	if bad != nil || n != in.buf.end || f.ID != id {
 		return true, false
 	}
+	if c.b.extended {
+		if f.Payload, own = ownReply(f.Payload); !own {
+			return true, false
+		}
+	}
 	s, match := c.table.Answer(id)
 	if match != taskid.Won {
 		in.buf.end = 0
@@ -102,6 +108,12 @@ func (c *conn) takeOwn(w *waiter, id taskid.ID) (whole, own bool) {
 	c.table.Free(id)
 	c.b.backlog.moveOn()
 	return true, true
+}
+
+// ownReply takes the status off a reply. ok is false if it is for the reader to deal with.
+func ownReply(payload []byte) (reply []byte, ok bool) {
+	status, reply, err := framing.ParseReply(payload)
+	return reply, err == nil && status == framing.StatusOK
 }
 
 // over reports whether a context has ended; nil means that it cannot.

@@ -49,7 +49,7 @@ type link struct {
 	dialing bool
 	resting bool    // IdleTimeout has passed; it dials when a call waits
 	old     []*conn // replaced, and not known to have ended
-	active  uint64  // frames written when the link last looked whether the current one is idle
+	active  int64   // requests written when the link last looked whether the current one is idle
 	idleAt  time.Time
 }
 
@@ -68,6 +68,11 @@ func newPool(cfg *Config, addr string) (*pool.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+	var hellos func(context.Context, net.Conn) error
+	if cfg.Extensions {
+		format := cfg.Framing
+		hellos = func(ctx context.Context, nc net.Conn) error { return greet(ctx, nc, format, addr) }
+	}
 	return pool.New(pool.Config{
 		Network:     network,
 		Addr:        target,
@@ -77,6 +82,7 @@ func newPool(cfg *Config, addr string) (*pool.Pool, error) {
 		BackoffBase: -1,
 		KeepAlive:   cfg.KeepAlive,
 		TLS:         cfg.TLS,
+		Greet:       hellos,
 		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
 			return cfg.DialContext(ctx, network, addr)
 		},
@@ -99,6 +105,7 @@ func (l *link) run() {
 	for {
 		c := l.current.Load()
 		again := l.look(c, time.Now())
+		c = l.current.Load() // look may have let it go
 		timer.Stop()
 		if !again.IsZero() {
 			timer.Reset(time.Until(again))
@@ -125,6 +132,10 @@ func (l *link) run() {
 // look does what is due: it begins a dial, has an old connection replaced, lets an idle
 // one go. It returns when to look again, zero for when something happens.
 func (l *link) look(c *conn, now time.Time) (again time.Time) {
+	if c != nil && c.phase.Load() == phaseRetiring {
+		l.partFrom(c)
+		c = nil
+	}
 	if c != nil && !c.made.until.IsZero() && !now.Before(c.made.until) {
 		c.standing.aged.Store(true)
 	}
@@ -175,7 +186,7 @@ func (l *link) watchIdle(c *conn, now time.Time) time.Time {
 	if limit <= 0 {
 		return time.Time{}
 	}
-	if sent := c.out.sent.frames.Load(); sent != l.active || c.open() > 0 || c.out.ready() {
+	if sent := c.out.requests(); sent != l.active || c.open() > 0 || c.out.ready() {
 		l.active, l.idleAt = sent, now
 	}
 	if now.Sub(l.idleAt) < limit {

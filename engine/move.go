@@ -48,7 +48,9 @@ func (c *conn) finish() {
 	}
 	b.backlog.mu.Unlock()
 	close(c.finished)
-	err := &OpError{Op: c.op, Addr: c.link.addr.name, Written: true, Err: c.cause}
+	// All that came before done has been dispatched, so what is open has no reply.
+	executed := !c.standing.done.Load()
+	err := &OpError{Op: c.op, Addr: c.link.addr.name, Written: executed, Err: c.cause}
 	for i := range all {
 		if all[i].copied == nil {
 			c.ends.failed.Add(1)
@@ -81,6 +83,7 @@ func (c *conn) strand(s *slot, id taskid.ID) strandedRequest {
 	r.moved = true
 	r.to = s.V.to
 	r.ticket = ticketOf(r.to)
+	r.expires = c.b.expiryIn(r.to)
 	r.timeout = s.V.at&spotTimeout != 0
 	tick, slack := s.Deadline()
 	r.deadline, r.attempts = c.b.wholeDeadline(tick, slack)
@@ -112,7 +115,8 @@ func (c *conn) salvage(r *strandedRequest, at spot, offered ring.Position) {
 		return
 	}
 	r.at = p
-	r.copied = bytepool.Get(len(f.Payload))
-	r.copied.B = append(r.copied.B[:0], f.Payload...)
+	payload := f.Payload[c.b.header-c.b.format.HeaderSize():]
+	r.copied = bytepool.Get(len(payload))
+	r.copied.B = append(r.copied.B[:0], payload...)
 	r.payload = r.copied.B
 }

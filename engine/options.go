@@ -3,8 +3,10 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
+	"github.com/ringwire/ringwire/framing"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -56,6 +58,7 @@ func optionsOf(opts []Call) Call {
 // end is left to those who watch the context.
 func (b *Broker) limit(r *request, ctx context.Context, o Call) {
 	_, given := ctx.Deadline()
+	r.expires = b.expiryOf(ctx)
 	r.timeout = o.Timeout > 0
 	r.attempts = o.Idempotent || !given && !r.timeout
 	switch {
@@ -70,7 +73,7 @@ func (b *Broker) limit(r *request, ctx context.Context, o Call) {
 
 // limitPlain is limit for a call without options whose context cannot end.
 func (b *Broker) limitPlain(r *request) {
-	r.attempts, r.timeout = true, false
+	r.attempts, r.timeout, r.expires = true, false, taskid.NoTick
 	r.deadline = b.clock.after(b.requestTicks)
 }
 
@@ -87,6 +90,25 @@ func (b *Broker) repeatable(err error, idempotent bool) bool {
 	return SafeToRetry(err) && !errors.Is(err, ErrQueueFull)
 }
 
+// mayRepeat is repeatable for the request that failed. If a server has refused it, only
+// one is asked again that has not.
+func (b *Broker) mayRepeat(r *request, err error, idempotent bool) bool {
+	if !b.repeatable(err, idempotent) {
+		return false
+	}
+	var refused *RefusedError
+	if !b.extended || !errors.As(err, &refused) || refused.Code == framing.RefusedGoingAway {
+		return true
+	}
+	if refused.by == nil || refused.by.b != b {
+		return true // another broker's, by which a dial function of the user's has failed
+	}
+	r.shun |= refused.by.bit
+	rt := b.routes.Load()
+	other := func(c *conn) bool { return !r.shuns(c) }
+	return slices.ContainsFunc(rt.conns, other) || slices.ContainsFunc(rt.trials, other)
+}
+
 // repeater is the outcome of a Go that is idempotent.
 type repeater struct {
 	b       *Broker
@@ -99,7 +121,7 @@ type repeater struct {
 
 // callback passes the outcome on, unless the request is made again.
 func (p *repeater) callback(reply []byte, err error) {
-	if err != nil && p.tries > 0 && p.b.repeatable(err, true) {
+	if err != nil && p.tries > 0 && p.b.mayRepeat(&p.request, err, true) {
 		p.tries--
 		if p.b.placeAgain(&p.request) {
 			return

@@ -54,6 +54,7 @@ type outbox struct {
 	// a part that is not written whole, 0 if none.
 	writing atomic.Uint32
 	large   largeFrames
+	control controls // of the extension
 	// over says that the connection has ended: nothing is taken out any more.
 	over atomic.Bool
 	// abandoned says that the ring holds, or held, frames that are not to be sent.
@@ -82,7 +83,13 @@ type attempt struct {
 
 // ready reports whether there is something to write. Anybody may ask.
 func (o *outbox) ready() bool {
-	return (o.ring.Ready() || o.large.n.Load() > 0) && !o.over.Load() && !o.credit.hold(&o.sent.bytes)
+	return (o.ring.Ready() || o.large.n.Load() > 0) && !o.over.Load() && !o.credit.hold(&o.sent.bytes) ||
+		o.control.due.Load() != 0 && !o.over.Load()
+}
+
+// requests returns how many requests were written. It may be too small for a moment.
+func (o *outbox) requests() int64 {
+	return int64(o.sent.frames.Load() - o.control.sent.Load())
 }
 
 // kick sees to it that what was published is written: whoever has the right, or has

@@ -8,22 +8,35 @@ import (
 	"github.com/ringwire/ringwire/taskid"
 )
 
-// part is what was taken out of the outbox at once, a chunk of the ring or a large frame,
-// and is written until all of it is with the socket. It is the holder's of the right to
+// part is what was taken out of the outbox at once, a chunk of the ring, a large frame or
+// control frames, and is written until all of it is with the socket. It is the holder's of the right to
 // write.
 type part struct {
 	b       []byte           // not yet written
 	records int              // frames in it
 	at      ring.Position    // of b in the ring
-	large   *bytepool.Buffer // that b is of, a large frame; nil: b is of the ring
+	large   *bytepool.Buffer // that b is of, a large frame; nil: b is of the ring,
+	control bool             // unless it is control frames
 	kept    *bytepool.Buffer // that b is of, without frames that were given up; or nil
 	size    int              // how long b was with them
 }
 
+// ofRing reports whether the part is a chunk of the ring.
+func (p *part) ofRing() bool { return p.large == nil && !p.control }
+
 // nextPart takes what is to be written next out of the outbox.
 func (c *conn) nextPart() bool {
 	o := &c.out
-	if o.over.Load() || o.credit.hold(&o.sent.bytes) {
+	if o.over.Load() {
+		return false
+	}
+	if o.control.due.Load() != 0 {
+		o.part.b, o.part.records = o.control.take(c.b.format)
+		o.part.control = true
+		o.credit.returned.Add(uint64(len(o.part.b))) // no reply gives their bytes back
+		return true
+	}
+	if o.credit.hold(&o.sent.bytes) {
 		return false
 	}
 	o.part.b, o.part.records, o.part.at = o.ring.Take()
@@ -112,7 +125,7 @@ func (c *conn) writeAttempt(fd uintptr) bool {
 // unwritten is not written.
 func (c *conn) offer() bool {
 	o := &c.out
-	if o.part.large == nil {
+	if o.part.ofRing() {
 		n := len(o.part.b)
 		if o.part.kept != nil { // positions in it are not those in the ring
 			n = o.part.size
@@ -128,13 +141,16 @@ func (c *conn) wrote(n int, err error) {
 	o.sent.bytes.Add(uint64(n))
 	o.sent.writes.Add(1)
 	o.part.b = o.part.b[n:]
-	if o.part.large == nil && o.part.kept == nil {
+	if o.part.ofRing() && o.part.kept == nil {
 		o.part.at += ring.Position(n)
 		if err == nil || c.sock.out != nil { // what others say after an error is no proof
 			o.offered.Store(uint64(o.part.at))
 		}
 	}
 	if len(o.part.b) == 0 {
+		if o.part.control {
+			o.control.sent.Add(uint64(o.part.records))
+		}
 		o.sent.frames.Add(uint64(o.part.records))
 		c.finishPart()
 	}
@@ -147,6 +163,10 @@ func (c *conn) wrote(n int, err error) {
 func (c *conn) finishPart() {
 	o := &c.out
 	o.part.b, o.part.records = nil, 0
+	if o.part.control {
+		o.part.control = false
+		return
+	}
 	if o.part.kept != nil {
 		bytepool.Put(o.part.kept)
 		o.part.kept = nil

@@ -40,7 +40,7 @@ func (b *Broker) placeLater(r *request) error {
 		return err
 	}
 	if len(r.payload) > b.maxPayload {
-		_, err := b.format.Append(nil, 1, r.payload)
+		_, err := b.appendFrame(nil, r, 1)
 		return &OpError{Op: "submit", Err: err}
 	}
 	err := b.backlog.push(r)
@@ -295,9 +295,16 @@ func (c *conn) arm(r *request, s *slot, id taskid.ID, at spot) bool {
 //
 //go:noinline
 func (c *conn) frame(b []byte, r *request, id taskid.ID) []byte {
-	b, err := c.b.format.Append(b, id, r.payload)
+	b, err := c.b.appendFrame(b, r, id)
 	if err != nil {
 		panic("engine: a payload within the limit does not fit a frame")
 	}
 	return b
+}
+
+func (b *Broker) appendFrame(to []byte, r *request, id taskid.ID) ([]byte, error) {
+	if b.extended {
+		return b.format.AppendRequest(to, id, b.remaining(r), r.payload)
+	}
+	return b.format.Append(to, id, r.payload)
 }

@@ -14,6 +14,7 @@ type request struct {
 	to       outcome     // nil: one way
 	ticket   *ticket     // where the request is, for a caller that may give it up or make it again
 	deadline taskid.Tick // of the whole call; NoTick: none, or its context has one
+	expires  taskid.Tick // the context's, for the server to know; NoTick: none
 	attempts bool        // ReadTimeout bounds each attempt
 	timeout  bool        // the deadline is that of Call.Timeout
 	blocks   bool        // its caller blocks, so the payload may be borrowed meanwhile
@@ -24,6 +25,7 @@ type request struct {
 
 	conn *conn // where place has put it; nil: into the backlog
 	id   taskid.ID
+	shun uint32 // the bits of the addresses that have refused it
 }
 
 // outcome is where the result of a request goes. It is delivered exactly once, by
@@ -242,7 +244,7 @@ type watchedCallback struct {
 }
 
 func (w *watchedCallback) callback(reply []byte, err error) {
-	if err != nil && w.tries > 0 && w.ctx.Err() == nil && w.b.repeatable(err, true) {
+	if err != nil && w.tries > 0 && w.ctx.Err() == nil && w.b.mayRepeat(&w.request, err, true) {
 		w.tries--
 		if w.b.placeAgain(&w.request) {
 			if w.ctx.Err() == nil {

@@ -59,7 +59,7 @@ func (b *Broker) findRoutes() *routes {
 // try offers the request to the connections that are on trial.
 func (rt *routes) try(r *request, relieve bool) bool {
 	for _, c := range rt.trials {
-		if c.standing.tried.Load() || !c.standing.tried.CompareAndSwap(false, true) {
+		if c.standing.tried.Load() || r.shuns(c) || !c.standing.tried.CompareAndSwap(false, true) {
 			continue
 		}
 		if c.submit(r, relieve) == accepted {
@@ -86,7 +86,12 @@ func (b *Broker) offer(r *request, relieve bool) bool {
 	}
 	turn := b.turn.Add(1)
 	for i := range n {
-		if c := rt.conns[(turn+i)%n]; c != r.avoid && c.submit(r, relieve) == accepted {
+		if c := rt.conns[(turn+i)%n]; c != r.avoid && !r.shuns(c) && c.submit(r, relieve) == accepted {
+			return true
+		}
+	}
+	for _, c := range rt.conns { // rather where it was refused than nowhere
+		if c != r.avoid && r.shuns(c) && c.submit(r, relieve) == accepted {
 			return true
 		}
 	}

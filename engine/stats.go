@@ -5,13 +5,13 @@ package engine
 // in flight: then Accepted = Replies + Failed + Timeouts + Cancelled.
 type Stats struct {
 	Accepted  uint64 // requests taken by a connection; a repetition counts again
-	Replies   uint64 // completed by their reply; with a callback that blocks, when it has returned
+	Replies   uint64 // completed by their reply, of any status; with a callback that blocks, when it has returned
 	Failed    uint64 // completed by the end of their connection
 	Timeouts  uint64 // completed by RequestTimeout or ReadTimeout
 	Cancelled uint64 // completed by their context
 
 	QueueFull uint64 // refused with ErrQueueFull, not accepted
-	Retries   uint64 // repeated by Send or SendInto
+	Retries   uint64 // repeated, see Config.MaxRetries
 
 	InFlight int // accepted, outcome open
 	Queued   int // of those, not yet written
@@ -25,6 +25,13 @@ type Stats struct {
 	OneWay         uint64 // requests of SendOneWay, not counted in Accepted
 	OneWayReplies  uint64 // dropped: replies to those
 	Pushes         uint64 // frames given to OnPush
+
+	// With Config.Extensions:
+	Refused         uint64 // of Replies, those that refused the request
+	RemoteErrors    uint64 // of Replies, those that said that the request had failed
+	Pings           uint64 // begun, to find out whether a server that is silent is alive
+	Goaways         uint64 // received: servers that wanted to end a connection
+	UnknownControls uint64 // control frames of a type that is not known, dropped
 
 	Dials      uint64 // attempts
 	DialErrors uint64
@@ -183,6 +190,11 @@ func (c *conn) addEndedTo(s *Stats) {
 	s.OneWay += c.oneWay.Load()
 	s.OneWayReplies += c.in.got.oneWay.Load()
 	s.Pushes += c.in.got.pushes.Load()
+	s.Refused += c.in.got.refused.Load()
+	s.RemoteErrors += c.in.got.remote.Load()
+	s.Pings += c.out.control.pinged.Load()
+	s.Goaways += c.in.got.goaways.Load()
+	s.UnknownControls += c.in.got.controls.Load()
 	s.BytesIn += c.in.got.bytes.Load()
 	s.BytesOut += c.out.sent.bytes.Load()
 	s.Reads += c.in.got.reads.Load()

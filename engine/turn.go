@@ -42,6 +42,9 @@ type turn struct {
 	ids   [freedMax]taskid.ID
 	freed int // ids[:freed] are slots to be given back
 	woken int // callers woken
+	// farewells are frames by which the server says that it ends the connection; they prove
+	// nothing for its address.
+	farewells uint64
 
 	tally tally // of what was dispatched, and not yet published
 	// told[w] is what the clock goes by when it takes the rest, w being the word's bit told.
@@ -156,7 +159,7 @@ func (c *conn) enterCallback(t *turn, at int, kind uint64) {
 // beginTurn begins to dispatch what is in the buffer.
 func (c *conn) beginTurn() *turn {
 	t := c.in.turn.Load()
-	t.b, t.used, t.woken = c.in.buf.rest(), 0, 0
+	t.b, t.used, t.woken, t.farewells = c.in.buf.rest(), 0, 0, 0
 	return t
 }
 

@@ -150,10 +150,12 @@ func (c *conn) hinted(err error) error {
 // watchSilence makes a connection suspect on which something was asked and nothing at all
 // has been read since. It is a matter of what was sent and read: that callers have given
 // up proves nothing, nor that they have not. A suspect connection gets no more requests
-// and costs nobody one that it has.
+// and costs nobody one that it has. With the extension a ping is sent in time, while anything
+// is open, so a server that is only slow is not taken for one that hangs.
 func (c *conn) watchSilence(now taskid.Tick, read bool) {
 	w, patience := &c.watch, c.link.addr.patience()
-	asked := c.unanswered() > 0 && c.out.sent.frames.Load() > c.in.sentWhenRead.Load()
+	written := c.out.requests() > c.in.sentWhenRead.Load()
+	asked := c.unanswered() > 0 && written || c.b.extended && c.open() > 0
 	if read || !asked || patience == 0 || c.standing.suspect.Load() || c.phase.Load() != phaseUp {
 		w.askedAt = taskid.NoTick // which also lets the clock sleep
 		return
@@ -162,7 +164,11 @@ func (c *conn) watchSilence(now taskid.Tick, read bool) {
 		w.askedAt = now
 		return
 	}
-	if now.Since(w.askedAt) <= patience+stepMax {
+	quiet := now.Since(w.askedAt)
+	if c.b.extended && quiet > patience/2 && c.out.control.ping() {
+		c.out.right.Assign()
+	}
+	if quiet <= patience+stepMax || !written && !c.out.control.awaited() {
 		return
 	}
 	c.standing.suspect.Store(true)
@@ -186,7 +192,7 @@ func (c *conn) watchTrial() {
 func (c *conn) watchOrphans() {
 	if c.phase.Load() == phaseRetiring {
 		if c.open() == 0 && !c.out.ready() {
-			c.fail("close", lost(errReplaced))
+			c.fail("close", lost(c.whyRetired()))
 		}
 		return
 	}
@@ -195,4 +201,12 @@ func (c *conn) watchOrphans() {
 	if orphans > 0 && orphans*orphanShare >= c.table.Cap() && !c.standing.aged.Swap(true) {
 		c.link.wakeUp()
 	}
+}
+
+// whyRetired tells why a connection takes no more requests.
+func (c *conn) whyRetired() error {
+	if c.standing.leaving.Load() {
+		return errGoingAway
+	}
+	return errReplaced
 }

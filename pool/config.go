@@ -121,6 +121,12 @@ type Config struct {
 	// TLS, if not nil, secures every connection. An empty ServerName is taken from
 	// Addr. New clones it. Not for NewOf.
 	TLS *tls.Config
+	// Greet, if not nil, exchanges with the peer what a protocol asks for before a connection
+	// is of use: a login, a version. It is called for each new connection, after the TLS
+	// handshake, within DialTimeout, and should return when ctx ends. Its error fails the
+	// dial; the connection is then closed. It must read nothing that comes after. Not for
+	// NewOf.
+	Greet func(ctx context.Context, nc net.Conn) error
 }
 
 // Source makes the items of a pool made by NewOf.
@@ -195,8 +201,8 @@ func (c *Config) validate() error {
 
 // validateItems reports fields that NewOf cannot honour.
 func (c *Config) validateItems() error {
-	if c.Network != "" || c.Dial != nil || c.TLS != nil || c.Ping != nil || c.KeepAlive != 0 {
-		return errors.New("pool: NewOf takes no Network, Dial, TLS, Ping and KeepAlive in its Config: that is Source's work")
+	if c.Network != "" || c.Dial != nil || c.TLS != nil || c.Greet != nil || c.Ping != nil || c.KeepAlive != 0 {
+		return errors.New("pool: NewOf takes no Network, Dial, TLS, Greet, Ping and KeepAlive in its Config: that is Source's work")
 	}
 	return nil
 }

@@ -50,15 +50,31 @@ func (c *connector) open(ctx context.Context) (net.Conn, error) {
 		nc.Close()
 		return nil, err
 	}
-	if c.TLS == nil {
-		return nc, nil
+	if c.TLS != nil {
+		tc := tls.Client(nc, c.TLS)
+		if err := tc.HandshakeContext(ctx); err != nil {
+			nc.Close()
+			return nil, err
+		}
+		nc = tc
 	}
-	tc := tls.Client(nc, c.TLS)
-	if err := tc.HandshakeContext(ctx); err != nil {
-		nc.Close()
-		return nil, err
+	if c.Greet != nil {
+		if err := c.greet(ctx, nc); err != nil {
+			nc.Close()
+			return nil, err
+		}
 	}
-	return tc, nil
+	return nc, nil
+}
+
+// greet calls the user's function, which fails like dial's.
+func (c *connector) greet(ctx context.Context, nc net.Conn) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("Config.Greet panicked: %v", v)
+		}
+	}()
+	return c.Greet(ctx, nc)
 }
 
 // dial calls the user's function. One that panics, or returns nothing, has failed like

@@ -10,7 +10,8 @@ import (
 
 var (
 	// ErrNoReply is what a handler returns to send no reply. It is not counted as
-	// a failure.
+	// a failure. A client with the extension is told that there is none, unless it asked for
+	// none (engine's SendOneWay), because it must know of each request what became of it.
 	ErrNoReply = errors.New("server: no reply")
 
 	// ErrOverloaded is the err that Config.ErrorReply gets for a request that was not run

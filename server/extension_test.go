@@ -195,8 +195,11 @@ func TestFailuresAreStatuses(t *testing.T) {
 			c.expectReason(9, want.status, want.code, want.text)
 		}
 		c.write(c.request(10, 0, "none"))
+		c.expectReason(10, framing.StatusFailed, 0, "no reply")
+		c.write(c.request(uint32(taskid.Nobody), 0, "none")) // it is not waited for
 		c.write(c.request(11, 0, "echo"))
 		c.expect(11, "echo")
+		eventually(t, s, "the counts", func(st Stats) bool { return st.NoReplies == 1 })
 	})
 }
 
@@ -286,6 +289,21 @@ func TestMalformedForTheExtensionEndsTheConnection(t *testing.T) {
 	}
 	c.write(c.request(1, 0, "ignored"))
 	c.expect(1, "ignored")
+}
+
+func TestDropIsToldToo(t *testing.T) {
+	modes(t, func(t *testing.T, cfg Config) {
+		h := make(laters, 2)
+		cfg.Extensions, cfg.Handler = true, h
+		s := launch(t, cfg)
+		c := dialExtended(t, s)
+		c.write(c.request(7, 0, ""))
+		require.NoError(t, (<-h).Drop())
+		c.expectReason(7, framing.StatusFailed, 0, "no reply")
+		c.write(c.request(uint32(taskid.Nobody), 0, ""))
+		require.NoError(t, (<-h).Drop())
+		eventually(t, s, "the counts", func(st Stats) bool { return st.NoReplies == 1 && st.Replies == 1 })
+	})
 }
 
 // A restart: goaway at once, what comes all the same is served, then done and the end.

@@ -77,15 +77,22 @@ func (l *Later) Reply(payload []byte) error {
 // ended.
 func (l *Later) Fail(err error) error { return l.fail(nil, err) }
 
-// Drop sends nothing. It fails with ErrAnswered.
+// Drop sends nothing, as ErrNoReply does. It fails with ErrAnswered.
 func (l *Later) Drop() error {
+	if l.conn.ext.Load() != nil {
+		return ignoreClosed(l.fail(nil, ErrNoReply))
+	}
 	if !l.answered.CompareAndSwap(false, true) {
 		return ErrAnswered
 	}
-	if err := l.settle(nil, resultNoReply); err != net.ErrClosed {
-		return err
+	return ignoreClosed(l.settle(nil, resultNoReply))
+}
+
+func ignoreClosed(err error) error {
+	if err == net.ErrClosed {
+		return nil
 	}
-	return nil
+	return err
 }
 
 func (l *Later) fail(req []byte, err error) error {

@@ -5,8 +5,6 @@ package server
 import (
 	"os"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // descriptorLimit returns how many descriptors the process may have.
@@ -29,9 +27,14 @@ func shutdownWrite(fd int) { _ = syscall.Shutdown(fd, syscall.SHUT_WR) }
 // duplicateDescriptor returns a file with a duplicate of a descriptor, which children do not
 // inherit unless it is passed to them.
 func duplicateDescriptor(fd uintptr) (*os.File, error) {
-	n, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+	syscall.ForkLock.RLock()
+	n, err := syscall.Dup(int(fd))
+	if err == nil {
+		syscall.CloseOnExec(n)
+	}
+	syscall.ForkLock.RUnlock()
 	if err != nil {
-		return nil, os.NewSyscallError("fcntl", err)
+		return nil, os.NewSyscallError("dup", err)
 	}
 	return os.NewFile(uintptr(n), "listener"), nil
 }

@@ -94,7 +94,9 @@ func (s *Server) failure(c *Conn, out []byte, id taskid.ID, req []byte, err erro
 	case panicked:
 		n.panics.Add(1) // logged where it was recovered
 	case errors.Is(err, ErrNoReply):
-		return out, resultNoReply
+		if c.ext.Load() == nil || id == taskid.Nobody {
+			return out, resultNoReply
+		}
 	case errors.Is(err, ErrExpired):
 		n.expired.Add(1)
 	case errors.Is(err, ErrOverloaded):
