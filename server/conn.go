@@ -46,6 +46,7 @@ type Conn struct {
 	// The loop's again.
 	block     block // why parsing stopped, for this turn
 	spoke     bool  // a whole frame has arrived
+	served    bool  // a frame was handled in an earlier turn
 	lingering bool  // our direction is shut down; input is discarded
 	broken    bool  // a write failed, or the connection ended: write no more
 	doomed    bool  // to be closed at the end of this turn

@@ -15,6 +15,9 @@ const (
 	// have nothing under way, to be closed by a shutdown that is in no hurry. Ticks
 	// and not time: while the machine stalls the peer may have stalled too.
 	quietTicks = 5
+	// newcomerTime is how long a connection may have said nothing since it came. It may have
+	// come by the accept queue, and its client be about to begin.
+	newcomerTime = 500 * time.Millisecond
 	// lingerTime is how long the peer has to close after we have shut down our
 	// direction. Closing at once while its bytes arrive would reset the
 	// connection and could take replies away that it has not read.
@@ -268,7 +271,11 @@ func (c *Conn) tryFinish() {
 	switch c.stop.Load() {
 	case stopWhenQuiet:
 		// A read since the drain found it quiet has come between.
-		if c.input != nil || c.deaf || c.lastRead.Load() >= c.quietAt.Load() {
+		lastRead := c.lastRead.Load()
+		if c.input != nil || c.deaf || lastRead >= c.quietAt.Load() {
+			return
+		}
+		if !c.spoke && l.now-lastRead < newcomerTime.Milliseconds() {
 			return
 		}
 	case stopReading:

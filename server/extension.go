@@ -31,7 +31,7 @@ func (c *Conn) ownFrame(f *framing.Frame) bool {
 	l := c.loop
 	l.limit = 0
 	if c.ext.Load() == nil {
-		if c.spoke || l.frames > 0 || f.ID != framing.ControlID {
+		if c.served || l.frames > 0 || f.ID != framing.ControlID {
 			return false
 		}
 		hello, err := framing.ParseHello(f.Payload)

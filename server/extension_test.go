@@ -110,6 +110,19 @@ func TestExtensionIsSpokenWithWhoOffersIt(t *testing.T) {
 	})
 }
 
+// A hello that had to wait, because the loop gave way to somebody, is a hello still.
+func TestAHelloThatWaitsIsAHello(t *testing.T) {
+	c, l := offline(t, Config{Extensions: true, Handler: HandlerFunc(echo)})
+	c.unsent, l.left = c.srv.cfg.MaxUnsent, c.srv.cfg.MaxUnsent // nothing is parsed
+	hello := extended{&client{t: t, format: c.srv.format}}.hello()
+	require.True(t, c.serve(hello))
+	require.Empty(t, l.out)
+	l.left = 0
+	require.True(t, c.serve(nil))
+	assert.NotNil(t, c.ext.Load())
+	assert.NotEqual(t, hello, l.out)
+}
+
 // The whole conversation in one write, and byte by byte.
 func TestExtensionInPieces(t *testing.T) {
 	s := launch(t, Config{Extensions: true})

@@ -39,6 +39,7 @@ func (c *Conn) settle() {
 		return
 	}
 	l := c.loop
+	c.served = c.served || l.frames > 0
 	if !c.spoke {
 		c.meet()
 	}

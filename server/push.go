@@ -76,7 +76,7 @@ func (c *Conn) append(p *pushed, frames []byte) error {
 // takePushed puts what was pushed behind the other output, if the peer takes any.
 // What is left has its turn when the sweep has seen the peer read.
 func (c *Conn) takePushed() {
-	if c.srv.cfg.Extensions && !c.spoke && c.loop.frames == 0 {
+	if c.srv.cfg.Extensions && !c.served && c.loop.frames == 0 {
 		return // the client may have the extension: what comes first is its hello
 	}
 	if r := c.rare.Load(); r != nil && r.pushed.some.Load() && c.roomForReplies() {
