@@ -6,6 +6,8 @@
 //	...
 //	err = s.Shutdown(ctx)
 //
+// docs/EMBEDDING.md takes you from here to a service, docs/OPERATION.md tells how to run one.
+//
 // # Where handlers run
 //
 // By default on the event loop that has read the request, which costs nothing and

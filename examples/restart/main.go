@@ -58,19 +58,22 @@ func serve(addr string) error {
 	return s.Shutdown(context.Background())
 }
 
-// begin serves what a predecessor has passed on, and tells it, or else listens.
+// begin serves what a predecessor or systemd has passed on, or else listens, and tells both.
 func begin(s *server.Server) error {
 	listeners, err := server.Inherited()
-	if err != nil || len(listeners) == 0 {
-		if err == nil {
-			err = s.Start()
-		}
+	if err == nil && len(listeners) == 0 {
+		err = s.Start()
+	}
+	if err != nil {
 		return err
 	}
 	for _, ln := range listeners {
 		if err := s.Serve(ln); err != nil {
 			return err
 		}
+	}
+	if err := ready(); err != nil {
+		return err // before the predecessor ends: systemd has to know of this process first
 	}
 	predecessor := os.Getppid()
 	if os.Getenv("PREDECESSOR") != strconv.Itoa(predecessor) {
