@@ -94,6 +94,9 @@ func (s *Server) admit(nc net.Conn) error {
 	}
 	c := &Conn{srv: s, id: s.lastID.Add(1), local: ownAddr(nc.LocalAddr()), remote: ownAddr(nc.RemoteAddr())}
 	err := s.tune(nc)
+	if err == nil && !s.opened(c) {
+		err = errHook
+	}
 	if err == nil {
 		err = s.front.enroll(nc, c)
 	}
@@ -101,7 +104,10 @@ func (s *Server) admit(nc net.Conn) error {
 		s.failures.accepted.Add(1)
 		return nil
 	}
-	s.leave(addrOf(c.remote))
+	c.blame(reasonReset)
+	c.ended.Store(true)
+	c.endContext()
+	s.gone(c, reason(c.why.Load()))
 	_ = nc.Close()
 	if exhausted(err) {
 		return err
@@ -111,6 +117,8 @@ func (s *Server) admit(nc net.Conn) error {
 	s.log(logEnroll, slog.LevelWarn, "cannot take over a connection", slog.String("error", err.Error()))
 	return nil
 }
+
+var errHook = errors.New("Config.OnOpen has panicked")
 
 // tune sets the options of a connection.
 func (s *Server) tune(nc net.Conn) error {

@@ -67,6 +67,17 @@ type Config struct {
 	// sent, and the client's timeout has to tell it.
 	ErrorReply func(c *Conn, dst, req []byte, err error) []byte
 
+	// OnOpen is called with each connection before anything of it is read. It runs where
+	// connections are accepted, so until it returns no other is accepted from the listener. It
+	// may attach a value, push, and close the connection. If it panics the connection is closed.
+	OnOpen func(c *Conn)
+
+	// OnClose is called once for each connection that OnOpen was, or would have been, called
+	// with, after its end; why is the reason as the log has it, such as "closed by the peer".
+	// Handlers of it may still run. The calls come one after another, on a goroutine of their
+	// own. The connection keeps its place among MaxConns, and Shutdown waits, until it returns.
+	OnClose func(c *Conn, why string)
+
 	// Framing is the wire format. The zero value is the anet frame. It must be
 	// the clients'.
 	Framing framing.Format
@@ -278,7 +289,7 @@ func maxFrameSize(f framing.Format) int { return f.HeaderSize() + f.MaxPayload()
 // validate reports the first field that makes no sense, with its range. It runs
 // after withDefaults.
 func (c *Config) validate() error {
-	if f, ok := c.Handler.(HandlerFunc); c.Handler == nil || ok && f == nil {
+	if isNil(c.Handler) {
 		return errors.New("server: Config.Handler is nil; it is what answers the requests")
 	}
 	if c.Addr != "" {
@@ -326,6 +337,19 @@ func (c *Config) validate() error {
 		}
 	}
 	return c.validateAdmission()
+}
+
+// isNil reports whether there is no handler, or one that is a nil function.
+func isNil(h Handler) bool {
+	switch f := h.(type) {
+	case nil:
+		return true
+	case HandlerFunc:
+		return f == nil
+	case RequestFunc:
+		return f == nil
+	}
+	return false
 }
 
 // listenOn returns the network and the address of Config.Addr.

@@ -204,6 +204,7 @@ func (c *Conn) begin(l link, on *loop) {
 	on.conns.Add(1)
 	c.srv.conns.add(c)
 	c.srv.conns.greet(c)
+	c.goOn()
 }
 
 // end releases what the connection holds. It runs on the loop, once, when

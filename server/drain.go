@@ -189,6 +189,7 @@ func (s *Server) finishAll(orderly bool, deadline time.Time, bounded bool) {
 	if s.workers != nil {
 		s.workers.stop()
 	}
+	s.hooks.done.Wait()
 	switch {
 	case err != nil:
 		s.result = fmt.Errorf("server: event loops: %w", err)

@@ -202,15 +202,10 @@ func ExampleRecorder() {
 	// "2: b" <nil>
 }
 
-// handle makes a Handler of a function that wants the whole Request.
-type handle func(r *server.Request, dst []byte) ([]byte, error)
-
-func (f handle) Handle(r *server.Request, dst []byte) ([]byte, error) { return f(r, dst) }
-
 // timed tells how long a handler took, and whether it failed. It recovers nothing: a panic is
 // the server's, which counts and logs it and answers the request.
 func timed(next server.Handler, done func(took time.Duration, err error)) server.Handler {
-	return handle(func(r *server.Request, dst []byte) (reply []byte, err error) {
+	return server.RequestFunc(func(r *server.Request, dst []byte) (reply []byte, err error) {
 		defer func(began time.Time) { done(time.Since(began), err) }(time.Now())
 		return next.Handle(r, dst)
 	})
@@ -218,7 +213,7 @@ func timed(next server.Handler, done func(took time.Duration, err error)) server
 
 // authenticated lets a connection in whose first request is the secret.
 func authenticated(next server.Handler, secret string) server.Handler {
-	return handle(func(r *server.Request, dst []byte) ([]byte, error) {
+	return server.RequestFunc(func(r *server.Request, dst []byte) ([]byte, error) {
 		switch {
 		case r.Conn().Value() != nil:
 			return next.Handle(r, dst)

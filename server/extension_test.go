@@ -260,7 +260,7 @@ func TestRequestsTellHowLongTheirCallersWait(t *testing.T) {
 		}
 		got := make(chan told, 1)
 		cfg.Extensions = true
-		cfg.Handler = handle(func(r *Request, dst []byte) ([]byte, error) {
+		cfg.Handler = RequestFunc(func(r *Request, dst []byte) ([]byte, error) {
 			left, known := r.Remaining()
 			got <- told{left, known}
 			return dst, nil

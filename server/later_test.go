@@ -55,7 +55,7 @@ func TestLaterIsAnsweredOnce(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		const rounds, rivals = 300, 3
 		var done sync.WaitGroup
-		cfg.Handler = handle(func(r *Request, dst []byte) ([]byte, error) {
+		cfg.Handler = RequestFunc(func(r *Request, dst []byte) ([]byte, error) {
 			l, id := r.Later(), r.ID()
 			assert.Same(t, l, r.Later())
 			for i := range rivals {
@@ -86,11 +86,6 @@ func TestLaterIsAnsweredOnce(t *testing.T) {
 	})
 }
 
-// handle is a function as a Handler.
-type handle func(r *Request, dst []byte) ([]byte, error)
-
-func (f handle) Handle(r *Request, dst []byte) ([]byte, error) { return f(r, dst) }
-
 func TestReplyThatDoesNotFitLeavesTheRequestOpen(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		h := make(laters, 1)
@@ -109,7 +104,7 @@ func TestReplyThatDoesNotFitLeavesTheRequestOpen(t *testing.T) {
 func TestHandlerThatFailsAfterLater(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		kept := make(chan *Later, 3)
-		cfg.Handler = handle(func(r *Request, dst []byte) ([]byte, error) {
+		cfg.Handler = RequestFunc(func(r *Request, dst []byte) ([]byte, error) {
 			l := r.Later()
 			kept <- l
 			switch r.Payload()[0] {
@@ -202,7 +197,7 @@ func TestShutdownWaitsForLater(t *testing.T) {
 func TestContextEndsWithTheConnection(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		got := make(chan context.Context, 2)
-		cfg.Handler = handle(func(r *Request, dst []byte) ([]byte, error) {
+		cfg.Handler = RequestFunc(func(r *Request, dst []byte) ([]byte, error) {
 			assert.Same(t, r.Conn().Context(), r.Context())
 			got <- r.Context()
 			return dst, nil
@@ -225,7 +220,7 @@ func TestContextEndsWhenADrainsTimeIsUp(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		inside := make(chan *Conn, 1)
 		cfg.ShutdownTimeout = time.Second
-		cfg.Handler = handle(func(r *Request, dst []byte) ([]byte, error) {
+		cfg.Handler = RequestFunc(func(r *Request, dst []byte) ([]byte, error) {
 			inside <- r.Conn()
 			<-r.Context().Done()
 			return dst, nil
@@ -247,7 +242,7 @@ func TestArrivalAndDetach(t *testing.T) {
 			copy []byte
 		}
 		got := make(chan seen, 1)
-		cfg.Handler = handle(func(r *Request, dst []byte) ([]byte, error) {
+		cfg.Handler = RequestFunc(func(r *Request, dst []byte) ([]byte, error) {
 			got <- seen{r.Arrival(), r.Detach()}
 			return dst, nil
 		})
@@ -268,7 +263,7 @@ func TestArrivalAndDetach(t *testing.T) {
 func TestGoexitAfterLater(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		kept := make(chan *Later, 1)
-		cfg.Handler = handle(func(r *Request, dst []byte) ([]byte, error) {
+		cfg.Handler = RequestFunc(func(r *Request, dst []byte) ([]byte, error) {
 			if string(r.Payload()) == "exit" {
 				kept <- r.Later()
 				runtime.Goexit()

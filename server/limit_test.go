@@ -134,6 +134,31 @@ func TestServerWideBoundSlowsPeersThatRead(t *testing.T) {
 	})
 }
 
+// Replies that nobody reads are bounded off the loop, too: when much is held, one request of
+// each connection is taken at a time, and who reads is served.
+func TestRepliesOfWorkersThatNobodyReadsAreBounded(t *testing.T) {
+	const bound, conns, requests = 2 << 20, 10, 250
+	s := launch(t, Config{Workers: 4, MaxHeld: bound, MaxUnsent: 4 << 10, WriteTimeout: -1, Handler: HandlerFunc(amplify)})
+	for range conns {
+		c := narrow(t, s)
+		c.write(c.pipeline(requests, 0))
+	}
+	healthy := dial(t, s)
+	var most int64
+	for id := range uint32(50) {
+		healthy.send(id, nil)
+		assert.Len(t, healthy.receive().Payload, 32<<10)
+		most = max(most, s.jobBytes.Load())
+	}
+	waitFor(t, "the workers to have done what they may", func() bool {
+		most = max(most, s.jobBytes.Load())
+		st := s.Stats()
+		return st.Queued > conns && st.Running == 0 && s.workers.queue.ready.Load() == 0
+	})
+	// Each frame of 32 KiB is in a buffer of 64 KiB; the workers were at it when the bound came.
+	assert.Less(t, most, int64(bound+(conns+1+4)*(64<<10)))
+}
+
 // Many that are small each are found by the sweep.
 func TestServerWideBoundHoldsForManySmallOnes(t *testing.T) {
 	const bound, conns = 512 << 10, 12

@@ -53,6 +53,15 @@ func (d *desk) since() time.Duration {
 	return time.Duration(d.waiting.Load())
 }
 
+// bounded is how much the requests off the loop may hold. Beyond it each connection has one of
+// them taken at a time: so replies that nobody reads do not grow, and who reads is served.
+type bounded struct {
+	held *atomic.Int64
+	most int64
+}
+
+func (b bounded) over() bool { return b.held != nil && b.held.Load() > b.most }
+
 // queue holds the requests that wait for a worker. Connections are served in turn, one
 // request at a time, so one with many makes another with few wait for one of each at
 // most. Those of a connection are taken in their order, until the oldest is late. A
@@ -61,6 +70,7 @@ func (d *desk) since() time.Duration {
 type queue struct {
 	n     atomic.Int64 // requests
 	ready atomic.Int64 // connections in the queue
+	bytes bounded
 
 	mu          sync.Mutex // guards what follows, held for a few instructions
 	first, last *desk      // that have requests, in turn
@@ -131,7 +141,7 @@ func (q *queue) unlink(r *Request) {
 // offer puts a connection behind the others, if it has requests and may be served. The
 // caller holds mu.
 func (q *queue) offer(d *desk) {
-	if d.oldest == nil || d.listed || d.atLimit() {
+	if d.oldest == nil || d.listed || q.atLimit(d) {
 		return
 	}
 	if q.first == nil {
@@ -145,15 +155,19 @@ func (q *queue) offer(d *desk) {
 }
 
 // atLimit reports whether no more requests may be taken; then the loop is to say when that
-// has changed. The caller holds queue.mu.
-func (d *desk) atLimit() bool {
-	if d.taken-d.collected.Load() < d.limit {
+// has changed. The caller holds mu.
+func (q *queue) atLimit(d *desk) bool {
+	limit := d.limit
+	if q.bytes.over() {
+		limit = 1
+	}
+	if d.taken-d.collected.Load() < limit {
 		d.parked.Store(false)
 		return false
 	}
 	d.parked.Store(true)
 	// Who has collected since the first look may not have seen that.
-	if d.taken-d.collected.Load() < d.limit {
+	if d.taken-d.collected.Load() < limit {
 		d.parked.Store(false)
 		return false
 	}

@@ -17,7 +17,7 @@ func TestRecorder(t *testing.T) {
 	ctx := context.Background()
 	failed := errors.New("failed")
 	var forgotten *Later
-	rec := NewRecorder(handle(func(r *Request, dst []byte) ([]byte, error) {
+	rec := NewRecorder(RequestFunc(func(r *Request, dst []byte) ([]byte, error) {
 		switch req := string(r.Payload()); req {
 		case "error":
 			return dst, failed

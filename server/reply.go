@@ -37,6 +37,12 @@ type HandlerFunc func(c *Conn, dst, req []byte) ([]byte, error)
 // Handle calls f.
 func (f HandlerFunc) Handle(r *Request, dst []byte) ([]byte, error) { return f(r.conn, dst, r.payload) }
 
+// RequestFunc is a function as a Handler.
+type RequestFunc func(r *Request, dst []byte) ([]byte, error)
+
+// Handle calls f.
+func (f RequestFunc) Handle(r *Request, dst []byte) ([]byte, error) { return f(r, dst) }
+
 // result says what became of a request.
 type result uint8
 

@@ -40,6 +40,7 @@ type Server struct {
 	jobBytes atomic.Int64 // bytes of requests off the loop, and pushed
 	failures failures
 	lines    limiter
+	hooks    hooks
 	naming   atomic.Bool // somebody writes to the log for the sweep
 
 	// mu guards what follows. Nothing is waited for under it.

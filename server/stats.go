@@ -182,7 +182,7 @@ func endReason(cause error, insideFrame bool) reason {
 // closed counts the end of a connection and logs what is not an ordinary one.
 func (s *Server) closed(c *Conn, why reason) {
 	s.failures.closed[why].Add(1)
-	s.leave(addrOf(c.remote))
+	s.gone(c, why)
 	if why.peersFault() {
 		s.log(logKind(why), slog.LevelWarn, "connection closed: "+why.String(), connAttr(c))
 	}

@@ -40,6 +40,7 @@ func newWorkers(s *Server) (*workers, error) {
 	}
 	w := &workers{srv: s, max: int64(s.cfg.Workers), idle: make(chan struct{}, 1), pool: pool}
 	w.runner = w.run
+	w.queue.bytes = bounded{&s.jobBytes, s.cfg.MaxHeld}
 	return w, nil
 }
 
@@ -48,11 +49,13 @@ func newWorkers(s *Server) (*workers, error) {
 func (c *Conn) roomForRequest() bool {
 	s := c.srv
 	if s.workers == nil { // requests that are answered later
-		if int(c.inflight) < s.cfg.MaxInFlight {
-			return true
+		switch {
+		case int(c.inflight) >= s.cfg.MaxInFlight:
+			c.block = blockFlight
+		case s.jobBytes.Load() > s.cfg.MaxHeld:
+			c.block = blockShared
 		}
-		c.block = blockFlight
-		return false
+		return c.block == blockNone
 	}
 	if d := c.desk.Load(); d != nil && c.inflight > 0 && d.pending >= int64(s.cfg.MaxUnparsed/pauseShare) {
 		c.block = blockFlight
