@@ -85,7 +85,7 @@ type Config struct {
 	// Extensions lets clients speak the extension of docs/PROTOCOL.md §8, which offer it with
 	// the first frame of their connection; all others are served as ever. Such a client learns
 	// of a request that was refused or that failed by a status, for which ErrorReply is not
-	// asked, says how long it waits, and is told to go elsewhere before its connection ends.
+	// asked (it gets the text of a handler's error: see Error), says how long it waits, and is told to go elsewhere before its connection ends.
 	// Payloads have 4 bytes less room in requests and 1 byte less in replies. Default false.
 	Extensions bool
 
