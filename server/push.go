@@ -26,7 +26,8 @@ type pushed struct {
 // the order of the calls, between replies; what a handler pushes, with Workers, goes
 // before its reply. They must be whole frames as package
 // framing makes them, or the client loses its place in the stream; an engine.Broker gives
-// those whose ID it has not in flight to Config.OnPush, or drops them. frames is copied.
+// those whose ID it has not in flight to Config.OnPush, or drops them. It never has the IDs
+// from 2 to its MaxInFlight, less 1, in flight. frames is copied.
 // With Config.Extensions nothing is sent before the client's first frame, no ID may be 0, and
 // a payload may be one byte shorter than otherwise; the status that the extension asks for
 // is added where it is spoken.
