@@ -105,7 +105,7 @@ func (s *Server) admit(nc net.Conn) error {
 		return nil
 	}
 	c.blame(reasonReset)
-	c.ended.Store(true)
+	c.raise(phaseEnded)
 	c.endContext()
 	s.gone(c, reason(c.why.Load()))
 	_ = nc.Close()

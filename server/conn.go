@@ -44,15 +44,12 @@ type Conn struct {
 	slot  int32 // index in the registry; guarded by its mutex
 
 	// The loop's again.
-	block     block // why parsing stopped, for this turn
-	spoke     bool  // a whole frame has arrived
-	served    bool  // a frame was handled in an earlier turn
-	lingering bool  // our direction is shut down; input is discarded
-	broken    bool  // a write failed, or the connection ended: write no more
-	doomed    bool  // to be closed at the end of this turn
-	deaf      bool  // the event loop does not read it
-	listed    bool  // in loop.cut
-	waits     uint8 // of resume in a row in which nothing has moved
+	block  block // why parsing stopped, for this turn
+	spoke  bool  // a whole frame has arrived
+	served bool  // a frame was handled in an earlier turn
+	deaf   bool  // the event loop does not read it
+	listed bool  // in loop.cut
+	waits  uint8 // of resume in a row in which nothing has moved
 
 	// The loop writes, the sweep and the drain read.
 	watch      atomic.Uint32 // watch bits
@@ -63,11 +60,10 @@ type Conn struct {
 	// Anybody writes.
 	cutAt   atomic.Int64  // clock at which the sweep closes it; 0 never
 	quietAt atomic.Int64  // clock at which the drain found it quiet
-	stop    atomic.Uint32 // one of the steps towards the end, which only grows
+	phase   atomic.Uint32 // how far it is on its way to the end: see phase
 	why     atomic.Uint32 // reason; the first one stays
 	woken   atomic.Bool   // a wake is on its way to the loop
 	cutting atomic.Bool   // a close is on its way to the loop
-	ended   atomic.Bool   // set by the loop at the end, before it empties the desk
 	reapMu  sync.Mutex    // after ended: who holds it is the consumer of the desk's ring
 }
 
@@ -120,14 +116,6 @@ const (
 	watchPaused             // it has bytes that could not be parsed
 )
 
-// The steps towards the end of a connection that ends without a fault.
-const (
-	stopNone      = iota
-	stopWhenQuiet // parse on until nothing comes any more
-	stopReading   // read no more, where that can be; what was read is still answered
-	stopNow       // parse no more; what is being worked on is still answered
-)
-
 // block says what keeps requests from being parsed.
 type block uint8
 
@@ -169,22 +157,16 @@ func (c *Conn) Close() error {
 	if limit := c.srv.cfg.ShutdownTimeout; limit > 0 {
 		c.cutAt.CompareAndSwap(0, c.srv.clock.Load()+c.srv.patience(limit))
 	}
-	c.finish(stopNow, reasonHandler)
+	c.finish(phaseUnparsed, reasonHandler)
 	return nil
 }
 
 // finish asks the loop to end the connection in order.
-func (c *Conn) finish(how uint32, why reason) {
-	for {
-		now := c.stop.Load()
-		if now >= how {
-			return
-		}
-		if c.stop.CompareAndSwap(now, how) {
-			break
-		}
+func (c *Conn) finish(how phase, why reason) {
+	if !c.raise(how) {
+		return
 	}
-	if how == stopNow {
+	if how == phaseUnparsed {
 		c.blame(why)
 	}
 	c.srv.wake(c)
@@ -211,7 +193,7 @@ func (c *Conn) begin(l link, on *loop) {
 // nothing can be written any more; cause is the front's, nil if we closed it.
 func (c *Conn) end(cause error) {
 	s := c.srv
-	c.broken = true
+	c.raise(phaseBroken)
 	c.blame(c.endReason(cause))
 	c.loop.conns.Add(-1)
 	c.loop.holder.CompareAndSwap(c, nil)
@@ -224,7 +206,7 @@ func (c *Conn) end(cause error) {
 	}
 	c.abandonInput()
 	s.held.Add(-c.held.Swap(0))
-	c.ended.Store(true)
+	c.raise(phaseEnded)
 	c.reap(c.desk.Load())
 	c.dropPushed()
 	c.endContext()
@@ -258,7 +240,7 @@ func (c *Conn) serve(in []byte) bool {
 			c.lastRead.Store(l.now)
 		}
 	}
-	if !c.lingering {
+	if c.at() != phaseLingering {
 		c.unblock()
 		c.giveWay()
 		c.collect()
@@ -278,13 +260,13 @@ func (c *Conn) serve(in []byte) bool {
 	}
 	l.callNext()
 	l.end()
-	return !c.broken && !c.doomed
+	return c.at() < phaseDoomed
 }
 
 // open reports whether frames may be parsed now. It is asked before each, so the
 // ordinary answer is cheap; the output is flushed here when it has grown large.
 func (c *Conn) open() bool {
-	if c.block != blockNone || c.broken || c.doomed || c.parsesNoMore() {
+	if c.block != blockNone || c.beginsNoMore() {
 		return false
 	}
 	if l := c.loop; l.frames >= l.lookAt && c.turnOver() {
@@ -294,19 +276,12 @@ func (c *Conn) open() bool {
 		return true
 	}
 	c.flush()
-	return !c.broken && !c.full()
-}
-
-// parsesNoMore reports whether the connection is so far on its way to the end that requests
-// are not begun any more.
-func (c *Conn) parsesNoMore() bool {
-	how := c.stop.Load()
-	return how == stopNow || how == stopReading && !c.loop.pauses
+	return c.at() < phaseBroken && !c.full()
 }
 
 // fail ends the connection as soon as the replies made so far are written.
 func (c *Conn) fail(why reason) {
-	c.doomed = true
+	c.raise(phaseDoomed)
 	c.blame(why)
 }
 
@@ -314,7 +289,7 @@ func (c *Conn) fail(why reason) {
 func (c *Conn) flush() {
 	l := c.loop
 	n := len(l.out)
-	if n == 0 || c.broken {
+	if n == 0 || c.at() >= phaseBroken {
 		l.out = l.out[:0]
 		return
 	}
@@ -325,7 +300,7 @@ func (c *Conn) flush() {
 	err := c.link.write(l.out)
 	l.out = l.out[:0]
 	if err != nil {
-		c.broken = true
+		c.raise(phaseBroken)
 		return
 	}
 	c.unsent = c.link.buffered()

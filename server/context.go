@@ -25,7 +25,7 @@ func (c *Conn) Context() context.Context {
 		l.end(nil)
 		return r.life.Load().ctx
 	}
-	if c.ended.Load() {
+	if c.at() == phaseEnded {
 		l.end(net.ErrClosed)
 	}
 	return l.ctx

@@ -227,13 +227,13 @@ func (s *Server) drain(accepted <-chan struct{}, deadline time.Time, bounded boo
 				s.closeListeners()
 			}
 		}
-		before, how := s.clock.Load(), uint32(stopWhenQuiet)
+		before, how := s.clock.Load(), phaseQuieting
 		now := s.tick()
 		if time.Since(start) > steadyTime {
-			how = stopReading
+			how = phaseUnread
 		}
 		if bounded && time.Until(deadline) < cutTime {
-			how = stopNow
+			how = phaseUnparsed
 		}
 		s.conns.scan(func(c *Conn) { s.nudge(c, before, now, how) })
 		select {
@@ -246,7 +246,7 @@ func (s *Server) drain(accepted <-chan struct{}, deadline time.Time, bounded boo
 
 // nudge asks one connection to finish, or lets it look whether it can by now.
 // before is the clock at the last nudge.
-func (s *Server) nudge(c *Conn, before, now int64, how uint32) {
+func (s *Server) nudge(c *Conn, before, now int64, how phase) {
 	if at := c.cutAt.Load(); at != 0 && now >= at {
 		s.cut(c, reasonShutdown)
 		return
@@ -257,7 +257,7 @@ func (s *Server) nudge(c *Conn, before, now int64, how uint32) {
 		c.quietAt.Store(now)
 	}
 	c.finish(how, reasonShutdown)
-	if how >= stopReading || c.quietAt.Load() == now || c.watch.Load()&watchUnsent != 0 {
+	if how >= phaseUnread || c.quietAt.Load() == now || c.watch.Load()&watchUnsent != 0 {
 		s.wake(c)
 	}
 }
@@ -266,11 +266,11 @@ func (s *Server) nudge(c *Conn, before, now int64, how uint32) {
 // shuts down our direction when everything is answered and the peer has taken it.
 func (c *Conn) tryFinish() {
 	l := c.loop
-	if c.broken || c.inflight > 0 || c.unsent > 0 {
+	if c.at() >= phaseBroken || c.inflight > 0 || c.unsent > 0 {
 		return
 	}
-	switch c.stop.Load() {
-	case stopWhenQuiet:
+	switch c.at() {
+	case phaseQuieting:
 		// A read since the drain found it quiet has come between.
 		lastRead := c.lastRead.Load()
 		if c.input != nil || c.deaf || lastRead >= c.quietAt.Load() {
@@ -279,7 +279,7 @@ func (c *Conn) tryFinish() {
 		if !c.spoke && l.now-lastRead < newcomerTime.Milliseconds() {
 			return
 		}
-	case stopReading:
+	case phaseUnread:
 		if c.input != nil && c.block != blockNone {
 			return // there are requests to be answered
 		}
@@ -294,6 +294,6 @@ func (c *Conn) tryFinish() {
 		c.frameSince.Store(0)
 	}
 	c.link.closeWrite()
-	c.lingering = true
+	c.raise(phaseLingering)
 	c.cutAt.Store(l.now + lingerTime.Milliseconds())
 }

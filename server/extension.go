@@ -103,11 +103,11 @@ func (c *Conn) sayDone() bool {
 	}
 	if !e.done {
 		e.done = true
-		c.stop.Store(stopNow) // or later requests would be begun
+		c.raise(phaseUnparsed) // or later requests would be begun
 		c.sendControl(framing.ControlDone, nil)
 		c.flush()
 	}
-	return !c.broken && c.unsent == 0
+	return c.at() < phaseBroken && c.unsent == 0
 }
 
 // reason appends the frame that tells a client with the extension why there is no reply.

@@ -98,7 +98,7 @@ func (l *loop) unlist(c *Conn) {
 // it. gnet begins to read again whenever output blocks or drains, so what shall not be
 // read is said again in each turn.
 func (c *Conn) regulate() {
-	if c.broken || c.doomed {
+	if c.at() >= phaseDoomed {
 		return
 	}
 	if c.mustPause() {
@@ -115,7 +115,7 @@ func (c *Conn) regulate() {
 // mustPause reports whether a connection has sent enough: it cannot be parsed, or is about to
 // end.
 func (c *Conn) mustPause() bool {
-	if c.stop.Load() >= stopReading && !c.lingering {
+	if p := c.at(); p == phaseUnread || p == phaseUnparsed {
 		return true
 	}
 	if c.block == blockNone || c.input == nil {

@@ -36,7 +36,7 @@ func onLoop(t *testing.T, n int, cfg Config) (conns []*Conn, links []*scripted) 
 		c.begin(link, l)
 		conns, links = append(conns, c), append(links, link)
 		t.Cleanup(func() {
-			if !c.ended.Load() {
+			if c.at() != phaseEnded {
 				c.end(nil)
 			}
 		})

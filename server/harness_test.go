@@ -266,7 +266,7 @@ func offline(t testing.TB, cfg Config) (*Conn, *scripted) {
 	c.begin(l, newLoop())
 	c.resume = time.AfterFunc(time.Hour, func() {}) // nobody wakes it but the test
 	t.Cleanup(func() {
-		if !c.ended.Load() {
+		if c.at() != phaseEnded {
 			c.end(nil)
 		}
 	})

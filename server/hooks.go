@@ -40,7 +40,7 @@ func (s *Server) opened(c *Conn) (ok bool) {
 // runs on the loop.
 func (c *Conn) goOn() {
 	c.woken.Store(false)
-	if c.rare.Load() != nil || c.stop.Load() != stopNone {
+	if c.rare.Load() != nil || c.at() != phaseUp {
 		c.srv.wake(c)
 	}
 }

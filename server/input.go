@@ -161,7 +161,7 @@ func (c *Conn) nextChunk() bool {
 func (c *Conn) keepInput() {
 	l := c.loop
 	l.release()
-	if len(l.in) > 0 && !c.broken && !c.doomed && !c.parsesNoMore() {
+	if len(l.in) > 0 && !c.beginsNoMore() {
 		switch {
 		case c.block == blockNone:
 			c.begun(l.in)
@@ -268,7 +268,7 @@ func (c *Conn) dropInput() {
 // among it, which have come and are not answered.
 func (c *Conn) abandonInput() {
 	l := c.loop
-	if c.input != nil && len(l.in) == 0 && c.stop.Load() != stopNone {
+	if c.input != nil && len(l.in) == 0 && reason(c.why.Load()) == reasonShutdown {
 		n := uint64(0)
 		for _, size, whole := c.nextFrame(); whole; _, size, whole = c.nextFrame() {
 			c.consume(size)

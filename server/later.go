@@ -108,7 +108,7 @@ func (l *Later) fail(req []byte, err error) error {
 // settle notes the outcome. Who has answered calls it.
 func (l *Later) settle(buf *bytepool.Buffer, result result) error {
 	l.buf, l.result = buf, result
-	closed := l.conn.ended.Load()
+	closed := l.conn.at() == phaseEnded
 	l.pay()
 	if closed {
 		return net.ErrClosed

@@ -35,7 +35,7 @@ const (
 // settle ends a turn: what the connection holds and what it waits for is made
 // known, and its bounds are applied.
 func (c *Conn) settle() {
-	if c.broken {
+	if c.at() >= phaseBroken {
 		return
 	}
 	l := c.loop
@@ -46,11 +46,11 @@ func (c *Conn) settle() {
 	advanced := c.measureProgress()
 	c.account()
 	c.timeFrame()
-	if c.stop.Load() != stopNone {
+	if p := c.at(); p > phaseUp && p < phaseLingering {
 		c.sayGoaway()
 		c.tryFinish()
 	}
-	if c.block != blockNone && (c.input != nil || c.inflight > 0) && !c.doomed {
+	if c.block != blockNone && (c.input != nil || c.inflight > 0) && c.at() < phaseDoomed {
 		if c.watch.Load()&watchPaused == 0 {
 			l.event.Pauses++
 		}

@@ -26,7 +26,7 @@ const readBufferBytes = 64 << 10
 // its own, so that we choose the loop of a connection, and stop and replace one alone.
 //
 // gnet has two rules that nothing enforces. A connection must not be written to
-// after its end, because its descriptor may be somebody else's by then: Conn.broken
+// after its end, because its descriptor may be somebody else's by then: phaseBroken
 // sees to that. And nobody may wake a loop that has stopped, for the same reason:
 // hence host.gate.
 type front struct {

@@ -88,7 +88,7 @@ func (c *Conn) poll() bool {
 // pollable reports whether nothing about c needs the event loop: it alone tells when a
 // peer takes bytes again, and a connection that is about to end has no use for a stay.
 func (c *Conn) pollable() bool {
-	return c.block == blockNone && c.unsent == 0 && !c.lingering && c.stop.Load() == stopNone
+	return c.block == blockNone && c.unsent == 0 && c.at() == phaseUp
 }
 
 // stay is poll without its conditions.

@@ -87,8 +87,8 @@ func TestTheLoopDoesNotStayWithoutReason(t *testing.T) {
 		"others poll":     func(c *Conn) { c.srv.pollers = 0 },
 		"unsent replies":  func(c *Conn) { c.unsent = 1 },
 		"blocked":         func(c *Conn) { c.block = blockShared },
-		"lingering":       func(c *Conn) { c.lingering = true },
-		"to be closed":    func(c *Conn) { c.stop.Store(stopWhenQuiet) },
+		"lingering":       func(c *Conn) { c.raise(phaseLingering) },
+		"to be closed":    func(c *Conn) { c.raise(phaseQuieting) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, l := alone(t, Config{}, time.Millisecond)

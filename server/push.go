@@ -37,7 +37,7 @@ type pushed struct {
 // holds MaxHeld, and with net.ErrClosed when the connection has ended or is about
 // to. That it succeeds does not mean that the client gets the bytes.
 func (c *Conn) Push(frames []byte) error {
-	if c.ended.Load() || c.stop.Load() == stopNow {
+	if c.at() >= phaseUnparsed {
 		return net.ErrClosed
 	}
 	if c.srv.cfg.Extensions {
@@ -50,7 +50,7 @@ func (c *Conn) Push(frames []byte) error {
 		return err
 	}
 	// The end takes what is there after it has set ended.
-	if c.ended.Load() {
+	if c.at() == phaseEnded {
 		c.dropPushed()
 		return net.ErrClosed
 	}

@@ -109,7 +109,7 @@ func (r *Recorder) Pushed() []byte {
 
 // Close ends the connection, and so its context.
 func (r *Recorder) Close() {
-	if !r.conn.ended.Swap(true) {
+	if r.conn.raise(phaseEnded) {
 		r.conn.end(net.ErrClosed)
 	}
 }

@@ -197,7 +197,7 @@ func (w *workers) do(r *Request) {
 			s.deliver(r)
 		}
 	}()
-	if w.discard.Load() || c.ended.Load() {
+	if w.discard.Load() || c.at() == phaseEnded {
 		return
 	}
 	if why := s.stale(c, r.arrived, r.limit); why != nil {
@@ -264,7 +264,7 @@ func (s *Server) deliver(r *Request) {
 	s.wake(c)
 	// The end may have emptied the desk before the push. It sets ended first, so
 	// then this is true.
-	if c.ended.Load() {
+	if c.at() == phaseEnded {
 		c.reap(d)
 	}
 }
@@ -320,14 +320,14 @@ func (c *Conn) refuseOld() {
 // roomForReplies is open for replies: they are written even when the connection is
 // to end in order.
 func (c *Conn) roomForReplies() bool {
-	if c.broken || c.block == blockUnsent {
+	if c.at() >= phaseBroken || c.block == blockUnsent {
 		return false
 	}
 	if len(c.loop.out) < c.srv.flushAt {
 		return true
 	}
 	c.flush()
-	return !c.broken && !c.full()
+	return c.at() < phaseBroken && !c.full()
 }
 
 // reap empties the desk of a connection that has ended.

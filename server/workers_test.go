@@ -240,7 +240,7 @@ func TestNoJobIsLeftBehindByALeavingRunner(t *testing.T) {
 	c.desk.Store(newDesk(1))
 	c.desk.Load().limit = rounds + 1 // nobody collects
 	c.woken.Store(true)              // nobody to wake
-	c.ended.Store(true)              // so that the worker settles the job itself
+	c.raise(phaseEnded)              // so that the worker settles the job itself
 	deadline := time.Now().Add(patienceMax)
 	newJob := func() *Request {
 		r := requestPool.Get().(*Request)
