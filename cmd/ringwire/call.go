@@ -23,6 +23,7 @@ type callFlags struct {
 	hex         bool
 	timeout     time.Duration
 	count       int
+	extensions  bool
 	frameLength int
 }
 
@@ -47,6 +48,7 @@ error and exits with 1.`,
 	flags.BoolVar(&f.hex, "hex", false, "print the reply as hexadecimal digits")
 	flags.DurationVar(&f.timeout, "timeout", 5*time.Second, "time for each request, connecting included")
 	flags.IntVarP(&f.count, "count", "n", 1, "send the request so many times")
+	flags.BoolVar(&f.extensions, "extensions", false, "speak the extension of the protocol, which the server must have switched on")
 	flags.IntVar(&f.frameLength, "frame-length", 2, "bytes of the frame's length field, 2 or 4")
 	return cmd
 }
@@ -70,7 +72,7 @@ func call(cmd *cobra.Command, f callFlags) error {
 	}
 	broker, err := engine.New(engine.Config{
 		Addrs: []string{f.addr}, Framing: format,
-		DialTimeout: f.timeout, RequestTimeout: f.timeout,
+		DialTimeout: f.timeout, RequestTimeout: f.timeout, Extensions: f.extensions,
 	})
 	if err != nil {
 		return &exitError{exitUsage, err}

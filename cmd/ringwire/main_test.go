@@ -170,6 +170,20 @@ func TestCallPrintsTheReplyOfServe(t *testing.T) {
 	assert.Contains(t, summary, "requests     8, replies 8, unanswered 0")
 }
 
+func TestServeAndCallSpeakTheExtension(t *testing.T) {
+	addr, interrupt := startServe(t, "--extensions")
+	for _, args := range [][]string{{"--extensions"}, nil} {
+		got := execute(t, "", binary, append([]string{"call", "--addr", addr, "--data", "hello"}, args...)...)
+		assert.Equal(t, outcome{stdout: "hello"}, got, args)
+	}
+	assert.Contains(t, interrupt(), "requests     2, replies 2, unanswered 0")
+
+	plain, _ := startServe(t)
+	got := execute(t, "", binary, "call", "--addr", plain, "--data", "hello", "--extensions")
+	assert.Equal(t, exitFailed, got.code)
+	assert.Contains(t, got.stderr, "does not speak the extension")
+}
+
 func TestServeWithWideFramesSizeAndLatency(t *testing.T) {
 	stats := filepath.Join(t.TempDir(), "stats.json")
 	addr, interrupt := startServe(t, "--frame-length", "4", "--reply-size", "3", "--latency", "30ms", "--json", stats)

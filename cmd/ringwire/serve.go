@@ -37,6 +37,8 @@ type serveFlags struct {
 	loops       int
 	admission   admissionFlags
 	busyPoll    time.Duration
+	queue       time.Duration
+	extensions  bool
 	frameLength int
 	stdin       bool
 	json        string
@@ -83,6 +85,8 @@ for networks where nobody else is.`,
 	flags.IntVar(&f.loops, "loops", 0, "event loops; 0 chooses")
 	f.admission.register(cmd)
 	flags.DurationVar(&f.busyPoll, "busy-poll", 0, "how long an event loop polls a connection before it sleeps; 0 is the server's default, negative never")
+	flags.BoolVar(&f.extensions, "extensions", false, "let clients speak the extension of the protocol")
+	flags.DurationVar(&f.queue, "queue-timeout", 0, "refuse a request that has waited so long for its turn, if its client speaks the extension; 0 is the server's default, negative never")
 	flags.IntVar(&f.frameLength, "frame-length", 2, "bytes of the frame's length field, 2 or 4")
 	flags.BoolVar(&f.stdin, "stdin", false, "end when standard input closes")
 	flags.StringVar(&f.json, "json", "", "write the statistics to this file when the server ends")
@@ -116,6 +120,7 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	config := server.Config{
 		Addr: f.addr, Handler: f.echo.Handler(), Framing: format,
 		Workers: f.workers, Loops: f.loops, BusyPoll: f.busyPoll,
+		Extensions: f.extensions, QueueTimeout: f.queue,
 		// One connection may keep all workers waiting.
 		MaxInFlight: max(f.workers, server.DefaultMaxInFlight),
 	}
@@ -176,6 +181,7 @@ func writeSummary(out io.Writer, s *server.Stats) error {
 	_, err := fmt.Fprintf(out, `connections  %d accepted, %d refused (%d not allowed, %d of one address, %d too many), %d accept errors
 ended        %d by the peer, %d reset, %d protocol errors, %d of %d for other reasons
 requests     %d, replies %d, unanswered %d, dropped %d
+not run      %d overloaded, %d expired, %d given up at the end
 handler      %d errors, %d panics, %d replies too large
 bytes        %d in by %d reads, %d out by %d writes
 `,
@@ -183,6 +189,7 @@ bytes        %d in by %d reads, %d out by %d writes
 		s.Closed.Peer, s.Closed.Reset, s.Closed.ProtocolErrors(),
 		s.Closed.Total()-s.Closed.Peer-s.Closed.Reset-s.Closed.ProtocolErrors(), s.Closed.Total(),
 		s.Requests, s.Replies, s.Unanswered, s.Dropped,
+		s.Overloaded, s.Expired, s.Abandoned,
 		s.HandlerErrors, s.Panics, s.ReplyTooLarge,
 		s.BytesIn, s.Reads, s.BytesOut, s.Writes)
 	return err
