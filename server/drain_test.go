@@ -96,6 +96,7 @@ func TestShutdownUnderLoadLosesNoReply(t *testing.T) {
 // handled has been answered. That does not take the whole time there is, and where reading
 // cannot be paused, parsing stops instead.
 func TestShutdownEndsAStreamBehindItsLastReply(t *testing.T) {
+	waits(t)
 	for name, cfg := range map[string]Config{
 		"short":            {ShutdownTimeout: time.Second},
 		"long":             {ShutdownTimeout: 10 * patienceMax},
@@ -151,6 +152,7 @@ func testEndOfStream(t *testing.T, cfg, with Config) {
 
 // What was read and cannot be begun in time is counted.
 func TestShutdownCountsWhatItGivesUp(t *testing.T) {
+	waits(t)
 	h := &heldBack{}
 	s := launch(t, Config{Workers: 1, MaxUnparsed: 256 << 10, ShutdownTimeout: time.Second, Handler: h})
 	c := dial(t, s)
@@ -296,6 +298,7 @@ func TestShutdownEndsIdleConnections(t *testing.T) {
 }
 
 func TestShutdownIsBoundedByItsContext(t *testing.T) {
+	waits(t)
 	h := &heldBack{}
 	s := launch(t, Config{Workers: 1, Handler: h})
 	c := dial(t, s)
@@ -325,6 +328,7 @@ func TestShutdownSaysThatItCut(t *testing.T) {
 }
 
 func TestStuckHandlerDoesNotHoldUpClose(t *testing.T) {
+	waits(t)
 	modes(t, func(t *testing.T, cfg Config) {
 		h := &heldBack{}
 		cfg.Handler, cfg.ShutdownTimeout, cfg.Loops = h, 50*time.Millisecond, 2

@@ -40,6 +40,15 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// waits marks a test whose time goes by in waiting, which is the same on any number of
+// processors: the runs that are there for those leave it out.
+func waits(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it mostly waits; -short leaves it out")
+	}
+}
+
 func echo(_ *Conn, dst, req []byte) ([]byte, error) { return append(dst, req...), nil }
 
 // launch starts a server and, when the test ends, closes it and checks that

@@ -194,6 +194,7 @@ func TestSlowFrameIsCutOff(t *testing.T) {
 
 // A large frame over a slow, steady link has its time for each 64 KiB.
 func TestLargeFrameHasTimeForEachPiece(t *testing.T) {
+	waits(t)
 	const timeout, pieces = 400 * time.Millisecond, 8
 	s := launch(t, Config{FrameTimeout: timeout, Framing: framing.Format{LengthSize: 4}})
 	c := dial(t, s)
@@ -212,6 +213,7 @@ func TestLargeFrameHasTimeForEachPiece(t *testing.T) {
 
 // Frames that complete now and then must not add up to one that is late.
 func TestSlowStreamOfWholeFramesIsNotCutOff(t *testing.T) {
+	waits(t)
 	const timeout = time.Second // so that a machine that stands still for a while is no fault
 	s := launch(t, Config{FrameTimeout: timeout})
 	c := dial(t, s)

@@ -175,6 +175,7 @@ func TestLaterOutlivesItsConnection(t *testing.T) {
 
 // Shutdown waits for a reply that comes later, and gives up on one that does not come.
 func TestShutdownWaitsForLater(t *testing.T) {
+	waits(t)
 	modes(t, func(t *testing.T, cfg Config) {
 		h := make(laters, 2)
 		cfg.Handler, cfg.ShutdownTimeout = h, time.Second
@@ -217,6 +218,7 @@ func TestContextEndsWithTheConnection(t *testing.T) {
 
 // A handler that waits for its context is let go when the time of a drain is up.
 func TestContextEndsWhenADrainsTimeIsUp(t *testing.T) {
+	waits(t)
 	modes(t, func(t *testing.T, cfg Config) {
 		inside := make(chan *Conn, 1)
 		cfg.ShutdownTimeout = time.Second

@@ -125,6 +125,7 @@ func connOf(t *testing.T, s *Server, c *client) (found *Conn) {
 }
 
 func TestConnectionsWaitWhileAllLoopsAreStuck(t *testing.T) {
+	waits(t)
 	s, h := launchCaptive(t, Config{Loops: 2})
 	h.hold(t, s, 2)
 	var waiting []*client
@@ -167,6 +168,7 @@ func TestAConnectionThatNoLoopTakesIsClosedAndCounted(t *testing.T) {
 }
 
 func TestAHandlerThatBlocksItsLoopIsNamedOnce(t *testing.T) {
+	waits(t)
 	var log lines
 	s, h := launchCaptive(t, Config{Loops: 2, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	h.hold(t, s, 1)
@@ -348,6 +350,7 @@ func TestGoexitInErrorReplyIsNotAskedTwice(t *testing.T) {
 
 // A stop is bounded, and in order for the loops that can.
 func TestStopWithStuckAndDeadLoops(t *testing.T) {
+	waits(t)
 	for name, c := range map[string]struct {
 		stuck, dead int
 		close       bool

@@ -217,6 +217,7 @@ func TestSilenceIsAllowedByDefault(t *testing.T) {
 // Clients whose first frame comes when their time is up, or their place is wanted: each
 // has its answer and stays, or is closed for that reason.
 func TestFirstFrameAgainstItsTimeout(t *testing.T) {
+	waits(t)
 	modes(t, func(t *testing.T, cfg Config) {
 		const clients, each = 4, 40
 		cfg.FirstFrameTimeout, cfg.MaxConns = 20*time.Millisecond, clients
