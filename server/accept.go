@@ -38,7 +38,10 @@ func (s *Server) acceptAll(ln net.Listener) {
 	var pause time.Duration
 	for {
 		nc, err := ln.Accept()
-		if err == nil {
+		switch {
+		case err == nil && isNilPointer(nc):
+			err = errNilConn
+		case err == nil:
 			err = s.admit(nc)
 		}
 		switch {
@@ -78,7 +81,7 @@ func (s *Server) acceptRest(ln net.Listener) {
 			return // closed already: no time for courtesies
 		}
 		nc, err := ln.Accept()
-		if err != nil || s.admit(nc) != nil {
+		if err != nil || isNilPointer(nc) || s.admit(nc) != nil {
 			return
 		}
 	}
@@ -117,6 +120,8 @@ func (s *Server) admit(nc net.Conn) error {
 	s.log(logEnroll, slog.LevelWarn, "cannot take over a connection", slog.String("error", err.Error()))
 	return nil
 }
+
+var errNilConn = errors.New("the listener's Accept has returned neither a connection nor an error")
 
 var errHook = errors.New("Config.OnOpen has panicked")
 

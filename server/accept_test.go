@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -122,4 +123,35 @@ func TestAddressesAreDetached(t *testing.T) {
 	for _, a := range []*net.TCPAddr{local, remote} {
 		assert.NotSame(t, &socket[0], &a.IP[0], "it keeps the whole socket address alive")
 	}
+}
+
+// nothings is a listener whose Accept returns no connection and no error, as often as asked.
+type nothings struct {
+	net.Listener
+	left atomic.Int64
+}
+
+func (l *nothings) Accept() (net.Conn, error) {
+	switch l.left.Add(-1) {
+	case 1:
+		return (*net.TCPConn)(nil), nil
+	case 0:
+		return nil, nil
+	}
+	return l.Listener.Accept()
+}
+
+func TestNilListenersAndConnectionsAreErrors(t *testing.T) {
+	s := launch(t, Config{})
+	require.ErrorContains(t, s.Serve(nil), "the listener is nil")
+	require.ErrorContains(t, s.Serve((*net.TCPListener)(nil)), "the listener is nil")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	l := &nothings{Listener: ln}
+	l.left.Store(2)
+	require.NoError(t, s.Serve(l))
+	nc, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	defer nc.Close()
+	eventually(t, s, "the connection", func(st Stats) bool { return st.Accepted == 1 && st.AcceptErrors == 2 })
 }

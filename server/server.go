@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"reflect"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -157,6 +158,9 @@ func (s *Server) Wait() error {
 // *net.UnixConn. It returns at once. If the error is nil the server owns ln and
 // will close it. Serve may be called several times, for several listeners.
 func (s *Server) Serve(ln net.Listener) error {
+	if isNilPointer(ln) {
+		return errors.New("server: Serve: the listener is nil; was the error of the call that made it looked at?")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.isClosing() {
@@ -171,6 +175,12 @@ func (s *Server) Serve(ln net.Listener) error {
 	s.accepting.Add(1)
 	go s.acceptAll(ln)
 	return nil
+}
+
+// isNilPointer reports whether v is nil, or an interface's nil pointer.
+func isNilPointer(v any) bool {
+	p := reflect.ValueOf(v)
+	return v == nil || p.Kind() == reflect.Pointer && p.IsNil()
 }
 
 // startLocked starts everything but an accept loop.
