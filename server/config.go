@@ -36,6 +36,14 @@ const MaxBusyPoll = time.Millisecond
 // MaxTimeout is the longest timeout a Config takes, 24 h; use a negative value for none.
 const MaxTimeout = defaults.MaxTimeout
 
+const (
+	loopsMax = 256
+	// packShare is which part of the loops, as a divisor, connections share first if Loops is
+	// the default, and packSize how many each of those has before the others get any.
+	packShare = 4
+	packSize  = 16
+)
+
 // spareDescriptors is how many of the process's descriptors the default of
 // MaxConns leaves for everything that is not a connection.
 const spareDescriptors = 64
@@ -120,10 +128,10 @@ type Config struct {
 	// can be done, half of what they do is in time, and a client that waits gets all replies.
 	QueueTimeout time.Duration
 
-	// Loops is the number of event loops. Default: a quarter of GOMAXPROCS, at
-	// least 1, because clients need processors as well, a second loop on two
-	// processors has been measured to cost a quarter to two thirds of the
-	// throughput, and fewer loops make larger batches. At most 256. A connection gets the
+	// Loops is the number of event loops. At most 256. Default: GOMAXPROCS; then connections
+	// share the first quarter of the loops, at least one, until each of those has 16, because a
+	// few busy connections make larger batches together, and many that ask now and then are
+	// served by more. Loops without a connection cost nothing. A connection gets the
 	// loop with fewest among those that answer at the moment: a handler that blocks a loop
 	// keeps its connections, and no others. While all are blocked a connection waits
 	// for 5 s at most; then it is closed and counted in Stats.AcceptErrors, and so are those
@@ -239,6 +247,8 @@ type Config struct {
 	// warnings on; slog.New(slog.DiscardHandler) silences it.
 	Logger *slog.Logger
 
+	// packed is how many loops connections share first.
+	packed int
 	// quietTicks replaces the constant, so that a test need not rely on how busy
 	// the machine is.
 	quietTicks int
@@ -256,7 +266,11 @@ func (c Config) withDefaults() Config {
 	if c.ErrorReply != nil || c.Extensions {
 		defaults.Set(&c.QueueTimeout, DefaultQueueTimeout)
 	}
-	defaults.Set(&c.Loops, max(1, runtime.GOMAXPROCS(0)/4))
+	c.packed = c.Loops
+	if c.Loops == 0 {
+		processors := runtime.GOMAXPROCS(0)
+		c.Loops, c.packed = min(processors, loopsMax), max(1, processors/packShare)
+	}
 	defaults.Set(&c.MaxUnsent, DefaultMaxUnsent)
 	defaults.Set(&c.MaxUnparsed, max(DefaultMaxUnparsed, maxFrameSize(c.Framing)))
 	defaults.Set(&c.MaxHeld, DefaultMaxHeld)
@@ -315,7 +329,7 @@ func (c *Config) validate() error {
 		{"Workers", int64(c.Workers), 0, 1 << 16},
 		{"QueueSize", int64(c.QueueSize), 1, 1 << 20},
 		{"MaxInFlight", int64(c.MaxInFlight), 1, 1 << 16},
-		{"Loops", int64(c.Loops), 1, 256},
+		{"Loops", int64(c.Loops), 1, loopsMax},
 		{"BusyPoll", int64(max(c.BusyPoll, 0)), 0, int64(MaxBusyPoll)},
 		{"MaxUnsent", int64(c.MaxUnsent), 4 << 10, 1 << 30},
 		{"MaxUnparsed", int64(c.MaxUnparsed), int64(maxFrameSize(c.Framing)), 1<<30 + 8},

@@ -185,6 +185,32 @@ func TestAHandlerThatBlocksItsLoopIsNamedOnce(t *testing.T) {
 }
 
 // A turn that goes on for long, because nobody else waits, blocks nobody.
+// Few connections share the first loops; when those have enough, the fewest decide.
+func TestLoopsArePacked(t *testing.T) {
+	f := &front{srv: &Server{cfg: Config{packed: 2}}}
+	for range 4 {
+		f.loops = append(f.loops, newLoop())
+	}
+	for i := range 100 {
+		l := f.next()
+		at := slices.Index(f.loops, l)
+		switch {
+		case i < 2*packSize:
+			assert.Equal(t, i%2, at, "connection %d", i)
+		case i < 4*packSize:
+			assert.Equal(t, 2+i%2, at, "connection %d", i)
+		default:
+			assert.Equal(t, i%4, at, "connection %d", i)
+		}
+		l.conns.Add(1)
+	}
+	f.loops[0].conns.Store(0)
+	assert.Same(t, f.loops[0], f.next())
+	f.loops[0].door.Store(doorAsked)
+	f.loops[1].door.Store(doorAsked)
+	assert.Same(t, f.loops[2], f.next(), "the first are asked already")
+}
+
 func TestALongTurnOfShortHandlersIsNotNamed(t *testing.T) {
 	c, _ := offline(t, Config{Handler: HandlerFunc(func(_ *Conn, dst, _ []byte) ([]byte, error) {
 		time.Sleep(time.Millisecond)

@@ -160,11 +160,15 @@ func (f *front) await(more bool, end time.Time) (*loop, error) {
 	}
 }
 
-// next returns the loop with fewest connections that was not asked yet, nil if all were.
+// next returns the loop with fewest connections that was not asked yet, nil if all were; the
+// first ones have it until they have packSize.
 func (f *front) next() (best *loop) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, l := range f.loops {
+	for i, l := range f.loops {
+		if i == f.srv.cfg.packed && best != nil && best.conns.Load() < packSize {
+			break
+		}
 		if l.door.Load() == doorShut && (best == nil || l.conns.Load() < best.conns.Load()) {
 			best = l
 		}

@@ -207,8 +207,8 @@ func TestSeveralLoopsServe(t *testing.T) {
 	}
 	f, _ := s.parts()
 	require.Len(t, f.loops, 4)
-	for _, l := range f.loops {
-		assert.EqualValues(t, 4, l.conns.Load(), "connections are spread")
+	for _, l := range f.loops { // on a busy machine one may be late, and others be asked
+		assert.Positive(t, l.conns.Load(), "connections are spread")
 	}
 	assert.EqualValues(t, 16, s.Stats().Requests)
 }
