@@ -291,9 +291,16 @@ func (c *Conn) collect() {
 		d.pending -= r.pending
 		c.srv.free(r)
 	}
-	if w := c.srv.workers; w != nil && n > 0 && w.queue.collected(d, n) {
+	if w := c.srv.workers; w != nil && (n > 0 || w.queue.mayGoOn(d)) && w.queue.collected(d, n) {
 		w.more()
 	}
+}
+
+// heldUp reports whether requests wait that a turn can do something for: the workers who are
+// to take them may be stuck, or nobody has told them that they may. The sweep asks.
+func (c *Conn) heldUp() bool {
+	w, d := c.srv.workers, c.desk.Load()
+	return w != nil && (c.tooOld(d.since()) || w.queue.mayGoOn(d))
 }
 
 // refuseOld refuses requests that have waited for too long for a worker. Workers do so
