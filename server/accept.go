@@ -33,8 +33,20 @@ const keepAliveProbes = 3
 // ends it: when descriptors run out the connections there are live on, and
 // accepting goes on when there is room again.
 func (s *Server) acceptAll(ln net.Listener) {
-	defer s.accepting.Done()
+	returned := false
+	defer func() {
+		if !returned {
+			go s.acceptAll(ln) // OnOpen has ended this goroutine
+			return
+		}
+		s.accepting.Done()
+	}()
 	role.Set("accept")
+	s.acceptUntilClosed(ln)
+	returned = true
+}
+
+func (s *Server) acceptUntilClosed(ln net.Listener) {
 	var pause time.Duration
 	for {
 		nc, err := ln.Accept()
@@ -90,40 +102,56 @@ func (s *Server) acceptRest(ln net.Listener) {
 // admit hands an accepted connection to an event loop, or closes it: because it is not
 // to come in, or because it cannot be handed over. An error
 // means that the next one will hardly fare better now.
-func (s *Server) admit(nc net.Conn) error {
+func (s *Server) admit(nc net.Conn) (err error) {
 	if why := s.enter(nc); why != refusedNot {
 		s.refuse(nc, why)
 		return nil
 	}
 	c := &Conn{srv: s, id: s.lastID.Add(1), local: ownAddr(nc.LocalAddr()), remote: ownAddr(nc.RemoteAddr())}
-	err := s.tune(nc)
-	if err == nil && !s.opened(c) {
-		err = errHook
-	}
-	if err == nil {
-		err = s.front.enroll(nc, c)
-	}
-	if err == nil {
+	failed := errHook // should it end this goroutine
+	defer func() {
+		if failed != nil {
+			err = s.turnAway(c, nc, failed)
+		}
+	}()
+	if failed = s.bringIn(c, nc); failed == nil {
 		s.failures.accepted.Add(1)
-		return nil
 	}
-	c.blame(reasonReset)
-	c.raise(phaseEnded)
-	c.endContext()
-	s.gone(c, reason(c.why.Load()))
-	_ = nc.Close()
-	if exhausted(err) {
-		return err
-	}
-	// This one's own fault: it may have been reset already.
-	s.failures.acceptErrors.Add(1)
-	s.log(logEnroll, slog.LevelWarn, "cannot take over a connection", slog.String("error", err.Error()))
 	return nil
 }
 
 var errNilConn = errors.New("the listener's Accept has returned neither a connection nor an error")
 
-var errHook = errors.New("Config.OnOpen has panicked")
+var errHook = errors.New("Config.OnOpen has panicked, or ended its goroutine")
+
+// bringIn hands a connection that may come in to an event loop.
+func (s *Server) bringIn(c *Conn, nc net.Conn) error {
+	if err := s.tune(nc); err != nil {
+		return err
+	}
+	if !s.opened(c) {
+		return errHook
+	}
+	return s.front.enroll(nc, c)
+}
+
+// turnAway ends a connection that could not be handed over. It returns why if that is not
+// the connection's own fault.
+func (s *Server) turnAway(c *Conn, nc net.Conn, why error) error {
+	c.blame(reasonReset)
+	c.raise(phaseEnded)
+	c.dropPushed()
+	c.endContext()
+	s.gone(c, reason(c.why.Load()))
+	_ = nc.Close()
+	if exhausted(why) {
+		return why
+	}
+	// It may have been reset already.
+	s.failures.acceptErrors.Add(1)
+	s.log(logEnroll, slog.LevelWarn, "cannot take over a connection", slog.String("error", why.Error()))
+	return nil
+}
 
 // tune sets the options of a connection.
 func (s *Server) tune(nc net.Conn) error {

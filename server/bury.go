@@ -24,7 +24,7 @@ func (f *front) bury(c *Conn) {
 	s.failures.panics.Add(1)
 	l.gate.close()
 	if l.owing {
-		c.abandonRequest()
+		l.abandonRequest()
 	}
 	c.flush() // replies that were made before
 	l.publish()
@@ -33,6 +33,8 @@ func (f *front) bury(c *Conn) {
 		c.blame(reasonLoop)
 		c.link.drop()
 	}
+	l.release()
+	l.leaveSource()
 	if l.caller != nil {
 		l.caller.Stop()
 	}
@@ -46,9 +48,9 @@ func (f *front) bury(c *Conn) {
 
 // abandonRequest settles the request of the loop whose handler, or ErrorReply, has ended the
 // goroutine.
-func (c *Conn) abandonRequest() {
-	if l := c.loop; l.request.later != nil {
-		c.leaveLater(&PanicError{Value: ErrGoexit})
+func (l *loop) abandonRequest() {
+	if l.request.later != nil {
+		l.takeLater().abandon()
 	} else {
 		l.event.Dropped++
 	}

@@ -77,7 +77,8 @@ type Config struct {
 
 	// OnOpen is called with each connection before anything of it is read. It runs where
 	// connections are accepted, so until it returns no other is accepted from the listener. It
-	// may attach a value, push, and close the connection. If it panics the connection is closed.
+	// may attach a value, push, and close the connection. If it panics, or ends its goroutine,
+	// the connection is closed.
 	OnOpen func(c *Conn)
 
 	// OnClose is called once for each connection that OnOpen was, or would have been, called

@@ -25,7 +25,8 @@ func (c *Conn) Context() context.Context {
 		l.end(nil)
 		return r.life.Load().ctx
 	}
-	if c.at() == phaseEnded {
+	// The loop may be stuck in a handler that asks only now: then the cut has found no context.
+	if c.at() == phaseEnded || c.cutting.Load() {
 		l.end(net.ErrClosed)
 	}
 	return l.ctx

@@ -19,17 +19,15 @@ type ending struct {
 }
 
 // opened tells of a connection that is about to be served, and whether it may be: not if the
-// hook panics.
+// hook panics. It does not return if the hook ends its goroutine.
 func (s *Server) opened(c *Conn) (ok bool) {
 	if s.cfg.OnOpen == nil {
 		return true
 	}
 	c.woken.Store(true) // nobody can be woken before begin
 	defer func() {
-		if v := recover(); v != nil {
-			s.failures.panics.Add(1)
-			s.logPanic(c, v)
-			ok = false
+		if v := recover(); !ok {
+			s.hookFailed(c, v)
 		}
 	}()
 	s.cfg.OnOpen(c)
@@ -63,29 +61,48 @@ func (s *Server) gone(c *Conn, why reason) {
 
 // tell calls OnClose until there is nothing to tell.
 func (s *Server) tell() {
-	h := &s.hooks
-	for {
-		h.mu.Lock()
-		all := h.ended
-		h.ended = nil
-		h.telling = len(all) > 0
-		h.mu.Unlock()
-		if len(all) == 0 {
-			return
+	h, returned := &s.hooks, false
+	defer func() {
+		if !returned {
+			h.done.Go(s.tell) // OnClose has ended this goroutine
 		}
-		for _, e := range all {
-			s.tellOne(e)
-			s.leave(addrOf(e.conn.remote))
-		}
+	}()
+	for e, ok := h.next(); ok; e, ok = h.next() {
+		s.tellOne(e)
 	}
+	returned = true
+}
+
+// next returns the end that is to be told next. If there is none, tell is over.
+func (h *hooks) next() (e ending, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.telling = len(h.ended) > 0; !h.telling {
+		h.ended = nil
+		return e, false
+	}
+	e, h.ended[0] = h.ended[0], e
+	h.ended = h.ended[1:]
+	return e, true
 }
 
 func (s *Server) tellOne(e ending) {
+	returned := false
+	defer s.leave(addrOf(e.conn.remote))
 	defer func() {
-		if v := recover(); v != nil {
-			s.failures.panics.Add(1)
-			s.logPanic(e.conn, v)
+		if v := recover(); !returned {
+			s.hookFailed(e.conn, v)
 		}
 	}()
 	s.cfg.OnClose(e.conn, e.why.String())
+	returned = true
+}
+
+// hookFailed counts and logs a hook that has panicked with v, or ended its goroutine.
+func (s *Server) hookFailed(c *Conn, v any) {
+	if v == nil {
+		v = ErrGoexit
+	}
+	s.failures.panics.Add(1)
+	s.logPanic(c, v)
 }

@@ -161,12 +161,14 @@ func (c *Conn) nextChunk() bool {
 func (c *Conn) keepInput() {
 	l := c.loop
 	l.release()
-	if len(l.in) > 0 && !c.beginsNoMore() {
-		switch {
-		case c.block == blockNone:
+	if len(l.in) > 0 && c.at() < phaseDoomed {
+		switch over := c.beginsNoMore(); {
+		case c.block == blockNone && !over:
 			c.begun(l.in)
 		case l.source != nil:
 			c.putBack(l.in)
+		case over && !(c.srv.isClosing() && c.fits(l.in)):
+			// Nobody wants it, not even to be counted.
 		default:
 			c.queueInput(l.in)
 		}
@@ -193,13 +195,19 @@ func (c *Conn) begun(b []byte) {
 	i.part.B = append(i.part.B, b...)
 }
 
+// fits reports whether b may wait with the other input.
+func (c *Conn) fits(b []byte) bool {
+	i := c.input
+	return i == nil || i.waiting() == 0 || i.waiting()+len(b) <= c.srv.cfg.MaxUnparsed
+}
+
 // queueInput puts b, which has just come, behind the other input.
 func (c *Conn) queueInput(b []byte) {
-	i := c.needInput()
-	if i.waiting() > 0 && i.waiting()+len(b) > c.srv.cfg.MaxUnparsed {
+	if !c.fits(b) {
 		c.fail(reasonInput)
 		return
 	}
+	i := c.needInput()
 	if k := i.last; k != nil && cap(k.buf.B)-len(k.buf.B) >= len(b) && c.loop.at-k.at < chunkSpan {
 		k.buf.B = append(k.buf.B, b...)
 		i.bytes += len(b)
@@ -264,15 +272,17 @@ func (c *Conn) dropInput() {
 	}
 }
 
-// abandonInput gives everything back that is not parsed. At a shutdown it counts the requests
+// abandonInput gives everything back that is not parsed. When the server stops it counts the requests
 // among it, which have come and are not answered.
 func (c *Conn) abandonInput() {
 	l := c.loop
-	if c.input != nil && len(l.in) == 0 && reason(c.why.Load()) == reasonShutdown {
+	if c.input != nil && len(l.in) == 0 && c.srv.isClosing() {
 		n := uint64(0)
-		for _, size, whole := c.nextFrame(); whole; _, size, whole = c.nextFrame() {
+		for f, size, whole := c.nextFrame(); whole; f, size, whole = c.nextFrame() {
 			c.consume(size)
-			n++
+			if c.ext.Load() == nil || f.ID != framing.ControlID {
+				n++
+			}
 		}
 		c.srv.failures.abandoned.Add(n)
 		l.in = nil

@@ -95,14 +95,15 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-func (l *Later) fail(req []byte, err error) error {
+// fail settles the request also when ErrorReply ends the goroutine.
+func (l *Later) fail(req []byte, cause error) (err error) {
 	if !l.answered.CompareAndSwap(false, true) {
 		return ErrAnswered
 	}
-	buf := bytepool.Get(0)
-	out, result := l.conn.srv.failure(l.conn, buf.B, l.id, req, err)
-	buf.B = out
-	return l.settle(buf, result)
+	buf, result := bytepool.Get(0), resultUnanswered
+	defer func() { err = l.settle(buf, result) }()
+	buf.B, result = l.conn.srv.failure(l.conn, buf.B, l.id, req, cause)
+	return nil
 }
 
 // settle notes the outcome. Who has answered calls it.
@@ -135,16 +136,23 @@ func (l *Later) pay() {
 
 // leave ends the handler's part. req is valid until then.
 func (l *Later) leave(req []byte, err error) {
+	defer l.pay() // also when ErrorReply ends the goroutine
 	if err != nil && !errors.Is(err, ErrNoReply) {
 		_ = l.fail(req, err) // or it has its outcome
+	}
+}
+
+// abandon ends the handler's part when nothing can be sent any more. Nobody is asked what.
+func (l *Later) abandon() {
+	if l.answered.CompareAndSwap(false, true) {
+		_ = l.settle(nil, resultUnanswered)
 	}
 	l.pay()
 }
 
-// leaveLater ends the handler's part of a request of the loop.
-func (c *Conn) leaveLater(err error) {
-	r := &c.loop.request
-	later := r.later
-	r.later = nil
-	later.leave(r.payload, err)
+// takeLater takes the Later of the request in hand, which owes nothing itself then.
+func (l *loop) takeLater() *Later {
+	later := l.request.later
+	l.request.later, l.owing = nil, false
+	return later
 }

@@ -303,7 +303,7 @@ func (s *Server) inspect(c *Conn, now int64) {
 		s.cut(c, reasonFrameTime)
 	case idle > 0 && since == 0 && watch&(watchUnsent|watchBusy|watchPaused) == 0 && quiet > s.patience(idle):
 		s.cut(c, reasonIdle)
-	case watch&watchBusy != 0 && c.tooOld(c.desk.Load().since()): // who is to take it may be stuck
+	case watch&watchBusy != 0 && c.heldUp():
 		s.wake(c)
 	case watch&watchUnsent != 0, watch&watchPaused != 0 && c.ext.Load() != nil, watch&(watchDesk|watchBusy) == watchDesk && quiet > deskIdle.Milliseconds():
 		s.wake(c)

@@ -79,7 +79,7 @@ func (c *Conn) answer(f framing.Frame) {
 	l.out = out
 	switch {
 	case r.later != nil:
-		c.leaveLater(err)
+		l.takeLater().leave(r.payload, err)
 	case err == nil:
 		l.event.Replies++
 	default:
@@ -119,7 +119,7 @@ func (c *Conn) afterPanic() {
 	l.handling = false
 	err := &PanicError{Value: value}
 	if l.request.later != nil {
-		c.leaveLater(err)
+		l.takeLater().leave(l.request.payload, err)
 	} else {
 		c.answerFailure(err)
 	}

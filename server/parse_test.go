@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -27,6 +28,7 @@ func checkTurns(t *testing.T, stream, script []byte) {
 		want = append(want, f.ID)
 		payloads = append(payloads, bytes.Clone(f.Payload))
 	}
+	lent := bytepool.Outstanding()
 	c, l := offline(t, Config{MaxUnsent: 4 << 10, Handler: HandlerFunc(func(_ *Conn, dst, req []byte) ([]byte, error) {
 		if len(req) > 0 && req[0] == 0xee {
 			return append(dst, "junk"...), errors.New("no")
@@ -47,6 +49,10 @@ func checkTurns(t *testing.T, stream, script []byte) {
 			t.Fatal("replies for a peer that does not read")
 		}
 		rest = rest[n:]
+		checkInput(t, c)
+		if step&2 != 0 && c.input != nil && c.input.last != nil {
+			c.input.last.at -= chunkSpan // what comes next has a chunk of its own
+		}
 	}
 	l.left = 0
 	for len(rest) > 0 && alive {
@@ -56,6 +62,10 @@ func checkTurns(t *testing.T, stream, script []byte) {
 	}
 	if alive {
 		c.serve(nil) // what was held up by the last unread bytes
+	}
+	c.end(nil)
+	if n := bytepool.Outstanding() - lent; n != 0 {
+		t.Fatalf("%d buffers were not given back", n)
 	}
 	got := l.out
 	for i := range want {
@@ -71,6 +81,32 @@ func checkTurns(t *testing.T, stream, script []byte) {
 	}
 	if len(got) > 0 {
 		t.Fatalf("%d bytes too many behind %d replies", len(got), len(ids))
+	}
+}
+
+// checkInput compares what is known of the input with what is there.
+func checkInput(t *testing.T, c *Conn) {
+	t.Helper()
+	i := c.input
+	if i == nil {
+		return
+	}
+	waiting, held := 0, 0
+	var last *chunk
+	for k := i.first; k != nil; k = k.next {
+		waiting += len(k.buf.B) - k.head
+		held += cap(k.buf.B)
+		last = k
+	}
+	if waiting != i.bytes || last != i.last {
+		t.Fatalf("%d bytes in the chunks are counted as %d", waiting, i.bytes)
+	}
+	if i.part != nil {
+		waiting += len(i.part.B)
+		held += cap(i.part.B)
+	}
+	if waiting == 0 || waiting != i.waiting() || held != i.held {
+		t.Fatalf("%d bytes in %d are counted as %d in %d", waiting, held, i.waiting(), i.held)
 	}
 }
 

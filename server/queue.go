@@ -187,6 +187,12 @@ func (q *queue) collected(d *desk, n int) bool {
 	return d.listed
 }
 
+// mayGoOn reports whether a connection that is not served perhaps could be, because no longer
+// too much is held: those that collect tell only their own connection. d may be nil.
+func (q *queue) mayGoOn(d *desk) bool {
+	return d != nil && d.parked.Load() && !q.bytes.over()
+}
+
 // takeOld takes the oldest request of a connection if it came before a time.
 func (q *queue) takeOld(d *desk, before time.Duration) *Request {
 	q.mu.Lock()

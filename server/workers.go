@@ -208,13 +208,14 @@ func (w *workers) do(r *Request) {
 	w.handle(r, &ours)
 }
 
-// handle runs the handler of a request. It is not ours any more if its reply comes later.
+// handle runs the handler of a request. It is not ours any more if its reply comes later,
+// whatever ends this goroutine.
 func (w *workers) handle(r *Request, ours *bool) {
 	w.busy.Add(1)
 	defer w.busy.Add(-1)
 	r.payload = r.buf.B[:r.reply:r.reply]
 	r.result = resultUnanswered // until it has another outcome
-	responded, returned := false, false
+	c, responded, returned := r.conn, false, false
 	defer func() {
 		v := recover()
 		if returned {
@@ -223,32 +224,31 @@ func (w *workers) handle(r *Request, ours *bool) {
 		if v == nil {
 			v = ErrGoexit
 		}
-		w.srv.logPanic(r.conn, v)
+		w.srv.logPanic(c, v)
 		if responded { // ErrorReply is not asked twice
 			w.srv.failures.panics.Add(1)
 			return
 		}
-		*ours = w.settle(r, r.buf.B[:r.reply], &PanicError{Value: v})
+		*ours = r.later == nil
+		w.settle(r, r.buf.B[:r.reply], &PanicError{Value: v})
 	}()
 	out, err := w.srv.respond(r.buf.B, r)
 	responded = true
-	*ours = w.settle(r, out, err)
+	*ours = r.later == nil
+	w.settle(r, out, err)
 	returned = true
 }
 
-// settle notes what has become of a request whose handler is done, and reports whether it is
-// ours still.
-func (w *workers) settle(r *Request, out []byte, err error) bool {
+// settle notes what has become of a request whose handler is done.
+func (w *workers) settle(r *Request, out []byte, err error) {
 	switch {
 	case r.later != nil:
 		r.later.leave(r.payload, err)
-		return false
 	case err != nil:
 		r.buf.B, r.result = w.srv.failure(r.conn, out, r.id, r.payload, err)
 	default:
 		r.buf.B, r.result = out, resultReplied
 	}
-	return true
 }
 
 // deliver hands a request back to its connection, which wakes once for all that are
@@ -291,9 +291,16 @@ func (c *Conn) collect() {
 		d.pending -= r.pending
 		c.srv.free(r)
 	}
-	if w := c.srv.workers; w != nil && n > 0 && w.queue.collected(d, n) {
+	if w := c.srv.workers; w != nil && (n > 0 || w.queue.mayGoOn(d)) && w.queue.collected(d, n) {
 		w.more()
 	}
+}
+
+// heldUp reports whether requests wait that a turn can do something for: the workers who are
+// to take them may be stuck, or nobody has told them that they may. The sweep asks.
+func (c *Conn) heldUp() bool {
+	w, d := c.srv.workers, c.desk.Load()
+	return w != nil && (c.tooOld(d.since()) || w.queue.mayGoOn(d))
 }
 
 // refuseOld refuses requests that have waited for too long for a worker. Workers do so
@@ -309,12 +316,19 @@ func (c *Conn) refuseOld() {
 			return
 		}
 		c.inflight--
-		out, result := s.failure(c, c.loop.out, r.id, r.buf.B[:r.reply:r.reply], ErrOverloaded)
-		c.loop.out = out
-		c.loop.event.count(result)
 		d.pending -= r.pending
-		s.free(r)
+		c.refuseTaken(r)
 	}
+}
+
+// refuseTaken refuses a request that was taken off the queue.
+func (c *Conn) refuseTaken(r *Request) {
+	l, s := c.loop, c.srv
+	defer s.free(r) // also when ErrorReply ends the loop
+	l.owing = true
+	out, result := s.failure(c, l.out, r.id, r.buf.B[:r.reply:r.reply], ErrOverloaded)
+	l.out, l.owing = out, false
+	l.event.count(result)
 }
 
 // roomForReplies is open for replies: they are written even when the connection is
