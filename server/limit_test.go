@@ -87,6 +87,8 @@ func TestInputBeyondItsBoundClosesTheConnection(t *testing.T) {
 		Handler: HandlerFunc(func(_ *Conn, dst, _ []byte) ([]byte, error) { <-release; return dst, nil })})
 	t.Cleanup(func() { close(release) })
 	c, healthy := dial(t, s), dial(t, s)
+	c.send(0, nil)
+	eventually(t, s, "the worker to be held", func(st Stats) bool { return st.Running == 1 })
 	flood := c.pipeline(100, 1000)
 	for range 20 {
 		if _, err := c.nc.Write(flood); err != nil {
