@@ -280,7 +280,7 @@ func (row siege) withstand(t *testing.T) {
 	assert.Eventually(t, func() bool {
 		held = max(held, s.Stats().HeldBytes)
 		return s.Stats().Conns == healthy
-	}, row.limit, time.Millisecond, "connections that should be gone")
+	}, sized(row.limit, 10*row.limit), time.Millisecond, "connections that should be gone")
 	st := s.Stats()
 	t.Logf("%d gone after %v, %d bytes held: %+v", n, time.Since(began).Round(time.Millisecond), held, st.Closed)
 	b.served(t, 10)
@@ -299,7 +299,8 @@ func TestServerRowClientsThatHoldOnAreEnded(t *testing.T) {
 	bounded := server.Config{WriteTimeout: rowTimeout, MaxUnsent: 64 << 10, MaxUnparsed: 1 << 20}
 	// MaxUnsent, which one turn and one reply may exceed; a sixteenth of MaxUnparsed, and one read.
 	const held = 64<<10 + 256<<10 + 16<<10 + 1<<20/16 + 64<<10
-	unread := func(c server.Closed) uint64 { return c.SlowReader + c.Dead }
+	// Peer: when a write has met TCP's timeout, the event loop now and then finds an end only.
+	unread := func(c server.Closed) uint64 { return c.SlowReader + c.Dead + c.Peer }
 	for name, row := range map[string]siege{
 		"S1, who never reads":      {neverReads, bounded, 3*rowTimeout + time.Second, held, unread},
 		"S2, who reads too little": {readsSlowly(rowTimeout / 10), bounded, 3*rowTimeout + time.Second, held, unread},
