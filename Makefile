@@ -88,6 +88,12 @@ chaos: ## The full fault-injection run: 10 million requests, 10,000 resets, hang
 	go test -tags invariant -v -timeout 60m -count=1 ./internal/e2e -chaos.full
 	cd internal/e2e/anetcontrol && go test -v -timeout 10m -count=1 ./...
 
+.PHONY: server-rows
+server-rows: build ## The server's rows of docs/RELIABILITY.md at full size, beside anet's server, and 20 restarts (some 15 minutes)
+	go test -v -count=1 -timeout 20m -run 'ServerRowFigures' ./internal/e2e -rows.bin $(BIN)
+	go test -v -count=1 -timeout 30m -run 'ServerRow|TestOverload' ./internal/e2e -chaos.full
+	go test -v -count=1 -timeout 10m ./examples/restart -restarts 20
+
 race: ## Unit and example tests with the race detector and the assertions
 	@[ -n "$(RACE)" ] || { echo "no C compiler ($$(go env CC)): testing WITHOUT the race detector"; [ -z "$$CI" ]; }
 	go test $(TESTFLAGS) ./...
