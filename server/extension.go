@@ -58,6 +58,7 @@ func (c *Conn) ownFrame(f *framing.Frame) bool {
 
 // control handles a control frame.
 func (c *Conn) control(payload []byte) {
+	c.loop.frames++ // a whole frame has come, and took its time
 	switch kind, body, err := framing.ParseControl(payload); {
 	case err != nil || kind == framing.ControlHello:
 		c.fail(reasonMalformed)

@@ -481,3 +481,19 @@ func TestRestartLosesNothing(t *testing.T) {
 		all.Wait()
 	})
 }
+
+// A flood of pings is a turn like any other: it ends when others wait.
+func TestAFloodOfPingsLetsOthersBy(t *testing.T) {
+	conns, links := onLoop(t, 1, Config{Extensions: true, Handler: HandlerFunc(echo)})
+	c, l := conns[0], links[0]
+	peer := extended{&client{t: t, format: c.srv.format}}
+	require.True(t, c.serve(peer.hello()))
+	const n = 50_000
+	flood := bytes.Repeat(peer.control(framing.ControlPing, "12345678"), n)
+	require.True(t, c.serve(flood))
+	require.True(t, c.listed, "the rest waits for its turn")
+	for c.listed {
+		require.True(t, c.serve(nil))
+	}
+	assert.Len(t, l.out, len(flood)+len(peer.hello()))
+}

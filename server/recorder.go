@@ -46,7 +46,7 @@ func (r *Recorder) Conn() *Conn { return r.conn }
 // Call has the handler answer one request and returns the payload of the reply, in memory of
 // the caller's own; also one that comes later, for which it waits until ctx ends. The error is
 // the handler's, ErrNoReply if it sends none, one that wraps framing.ErrMaxLenExceeded if the
-// reply does not fit a frame, or ctx's. A panic of the handler goes on to the caller.
+// reply does not fit a frame, net.ErrClosed after Close, or ctx's. A panic of the handler goes on to the caller.
 func (r *Recorder) Call(ctx context.Context, payload []byte) ([]byte, error) {
 	s := r.srv
 	q := requestPool.Get().(*Request)
@@ -75,6 +75,9 @@ func (r *Recorder) Call(ctx context.Context, payload []byte) ([]byte, error) {
 		woken := r.link.next()
 		if q, ok := back.TryPop(); ok {
 			return r.outcome(q)
+		}
+		if r.conn.at() == phaseEnded {
+			return nil, net.ErrClosed
 		}
 		r.conn.woken.Store(false)
 		select {
@@ -111,6 +114,7 @@ func (r *Recorder) Pushed() []byte {
 func (r *Recorder) Close() {
 	if r.conn.raise(phaseEnded) {
 		r.conn.end(net.ErrClosed)
+		r.link.wake() // who waits for a reply
 	}
 }
 

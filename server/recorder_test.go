@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"net"
 	"testing"
 	"time"
 
@@ -70,4 +71,18 @@ func TestRecorder(t *testing.T) {
 	<-rec.Conn().Context().Done()
 	assert.NoError(t, forgotten.Drop())
 	assert.Panics(t, func() { NewRecorder(nil) })
+}
+
+func TestRecorderThatIsClosedEndsItsCalls(t *testing.T) {
+	h := make(laters, 1)
+	rec := NewRecorder(h)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := rec.Call(context.Background(), nil)
+		failed <- err
+	}()
+	l := <-h
+	rec.Close()
+	assert.ErrorIs(t, <-failed, net.ErrClosed)
+	assert.NoError(t, l.Drop())
 }
