@@ -121,6 +121,7 @@ func TestServerRowStopAtAnyMoment(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed(t), 20))
 	rounds := sized(60, 2000)
 	var slowest time.Duration
+	late := 0
 	for round := range rounds {
 		s, err := server.New(server.Config{Addr: "127.0.0.1:0", Loops: 1 + round%3, Workers: round % 2 * 2,
 			Extensions: round%4 == 0, ShutdownTimeout: rowTimeout, Logger: slog.New(slog.DiscardHandler),
@@ -143,12 +144,21 @@ func TestServerRowStopAtAnyMoment(t *testing.T) {
 		began := time.Now()
 		if round%2 == 0 {
 			err = s.Close()
-		} else if err = s.Shutdown(context.Background()); errors.Is(err, context.DeadlineExceeded) {
-			err = nil // somebody had to be cut, which is what it says
+		} else {
+			err = s.Shutdown(context.Background())
 		}
 		took := time.Since(began)
 		slowest = max(slowest, took)
-		assert.NoError(t, err)
+		switch {
+		case errors.Is(err, context.DeadlineExceeded): // somebody had to be cut, which is what it says
+		case errors.Is(err, server.ErrHandlersRunning):
+			// Its time and a second were over, which on a busy machine may be. It has said so,
+			// and has to end soon.
+			late++
+			require.Eventually(t, func() bool { return s.Close() == nil }, testBound, time.Millisecond, "round %d: %v", round, err)
+		default:
+			assert.NoError(t, err)
+		}
 		assert.Less(t, took, 3*rowTimeout+time.Second, "round %d", round)
 		gone.Store(true)
 		all.Wait()
@@ -158,7 +168,7 @@ func TestServerRowStopAtAnyMoment(t *testing.T) {
 		require.NoError(t, s.Close(), "a second one changes nothing")
 		require.False(t, t.Failed(), "round %d", round)
 	}
-	t.Logf("%d stops, the slowest took %v", rounds, slowest.Round(time.Millisecond))
+	t.Logf("%d stops, the slowest took %v, %d were not over in their time", rounds, slowest.Round(time.Millisecond), late)
 }
 
 // visit is one client. It returns false when nobody listens.
