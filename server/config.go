@@ -41,7 +41,7 @@ const (
 	// packShare is which part of the loops, as a divisor, connections share first if Loops is
 	// the default, and packSize how many each of those has before the others get any.
 	packShare = 4
-	packSize  = 16
+	packSize  = 4
 )
 
 // spareDescriptors is how many of the process's descriptors the default of
@@ -130,7 +130,7 @@ type Config struct {
 	QueueTimeout time.Duration
 
 	// Loops is the number of event loops. At most 256. Default: GOMAXPROCS; then connections
-	// share the first quarter of the loops, at least one, until each of those has 16, because a
+	// share the first quarter of the loops, at least one, until each of those has 4, because a
 	// few busy connections make larger batches together, and many that ask now and then are
 	// served by more. Loops without a connection cost nothing. A connection gets the
 	// loop with fewest among those that answer at the moment: a handler that blocks a loop
