@@ -119,6 +119,9 @@ type stuckError struct {
 }
 
 func (e *stuckError) Error() string {
+	if e.running == 0 { // a hook, or a machine that gives us no time
+		return fmt.Sprintf("server: it has not stopped after %v, though no handler is running; Wait tells when it has", e.waited)
+	}
 	return fmt.Sprintf("server: %d %v after %v; they end with the process or when they return",
 		e.running, ErrHandlersRunning, e.waited)
 }

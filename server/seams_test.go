@@ -209,3 +209,31 @@ func TestRepliesCollectedTogetherMakeRoom(t *testing.T) {
 		c.receive()
 	}
 }
+
+// Who has come just now, and has said nothing yet, has time to speak when the server stops.
+func TestANewcomerHasTimeToSpeakInADrain(t *testing.T) {
+	c, _ := offline(t, Config{Handler: HandlerFunc(echo)})
+	came := c.lastRead.Load()
+	c.raise(phaseQuieting)
+	c.quietAt.Store(came + 1)
+	c.srv.clock.Store(came + newcomerTime.Milliseconds() - 1)
+	require.True(t, c.serve(nil))
+	assert.Equal(t, phaseQuieting, c.at())
+	c.srv.clock.Store(came + newcomerTime.Milliseconds())
+	require.True(t, c.serve(nil))
+	assert.Equal(t, phaseLingering, c.at())
+}
+
+// What was read before the reading stopped is answered, also if it has to wait for others.
+func TestAnEndWaitsForRequestsThatHaveNoRoom(t *testing.T) {
+	c, l := offline(t, Config{Handler: HandlerFunc(echo), Workers: 1, QueueSize: 1})
+	l.pauses, c.loop.pauses = true, true
+	c.srv.workers = &workers{srv: c.srv}
+	c.srv.workers.queue.n.Store(2) // others have it full
+	require.True(t, c.serve([]byte{0, 5, 0, 0, 0, 1, 'x'}))
+	require.Equal(t, blockShared, c.block)
+	c.raise(phaseUnread)
+	require.True(t, c.serve(nil))
+	assert.Equal(t, phaseUnread, c.at())
+	assert.True(t, l.deaf, "nothing more is read")
+}
