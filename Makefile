@@ -86,6 +86,7 @@ anet-compat: ## Run anet v1.0.0's own external tests against our package anet, w
 
 chaos: ## The full fault-injection run: 10 million requests, 10,000 resets, hangs (some 15 minutes)
 	go test -tags invariant -v -timeout 60m -count=1 ./internal/e2e -chaos.full
+	go test -v -timeout 10m -count=1 ./examples/restart -args -restarts 100
 	cd internal/e2e/anetcontrol && go test -v -timeout 10m -count=1 ./...
 
 .PHONY: server-rows
