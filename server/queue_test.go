@@ -2,6 +2,7 @@ package server
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -131,6 +132,7 @@ func TestAConnectionAtItsLimitIsServedAgain(t *testing.T) {
 		q.put(&Request{desk: d, id: id})
 		r, _ := q.take(0)
 		for ; r == nil; r, _ = q.take(0) {
+			runtime.Gosched()
 			if time.Now().After(deadline) {
 				t.Fatalf("request %d is never taken", id)
 			}
