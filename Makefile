@@ -99,8 +99,10 @@ race: ## Unit and example tests with the race detector and the assertions
 	@[ -n "$(RACE)" ] || { echo "no C compiler ($$(go env CC)): testing WITHOUT the race detector"; [ -z "$$CI" ]; }
 	go test $(TESTFLAGS) ./...
 
+# As many as the machine has are left out: the unit tests run with those, and the race detector.
 procs: ## The core packages' tests with GOMAXPROCS 1, 2, 4 and 8
 	for n in 1 2 4 8; do \
+		[ $$n != "$$(getconf _NPROCESSORS_ONLN)" ] || continue; \
 		GOMAXPROCS=$$n go test -count=1 -short -vet=off $(HOT) || exit 1; \
 	done
 	for n in 1 8; do \
