@@ -68,7 +68,7 @@ func fill(t *testing.T, srv *load.Server, broker *engine.Broker, l *load.Load, c
 		return
 	}
 	ran := make(chan error, 1)
-	go func() { ran <- l.Run(fillRequests) }() // the first may be answered before the server stops
+	go func() { ran <- l.Run(fillRequests) }() // the server has stopped
 	assert.Eventually(t, func() bool { return broker.Stats().InFlight == callers }, fillTimeout, time.Millisecond)
 	letGo()
 	require.NoError(t, <-ran)
