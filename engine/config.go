@@ -112,8 +112,8 @@ type Config struct {
 	WriteTimeout time.Duration
 
 	// SilenceTimeout is after how long without a byte a connection is suspect on which a
-	// request is unanswered; with Extensions a ping after half of it asks for a byte. A suspect connection gets no more requests, and a new one is
-	// made; the old one stays until each of its requests has its reply or has met its own
+	// request is unanswered; with Extensions a ping after half of it asks for a byte. A
+	// suspect connection gets no more requests, and a new one is made; the old one stays until each of its requests has its reply or has met its own
 	// deadline. So it costs nobody a call, but while another address is up, one that is
 	// silent gets a request at a time until it replies. It doubles with each time that no
 	// reply has come since the last. Default: ReadTimeout, negative: never.
