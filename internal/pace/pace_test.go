@@ -26,7 +26,7 @@ type fakeClock struct {
 	early int
 }
 
-func (c *fakeClock) start() {}
+func (c *fakeClock) start(time.Time) {}
 
 func (c *fakeClock) cost() time.Duration { return 42 * us }
 
@@ -58,7 +58,7 @@ func (c *fakeClock) pass(d time.Duration) {
 // started returns a pacer of 1000 requests a second, one each millisecond.
 func started(patience time.Duration) (*Pacer, *fakeClock) {
 	c := &fakeClock{}
-	p := newPacer(1000, patience, c)
+	p := newPacer(&constant{rate: 1000}, patience, c)
 	p.Start()
 	return p, c
 }
@@ -91,7 +91,7 @@ func TestTimesAreThoseOfTheRateHoweverMany(t *testing.T) {
 		{3, 1, 333_333_333}, {3, 2, 666_666_666}, {3, 3_000_000, 1e6 * time.Second},
 		{300_000, 1, 3333}, {300_000, 300_000 * 3600, time.Hour},
 	} {
-		assert.Equal(t, c.want, New(c.rate, ms).At(c.i), "request %d at %v/s", c.i, c.rate)
+		assert.Equal(t, c.want, At(c.rate, c.i), "request %d at %v/s", c.i, c.rate)
 	}
 }
 
@@ -183,7 +183,7 @@ func (c *seenClock) now() time.Duration {
 
 func TestWhoeverWaitsForTheTurnIsFreeSinceThen(t *testing.T) {
 	c := &seenClock{seen: make(chan struct{}, 4)}
-	p := newPacer(1000, time.Hour, c)
+	p := newPacer(&constant{rate: 1000}, time.Hour, c)
 	p.Start()
 	c.pass(100 * us)
 	<-p.turn // somebody else leads
@@ -193,7 +193,8 @@ func TestWhoeverWaitsForTheTurnIsFreeSinceThen(t *testing.T) {
 		got <- r
 	}()
 	<-c.seen // it has noted since when it is free, and waits for the turn
-	p.last, p.next, p.handed = Request{0, 0, 70 * us}, 1, 70*us
+	p.last, p.handed = Request{0, 0, 70 * us}, 70*us
+	p.advance()
 	c.pass(1200 * us)
 	p.turn <- struct{}{}
 	assert.Equal(t, Request{Index: 1, Intended: ms, Lag: 300 * us}, <-got)
@@ -271,9 +272,66 @@ func (c *endingClock) wait(until time.Duration) {
 	c.pass((until - c.now()) / 2)
 }
 
+// listed is a schedule of the times given.
+type listed []time.Duration
+
+func (l *listed) Next() (time.Duration, bool) {
+	if len(*l) == 0 {
+		return 0, false
+	}
+	at := (*l)[0]
+	*l = (*l)[1:]
+	return at, true
+}
+
+func TestAScheduleIsHandedOutToItsEnd(t *testing.T) {
+	c := &fakeClock{}
+	p := newPacer(&listed{ms, ms, 5 * ms}, 10*ms, c)
+	p.Start()
+	for i, at := range []time.Duration{ms, ms, 5 * ms} {
+		r, due := p.Next()
+		require.True(t, due)
+		assert.Equal(t, Request{Index: int64(i), Intended: at}, r)
+		assert.Equal(t, at, p.Now())
+	}
+	_, due := p.Next()
+	assert.False(t, due, "there are no more")
+	assert.Equal(t, 5*ms, p.Now(), "nobody waits for more")
+}
+
+func TestAScheduleThatIsMissedIsUnsentToItsEnd(t *testing.T) {
+	c := &fakeClock{}
+	p := newPacer(&listed{ms, 2 * ms, 3 * ms}, 10*ms, c)
+	p.Start()
+	c.pass(time.Second)
+	_, due := p.Next()
+	assert.False(t, due)
+	assert.EqualValues(t, 3, p.Unsent())
+}
+
+func TestPollDoesNotWait(t *testing.T) {
+	p, c := started(time.Hour)
+	take(t, p, 1)
+	_, due := p.Poll()
+	assert.False(t, due)
+	assert.Zero(t, c.waits)
+	c.pass(2500 * us)
+	for i, lag := range []time.Duration{0, 0} {
+		r, due := p.Poll()
+		require.True(t, due)
+		assert.Equal(t, Request{Index: int64(i + 1), Intended: time.Duration(i+1) * ms, Lag: lag}, r)
+	}
+	_, due = p.Poll()
+	assert.False(t, due)
+	p.End()
+	c.pass(time.Second)
+	_, due = p.Poll()
+	assert.False(t, due, "none is due after the end")
+}
+
 func TestTheEndIsSeenByWhoWaits(t *testing.T) {
 	c := &endingClock{}
-	p := newPacer(1000, ms, c)
+	p := newPacer(&constant{rate: 1000}, ms, c)
 	c.p = p
 	p.Start()
 	take(t, p, 1)

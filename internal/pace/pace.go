@@ -1,7 +1,7 @@
-// Package pace hands out the requests of a fixed rate, each when it is due.
+// Package pace hands out the requests of a schedule, each when it is due.
 //
 // Request i of R a second is meant to be sent i/R after the start, whatever becomes
-// of those before it, and its latency counts from then. So a system that stalls is
+// of those before it, and its latency counts from then; other schedules say other times. So a system that stalls is
 // charged with every request that fell due meanwhile. That is Gil Tene's remedy for
 // coordinated omission: https://github.com/giltene/wrk2.
 //
@@ -32,24 +32,52 @@ type Request struct {
 	Lag time.Duration
 }
 
+// Schedule says when the requests of a run are due. A pacer asks it from one goroutine at
+// a time.
+type Schedule interface {
+	// Next returns when the next request is due, since the start and not before the last
+	// one, or false when there are no more.
+	Next() (at time.Duration, more bool)
+}
+
+// At is when request i of a rate is to be sent, since the start. It is computed from i
+// alone, so that no error adds up.
+func At(rate float64, i int64) time.Duration {
+	return time.Duration(float64(i) * float64(time.Second) / rate)
+}
+
+// constant is the schedule of a rate that does not end.
+type constant struct {
+	rate float64
+	next int64
+}
+
+func (c *constant) Next() (at time.Duration, more bool) {
+	at = At(c.rate, c.next)
+	c.next++
+	return at, true
+}
+
 // Pacer hands out the requests of one run. Any number of goroutines may send.
 type Pacer struct {
-	rate     float64
+	schedule Schedule
 	patience time.Duration
 	clock    clock
 	end      atomic.Int64  // no request is due after it, in time since the start
 	turn     chan struct{} // holds something while nobody has the turn
 
 	// Of who has the turn.
-	next   int64 // index of the request that is handed out next
-	unsent int64
+	next   int64         // index of the request that is handed out next
+	at     time.Duration // when that is due
+	more   bool          // there is one
+	unsent atomic.Int64  // that others read
 	last   Request       // that was handed out
 	handed time.Duration // when that was
 }
 
 // clock tells the time since the start.
 type clock interface {
-	start()
+	start(at time.Time)
 	now() time.Duration
 	// wait returns at the given time or somewhat later, or long before.
 	wait(until time.Duration)
@@ -57,42 +85,42 @@ type clock interface {
 	cost() time.Duration
 }
 
-// New returns a pacer for that many requests a second, more than 0. Those that are due
-// and that nobody is free to send wait. Patience bounds that backlog: a request that has
-// been due for longer is not sent.
+// New returns a pacer for that many requests a second, more than 0, without an end.
+// Patience is that of NewSchedule.
 func New(rate float64, patience time.Duration) *Pacer {
-	return newPacer(rate, patience, &realClock{})
+	return newPacer(&constant{rate: rate}, patience, &realClock{})
 }
 
-func newPacer(rate float64, patience time.Duration, c clock) *Pacer {
-	p := &Pacer{rate: rate, patience: patience, clock: c, turn: make(chan struct{}, 1)}
+// NewSchedule returns a pacer for that schedule. Requests that are due and that nobody is
+// free to send wait. Patience bounds that backlog: a request that has been due for longer
+// is not sent.
+func NewSchedule(s Schedule, patience time.Duration) *Pacer {
+	return newPacer(s, patience, &realClock{})
+}
+
+func newPacer(s Schedule, patience time.Duration, c clock) *Pacer {
+	p := &Pacer{schedule: s, patience: patience, clock: c, turn: make(chan struct{}, 1)}
 	p.end.Store(math.MaxInt64)
+	p.at, p.more = s.Next()
 	p.giveTurn()
 	return p
 }
 
 // Start is the time from which requests are due. It comes before every other call.
-func (p *Pacer) Start() { p.clock.start() }
+func (p *Pacer) Start() { p.StartAt(time.Now()) }
+
+// StartAt is Start with a time that others measure from, too.
+func (p *Pacer) StartAt(at time.Time) { p.clock.start(at) }
 
 // Now is the time since the start.
 func (p *Pacer) Now() time.Duration { return p.clock.now() }
-
-// At is when request i is to be sent, since the start. It is computed from i alone, so
-// that no error adds up.
-func (p *Pacer) At(i int64) time.Duration {
-	return time.Duration(float64(i) * float64(time.Second) / p.rate)
-}
 
 // End lets no more requests become due. Next still hands out those that are: to leave
 // them out would leave out the latencies of a stall at the end.
 func (p *Pacer) End() { p.end.Store(int64(p.clock.now())) }
 
 // Unsent is how many requests were not sent because they had been due for too long.
-func (p *Pacer) Unsent() int64 {
-	<-p.turn
-	defer p.giveTurn()
-	return p.unsent
-}
+func (p *Pacer) Unsent() int64 { return p.unsent.Load() }
 
 // Cost is the processor time that was spent on waiting for requests to be due, which is
 // no part of what is measured: an estimate from one wait in 64, on Linux only.
@@ -114,6 +142,17 @@ func (p *Pacer) Next() (Request, bool) {
 	return r, due
 }
 
+// Poll returns the next request if it is due by now, without waiting for that.
+func (p *Pacer) Poll() (Request, bool) {
+	free, now := p.takeTurn()
+	defer p.giveTurn()
+	p.skip(now)
+	if !p.due() || now < p.at {
+		return Request{}, false
+	}
+	return p.handOut(free, now), true
+}
+
 // takeTurn returns since when the caller is free to send, and the time now. Who need
 // not wait for the turn reads the clock once.
 func (p *Pacer) takeTurn() (free, now time.Duration) {
@@ -131,17 +170,29 @@ func (p *Pacer) takeTurn() (free, now time.Duration) {
 // await is Next of who has the turn.
 func (p *Pacer) await(free, now time.Duration) (Request, bool) {
 	p.skip(now)
-	at := p.At(p.next)
-	for ; int64(at) <= p.end.Load(); now = p.clock.now() {
-		if now >= at {
-			p.last = Request{p.next, at, p.lag(at, free, now)}
-			p.next++
-			p.handed = now
-			return p.last, true
+	for ; p.due(); now = p.clock.now() {
+		if now >= p.at {
+			return p.handOut(free, now), true
 		}
-		p.clock.wait(at)
+		p.clock.wait(p.at)
 	}
 	return Request{}, false
+}
+
+// due reports whether the next request is one that becomes due at all.
+func (p *Pacer) due() bool { return p.more && int64(p.at) <= p.end.Load() }
+
+// handOut takes the next request, which is due now.
+func (p *Pacer) handOut(free, now time.Duration) Request {
+	p.last = Request{p.next, p.at, p.lag(p.at, free, now)}
+	p.handed = now
+	p.advance()
+	return p.last
+}
+
+func (p *Pacer) advance() {
+	p.next++
+	p.at, p.more = p.schedule.Next()
 }
 
 // lag is that of the request intended at a time, handed out now to somebody who has
@@ -155,9 +206,8 @@ func (p *Pacer) lag(at, free, now time.Duration) time.Duration {
 
 // skip leaves out the requests that have been due for too long.
 func (p *Pacer) skip(now time.Duration) {
-	at := p.At(p.next)
-	for ; now-at > p.patience && int64(at) <= p.end.Load(); at = p.At(p.next) {
-		p.next++
-		p.unsent++
+	for now-p.at > p.patience && p.due() {
+		p.advance()
+		p.unsent.Add(1)
 	}
 }
