@@ -79,6 +79,17 @@ func (p *Of[T]) Close() error {
 	p.mu.Lock()
 	failed := p.retireLocked()
 	p.disposeAllLocked(p.takeLentLocked(ClosedByPool))
+	return p.settleLocked(failed)
+}
+
+// Settle is Close that leaves what is lent out to its owners: it is closed when it comes back.
+func (p *Of[T]) Settle() error {
+	p.mu.Lock()
+	return p.settleLocked(p.retireLocked())
+}
+
+// settleLocked gives the lock up, wakes the waiters and waits until nothing runs any more.
+func (p *Of[T]) settleLocked(failed []*waiter[T]) error {
 	quiet := p.quiet
 	if quiet == nil && p.running > 0 {
 		quiet = make(chan struct{})

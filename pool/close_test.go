@@ -58,6 +58,31 @@ func TestCloseIsBounded(t *testing.T) {
 	})
 }
 
+func TestSettleWaitsForDialsAndLeavesWhatIsLentToItsOwners(t *testing.T) {
+	slow := func(_ context.Context, n int64) error {
+		if n == 3 {
+			<-time.After(time.Second) // virtual; it does not look at its context
+		}
+		return nil
+	}
+	s := &source{dial: slow}
+	bubble(t, s, pool.Config{MaxConns: 3}, func(t *testing.T, p *pool.Of[*item]) {
+		all := getN(t, p, 2)
+		waiter := goGet(bg, p)
+		synctest.Wait()
+		start := time.Now()
+		require.NoError(t, p.Settle())
+		require.Equal(t, time.Second, time.Since(start))
+		require.ErrorIs(t, (<-waiter).err, pool.ErrClosed)
+		require.EqualValues(t, 1, s.all[2].closed.Load(), "what the dial has brought")
+		require.Zero(t, all[1].closed.Load(), "lent out")
+		put(t, p, all[0])
+		require.NoError(t, p.Put(all[1]))
+		synctest.Wait()
+		require.EqualValues(t, 1, all[1].closed.Load())
+	})
+}
+
 func TestRetireLeavesWhatIsLentToItsOwners(t *testing.T) {
 	bubble(t, &source{}, pool.Config{MaxConns: 2}, func(t *testing.T, p *pool.Of[*item]) {
 		all := getN(t, p, 2)

@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"reflect"
+	"syscall"
 
 	"github.com/ringwire/ringwire/internal/liveness"
 )
@@ -54,7 +56,10 @@ func (c *connector) open(ctx context.Context) (net.Conn, error) {
 		tc := tls.Client(nc, c.TLS)
 		if err := tc.HandshakeContext(ctx); err != nil {
 			nc.Close()
-			return nil, err
+			if r, ok := nc.(releaser); ok {
+				r.Release()
+			}
+			return nil, c.unsecured(err)
 		}
 		nc = tc
 	}
@@ -65,6 +70,19 @@ func (c *connector) open(ctx context.Context) (net.Conn, error) {
 		}
 	}
 	return nc, nil
+}
+
+// releaser is a connection that holds memory, and gives it back when nobody uses it any more.
+type releaser interface{ Release() }
+
+// unsecured explains why a TLS handshake has failed. Who speaks something else mostly hangs up
+// without a word.
+func (c *connector) unsecured(err error) error {
+	var header tls.RecordHeaderError
+	if errors.As(err, &header) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("TLS handshake: %w; does the server at %s speak TLS?", err, c.Addr)
+	}
+	return fmt.Errorf("TLS handshake: %w", err)
 }
 
 // greet calls the user's function, which fails like dial's.

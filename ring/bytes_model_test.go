@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ringwire/ringwire/internal/racedetector"
 )
 
 // Bytes as a model whose every interleaving is tried. Each step is one atomic operation
@@ -234,7 +236,7 @@ func TestEveryInterleavingOfBytesModel(t *testing.T) {
 		{{1, 2}, {1, 1}},
 		{{1}, {1}, nil},
 	}
-	if raceDetector {
+	if racedetector.On {
 		cases = cases[:1] // a model has one goroutine
 	}
 	for _, sizes := range cases {
@@ -249,7 +251,7 @@ func TestEveryInterleavingOfBytesModel(t *testing.T) {
 
 // Three producers have too many interleavings for all to be tried.
 func TestThreeProducersOfBytesModel(t *testing.T) {
-	if raceDetector {
+	if racedetector.On {
 		t.Skip("a model has one goroutine")
 	}
 	m := &bytesModel{sizes: [][]int8{{1, 2}, {1, 1}, {2, 1}}, switches: 2}

@@ -85,7 +85,7 @@ func TestFromReturnsWhatWasPublishedAtAPosition(t *testing.T) {
 			data string
 		}
 		var queued []record
-		for range 200 {
+		for range 100 {
 			data := make([]byte, 1+rng.IntN([]int{20, 3000, ChunkBytes}[rng.IntN(3)]))
 			for i := range data {
 				data[i] = byte(rng.Uint32())

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ringwire/ringwire/internal/baton"
+	"github.com/ringwire/ringwire/internal/racedetector"
 )
 
 // bytesHammer is one stress run: producers pass the right to consume among themselves,
@@ -202,7 +203,7 @@ func TestStressBytesDeliversEachRecordOnceWholeInOrder(t *testing.T) {
 	switch {
 	case *pushes > 0:
 		each = *pushes
-	case testing.Short(), raceDetector:
+	case testing.Short(), racedetector.On:
 		each = 5_000
 	}
 	for _, procs := range []int{1, 2, 4, 8} {
@@ -228,7 +229,7 @@ func TestStressBytesLeavesNothingBehind(t *testing.T) {
 	switch {
 	case *pushes > 0:
 		rounds = *pushes
-	case testing.Short(), raceDetector:
+	case testing.Short(), racedetector.On:
 		rounds = 500
 	}
 	for _, procs := range []int{1, 2, 4, 8} {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ringwire/ringwire/internal/racedetector"
 )
 
 func setProcs(t *testing.T, n int) {
@@ -54,7 +56,7 @@ func TestAddersOnOneStripeLoseNothing(t *testing.T) {
 	c := &Counter{stripes: make([]stripe, 1), shift: 64}
 	const adders = 4
 	each := 5_000_000 // long enough that they do meet
-	if raceDetector {
+	if racedetector.On {
 		each = 1_000_000
 	}
 	var ready, done sync.WaitGroup

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/ringwire/ringwire/internal/racedetector"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -25,7 +27,7 @@ func perProducer(t *testing.T) int {
 	switch {
 	case *pushes > 0:
 		return *pushes
-	case testing.Short(), raceDetector:
+	case testing.Short(), racedetector.On:
 		return 2_000
 	default:
 		return 25_000
