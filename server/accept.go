@@ -1,12 +1,14 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"time"
 
+	"github.com/ringwire/ringwire/internal/netaddr"
 	"github.com/ringwire/ringwire/internal/role"
 	"github.com/ringwire/ringwire/internal/sockopt"
 )
@@ -32,21 +34,21 @@ const keepAliveProbes = 3
 // acceptAll accepts until the listener or the server is closed. No other error
 // ends it: when descriptors run out the connections there are live on, and
 // accepting goes on when there is room again.
-func (s *Server) acceptAll(ln net.Listener) {
+func (s *Server) acceptAll(ln net.Listener, secure *tls.Config) {
 	returned := false
 	defer func() {
 		if !returned {
-			go s.acceptAll(ln) // OnOpen has ended this goroutine
+			go s.acceptAll(ln, secure) // OnOpen has ended this goroutine
 			return
 		}
 		s.accepting.Done()
 	}()
 	role.Set("accept")
-	s.acceptUntilClosed(ln)
+	s.acceptUntilClosed(ln, secure)
 	returned = true
 }
 
-func (s *Server) acceptUntilClosed(ln net.Listener) {
+func (s *Server) acceptUntilClosed(ln net.Listener, secure *tls.Config) {
 	var pause time.Duration
 	for {
 		nc, err := ln.Accept()
@@ -54,11 +56,11 @@ func (s *Server) acceptUntilClosed(ln net.Listener) {
 		case err == nil && isNilPointer(nc):
 			err = errNilConn
 		case err == nil:
-			err = s.admit(nc)
+			err = s.admit(nc, secure)
 		}
 		switch {
 		case s.isClosing():
-			s.acceptRest(ln)
+			s.acceptRest(ln, secure)
 			return
 		case err == nil:
 			pause = 0
@@ -82,7 +84,7 @@ func (s *Server) acceptUntilClosed(ln net.Listener) {
 type deadliner interface{ SetDeadline(time.Time) error }
 
 // acceptRest empties the queue of a listener that is to be closed, and closes it.
-func (s *Server) acceptRest(ln net.Listener) {
+func (s *Server) acceptRest(ln net.Listener, secure *tls.Config) {
 	defer ln.Close()
 	d, ok := ln.(deadliner)
 	if !ok {
@@ -93,16 +95,16 @@ func (s *Server) acceptRest(ln net.Listener) {
 			return // closed already: no time for courtesies
 		}
 		nc, err := ln.Accept()
-		if err != nil || isNilPointer(nc) || s.admit(nc) != nil {
+		if err != nil || isNilPointer(nc) || s.admit(nc, secure) != nil {
 			return
 		}
 	}
 }
 
-// admit hands an accepted connection to an event loop, or closes it: because it is not
-// to come in, or because it cannot be handed over. An error
-// means that the next one will hardly fare better now.
-func (s *Server) admit(nc net.Conn) (err error) {
+// admit hands an accepted connection to an event loop, to goroutines of its own, or to its
+// handshake, or closes it: because it is not to come in, or because it cannot be handed over. An
+// error means that the next one will hardly fare better now.
+func (s *Server) admit(nc net.Conn, secure *tls.Config) (err error) {
 	if why := s.enter(nc); why != refusedNot {
 		s.refuse(nc, why)
 		return nil
@@ -114,9 +116,7 @@ func (s *Server) admit(nc net.Conn) (err error) {
 			err = s.turnAway(c, nc, failed)
 		}
 	}()
-	if failed = s.bringIn(c, nc); failed == nil {
-		s.failures.accepted.Add(1)
-	}
+	failed = s.bringIn(c, nc, secure)
 	return nil
 }
 
@@ -124,15 +124,47 @@ var errNilConn = errors.New("the listener's Accept has returned neither a connec
 
 var errHook = errors.New("Config.OnOpen has panicked, or ended its goroutine")
 
-// bringIn hands a connection that may come in to an event loop.
-func (s *Server) bringIn(c *Conn, nc net.Conn) error {
+// bringIn hands a connection that may come in on.
+func (s *Server) bringIn(c *Conn, nc net.Conn, secure *tls.Config) error {
 	if err := s.tune(nc); err != nil {
+		return err
+	}
+	if _, secured := nc.(*tls.Conn); secured || secure != nil {
+		if !s.shaking.begin(c, nc, secure) {
+			s.leave(addrOf(c.remote))
+			s.refuse(nc, refusedHandshakes)
+		}
+		return nil
+	}
+	if !s.forLoop(nc) {
+		if s.streams.take(nc, c); !s.opened(c) {
+			return errHook
+		}
+		s.failures.accepted.Add(1)
+		s.streams.start(c)
+		return nil
+	}
+	f, err := s.loops()
+	if err != nil {
 		return err
 	}
 	if !s.opened(c) {
 		return errHook
 	}
-	return s.front.enroll(nc, c)
+	if err := f.enroll(nc, c); err != nil {
+		return err
+	}
+	s.failures.accepted.Add(1)
+	return nil
+}
+
+// forLoop reports whether an event loop can watch a connection.
+func (s *Server) forLoop(nc net.Conn) bool {
+	switch nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return !s.cfg.noLoops
+	}
+	return false
 }
 
 // turnAway ends a connection that could not be handed over. It returns why if that is not
@@ -155,10 +187,10 @@ func (s *Server) turnAway(c *Conn, nc net.Conn, why error) error {
 
 // tune sets the options of a connection.
 func (s *Server) tune(nc net.Conn) error {
-	switch tc := nc.(type) {
-	case *net.UnixConn:
-		return nil
-	case *net.TCPConn:
+	if secured, ok := nc.(*tls.Conn); ok {
+		nc = secured.NetConn()
+	}
+	if tc, ok := nc.(*net.TCPConn); ok {
 		if err := tc.SetKeepAliveConfig(net.KeepAliveConfig{
 			Enable:   s.cfg.KeepAlive > 0,
 			Idle:     s.cfg.KeepAlive,
@@ -176,5 +208,14 @@ func (s *Server) tune(nc net.Conn) error {
 		}
 		return sockopt.SetUserTimeout(raw, s.cfg.WriteTimeout)
 	}
-	return fmt.Errorf("a %T has no descriptor to watch; use a TCP or unix listener", nc)
+	return nil
+}
+
+// listenOn returns the network and the address of Config.Addr.
+func (c *Config) listenOn() (network, target string, err error) {
+	network, target, err = netaddr.Split(c.Addr)
+	if err != nil {
+		return "", "", fmt.Errorf("server: Config.Addr: %w", err)
+	}
+	return network, target, nil
 }

@@ -82,20 +82,21 @@ func (l wrapping) Accept() (net.Conn, error) {
 	return wrapped{nc}, nil
 }
 
-func TestConnectionThatCannotBeWatchedIsClosed(t *testing.T) {
+// What an event loop cannot watch is served beside them.
+func TestConnectionsOfAnyListenerAreServed(t *testing.T) {
 	s := launch(t, Config{})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, s.Serve(wrapping{ln}))
-	nc, err := net.Dial("tcp", ln.Addr().String())
-	require.NoError(t, err)
-	defer nc.Close()
-	require.NoError(t, nc.SetDeadline(time.Now().Add(patienceMax)))
-	_, err = nc.Read(make([]byte, 1))
-	require.Error(t, err)
-	assert.NotErrorIs(t, err, os.ErrDeadlineExceeded)
-	eventually(t, s, "the count", func(st Stats) bool { return st.AcceptErrors == 1 && st.Conns == 0 })
+	others := dialAddr(t, net.Dialer{}, "tcp", ln.Addr().String(), s.format)
+	if s.cfg.TLS != nil {
+		others = others.secure()
+	}
+	others.call(1, []byte("beside the event loops"))
 	dial(t, s).call(1, nil)
+	assert.Equal(t, 2, s.Stats().Conns)
+	require.NoError(t, others.nc.Close())
+	eventually(t, s, "the end", func(st Stats) bool { return st.Closed.Peer == 1 && st.Conns == 1 })
 }
 
 type addressed struct {

@@ -28,20 +28,22 @@ import (
 type refusal int
 
 const (
-	refusedNot   refusal = iota // it is taken
-	refusedAddr                 // Deny, or not in Allow
-	refusedPerIP                // MaxConnsPerIP
-	refusedRate                 // MaxConnRatePerIP
-	refusedConns                // MaxConns
+	refusedNot        refusal = iota // it is taken
+	refusedAddr                      // Deny, or not in Allow
+	refusedPerIP                     // MaxConnsPerIP
+	refusedRate                      // MaxConnRatePerIP
+	refusedConns                     // MaxConns
+	refusedHandshakes                // it is to be secured, and too many are at the moment
 	refusalCount
 )
 
 var refusalText = [refusalCount]string{
-	refusedNot:   "none",
-	refusedAddr:  "its address is not allowed",
-	refusedPerIP: "too many connections of its address",
-	refusedRate:  "too many new connections of its address",
-	refusedConns: "too many connections",
+	refusedNot:        "none",
+	refusedAddr:       "its address is not allowed",
+	refusedPerIP:      "too many connections of its address",
+	refusedRate:       "too many new connections of its address",
+	refusedConns:      "too many connections",
+	refusedHandshakes: "too many TLS handshakes at once",
 }
 
 func (r refusal) String() string { return refusalText[r] }

@@ -123,6 +123,7 @@ func TestNonsenseAboutAdmissionIsRefusedByName(t *testing.T) {
 
 // An IPv4 client comes to a listener on [::] with an address that is mapped into IPv6.
 func TestIPv4ClientOfAnIPv6Listener(t *testing.T) {
+	speaksPlain(t)
 	if ln, err := net.Listen("tcp", "[::]:0"); err != nil {
 		t.Skip("needs IPv6:", err)
 	} else {
@@ -340,8 +341,9 @@ func TestEachRefusalIsLoggedOnceASecondWithItsAddress(t *testing.T) {
 		assert.Contains(t, line, fmt.Sprintf("remote=10.0.0.%d:1", i+1))
 	}
 	st := s.Stats()
-	assert.Equal(t, [4]uint64{5, 5, 5, 5}, [4]uint64{st.Denied, st.RejectedPerIP, st.RejectedRate, st.Rejected})
-	assert.EqualValues(t, 20, st.Refused())
+	assert.Equal(t, [5]uint64{5, 5, 5, 5, 5},
+		[5]uint64{st.Denied, st.RejectedPerIP, st.RejectedRate, st.Rejected, st.RejectedHandshakes})
+	assert.EqualValues(t, 25, st.Refused())
 }
 
 // closing is a connection that can be closed.

@@ -46,7 +46,7 @@ func (onlyLink) othersWait() bool     { return false }
 func TestRequestPathDoesNotAlloc(t *testing.T) {
 	for name, size := range map[string]int{"empty": 0, "small": 64, "large": framing.MaxPayload} {
 		t.Run(name, func(t *testing.T) {
-			f, gc := traffic(t, Config{Handler: HandlerFunc(echo)})
+			f, gc := traffic(t, Config{Handler: HandlerFunc(echo), LatencyEvery: 1})
 			frame, err := framing.Append(nil, 1, make([]byte, size))
 			require.NoError(t, err)
 			for len(gc.in) < readBufferBytes {

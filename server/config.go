@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,19 +13,22 @@ import (
 
 	"github.com/ringwire/ringwire/framing"
 	"github.com/ringwire/ringwire/internal/defaults"
-	"github.com/ringwire/ringwire/internal/netaddr"
+	"github.com/ringwire/ringwire/internal/stopwatch"
 )
 
 // The defaults of Config. Sizes are bytes.
 const (
-	DefaultQueueSize       = 10_000
-	DefaultMaxInFlight     = 256
-	DefaultQueueTimeout    = 500 * time.Millisecond
-	DefaultMaxUnsent       = 1 << 20
-	DefaultMaxUnparsed     = 16 << 20
-	DefaultMaxHeld         = 256 << 20
-	DefaultFrameTimeout    = 5 * time.Second
-	DefaultWriteTimeout    = 10 * time.Second
+	DefaultQueueSize    = 10_000
+	DefaultMaxInFlight  = 256
+	DefaultQueueTimeout = 500 * time.Millisecond
+	DefaultMaxUnsent    = 1 << 20
+	DefaultMaxUnparsed  = 16 << 20
+	DefaultMaxHeld      = 256 << 20
+	DefaultFrameTimeout = 5 * time.Second
+	DefaultWriteTimeout = 10 * time.Second
+
+	DefaultHandshakeTimeout = 5 * time.Second
+
 	DefaultShutdownTimeout = 5 * time.Second
 	DefaultKeepAlive       = 15 * time.Second
 	DefaultBusyPoll        = 100 * time.Microsecond
@@ -75,9 +79,10 @@ type Config struct {
 	// sent, and the client's timeout has to tell it.
 	ErrorReply func(c *Conn, dst, req []byte, err error) []byte
 
-	// OnOpen is called with each connection before anything of it is read. It runs where
-	// connections are accepted, so until it returns no other is accepted from the listener. It
-	// may attach a value, push, and close the connection. If it panics, or ends its goroutine,
+	// OnOpen is called with each connection before anything of it is read, but for a TLS handshake,
+	// which is over then: Conn.TLS tells who it is. It runs where connections are accepted, so
+	// until it returns no other is accepted from the listener; those that are secured have a
+	// goroutine each for it. It may attach a value, push, and close the connection. If it panics, or ends its goroutine,
 	// the connection is closed.
 	OnOpen func(c *Conn)
 
@@ -90,6 +95,19 @@ type Config struct {
 	// Framing is the wire format. The zero value is the anet frame. It must be
 	// the clients'.
 	Framing framing.Format
+
+	// TLS, if not nil, secures the connections of Start and Serve. It needs a certificate, by
+	// Certificates, GetCertificate or GetConfigForClient; New looks at those of the first. Without a
+	// MinVersion TLS 1.3 is spoken, and never less than 1.2. New copies it; its functions make it
+	// possible to renew certificates while the server runs, see package certs, and to refuse
+	// clients. They may wait, within HandshakeTimeout: that holds up no other handshake. One that
+	// panics ends its connection only. Secured connections have goroutines of their own, see Serve.
+	// Default: plain.
+	TLS *tls.Config
+
+	// HandshakeTimeout bounds a TLS handshake. More than 1,024 at once, beside four for each
+	// processor, are refused. Default 5 s, negative: none.
+	HandshakeTimeout time.Duration
 
 	// Extensions lets clients speak the extension of docs/PROTOCOL.md §8, which offer it with
 	// the first frame of their connection; all others are served as ever. Such a client learns
@@ -243,16 +261,27 @@ type Config struct {
 	// 15 s, negative: off.
 	KeepAlive time.Duration
 
+	// LatencyEvery says that one of so many requests is timed for Server.Latency, chosen at random:
+	// quantiles stay right with 64, 1 times each. Default 0: none is, since a busy connection loses some
+	// percent by it (make metrics-cost). At most 1,048,576.
+	LatencyEvery int
+
 	// Logger receives events, never payload; each kind at most once a second. What a
 	// handler's error says is among them, up to 256 bytes of it. Default: slog.Default, from
 	// warnings on; slog.New(slog.DiscardHandler) silences it.
 	Logger *slog.Logger
 
+	// noLoops has all connections run by goroutines of their own, as where gnet does not run.
+	noLoops bool
 	// packed is how many loops connections share first.
 	packed int
 	// quietTicks replaces the constant, so that a test need not rely on how busy
 	// the machine is.
 	quietTicks int
+	// steadyTime replaces the constant, for the same reason.
+	steadyTime time.Duration
+	// handshakes replaces the bound, so that a test need not make so many.
+	handshakes int
 	// evictAge replaces the constant, so that a test need not wait.
 	evictAge time.Duration
 	// neverPause is for tests of what is done where reading cannot be paused.
@@ -276,13 +305,17 @@ func (c Config) withDefaults() Config {
 	defaults.Set(&c.MaxUnparsed, max(DefaultMaxUnparsed, maxFrameSize(c.Framing)))
 	defaults.Set(&c.MaxHeld, DefaultMaxHeld)
 	defaults.Set(&c.FrameTimeout, DefaultFrameTimeout)
+	defaults.Set(&c.HandshakeTimeout, DefaultHandshakeTimeout)
 	defaults.Set(&c.WriteTimeout, DefaultWriteTimeout)
 	defaults.Set(&c.ShutdownTimeout, DefaultShutdownTimeout)
 	defaults.Set(&c.KeepAlive, DefaultKeepAlive)
 	defaults.Set(&c.BusyPoll, DefaultBusyPoll)
 	defaults.Set(&c.quietTicks, quietTicks)
+	defaults.Set(&c.steadyTime, steadyTime)
 	defaults.Set(&c.evictAge, evictAge)
+	defaults.Set(&c.handshakes, handshakesPerProcessor*runtime.GOMAXPROCS(0)+handshakesWaiting)
 	c.Workers = max(c.Workers, 0)
+	c.noLoops = c.noLoops || !loopsRun
 	if c.MaxConns == 0 {
 		c.MaxConns = -1
 		if limit, ok := descriptorLimit(); ok {
@@ -332,11 +365,13 @@ func (c *Config) validate() error {
 		{"MaxInFlight", int64(c.MaxInFlight), 1, 1 << 16},
 		{"Loops", int64(c.Loops), 1, loopsMax},
 		{"BusyPoll", int64(max(c.BusyPoll, 0)), 0, int64(MaxBusyPoll)},
+		{"LatencyEvery", int64(max(c.LatencyEvery, 0)), 0, stopwatch.EveryMost},
 		{"MaxUnsent", int64(c.MaxUnsent), 4 << 10, 1 << 30},
 		{"MaxUnparsed", int64(c.MaxUnparsed), int64(maxFrameSize(c.Framing)), 1<<30 + 8},
 		{"QueueTimeout", int64(c.QueueTimeout), math.MinInt64, int64(MaxTimeout)},
 		{"FrameTimeout", int64(c.FrameTimeout), math.MinInt64, int64(MaxTimeout)},
 		{"FirstFrameTimeout", int64(c.FirstFrameTimeout), math.MinInt64, int64(MaxTimeout)},
+		{"HandshakeTimeout", int64(c.HandshakeTimeout), math.MinInt64, int64(MaxTimeout)},
 		{"WriteTimeout", int64(c.WriteTimeout), math.MinInt64, int64(MaxTimeout)},
 		{"IdleTimeout", int64(c.IdleTimeout), math.MinInt64, int64(MaxTimeout)},
 		{"ShutdownTimeout", int64(c.ShutdownTimeout), math.MinInt64, int64(MaxTimeout)},
@@ -352,26 +387,4 @@ func (c *Config) validate() error {
 		}
 	}
 	return c.validateAdmission()
-}
-
-// isNil reports whether there is no handler, or one that is a nil function.
-func isNil(h Handler) bool {
-	switch f := h.(type) {
-	case nil:
-		return true
-	case HandlerFunc:
-		return f == nil
-	case RequestFunc:
-		return f == nil
-	}
-	return false
-}
-
-// listenOn returns the network and the address of Config.Addr.
-func (c *Config) listenOn() (network, target string, err error) {
-	network, target, err = netaddr.Split(c.Addr)
-	if err != nil {
-		return "", "", fmt.Errorf("server: Config.Addr: %w", err)
-	}
-	return network, target, nil
 }

@@ -100,8 +100,8 @@ type link interface {
 	hear(reads, unsent bool) bool
 	// othersWait reports whether the event loop has something else to do. Loop only.
 	othersWait() bool
-	// wake makes the loop call serve, close makes it end the connection. Both are
-	// safe for anybody, but only inside the loop's gate.
+	// wake makes the loop call serve, close makes it end the connection. Anybody may
+	// call them at any time.
 	wake()
 	close()
 	// drop ends the connection before it returns. Loop only.
@@ -295,6 +295,9 @@ func (c *Conn) flush() {
 	}
 	l.event.Writes++
 	l.event.BytesOut += uint64(n)
+	if c.unsent == 0 { // WriteTimeout begins now: the last output may be long ago, and so may the turn's begin
+		c.marked, c.progress = c.handed, c.srv.clock.Load()
+	}
 	c.handed += uint64(n)
 	l.publish()
 	err := c.link.write(l.out)
@@ -303,7 +306,9 @@ func (c *Conn) flush() {
 		c.raise(phaseBroken)
 		return
 	}
-	c.unsent = c.link.buffered()
+	if c.unsent = c.link.buffered(); c.unsent > 0 {
+		c.account() // before others write in turns that go on meanwhile
+	}
 	if e := c.ext.Load(); e != nil {
 		e.wrote = l.now
 	}

@@ -133,11 +133,11 @@ func isStuck(err error) bool { _, ok := err.(*stuckError); return ok }
 // running counts the handlers that hold up a stop. A loop that has a turn although all
 // connections were cut is inside a handler.
 func (s *Server) running() int {
-	f, w := s.parts()
+	f, streams, w := s.parts()
 	if w != nil {
 		return int(w.busy.Load())
 	}
-	return f.busyFor(0)
+	return f.busyFor(0) + streams.turns()
 }
 
 // beginStop closes the listeners and starts the stop, unless that has been done.
@@ -149,7 +149,7 @@ func (s *Server) beginStop(ctx context.Context, orderly bool) {
 		return
 	}
 	close(s.closing)
-	if s.front == nil {
+	if s.streams == nil { // nothing was ever served
 		close(s.stopped)
 		return
 	}
@@ -166,8 +166,8 @@ func (s *Server) beginStop(ctx context.Context, orderly bool) {
 
 // finishAll is the whole stop after the listeners' end, in an order in which each
 // step needs the steps after it to be still there: connections, accept loops (they
-// wait for event loops), the sweep (it wakes event loops), event loops, workers (they let
-// go of jobs whose connection is gone).
+// wait for event loops), handshakes, connections that came meanwhile, the sweep (it wakes event
+// loops), event loops, workers (they let go of jobs whose connection is gone).
 func (s *Server) finishAll(orderly bool, deadline time.Time, bounded bool) {
 	role.Set("stop")
 	accepted := make(chan struct{})
@@ -181,14 +181,17 @@ func (s *Server) finishAll(orderly bool, deadline time.Time, bounded bool) {
 		unfinished = s.conns.len()
 	}
 	s.closeListeners()
-	s.conns.scan(func(c *Conn) {
-		s.cut(c, reasonShutdown)
-		c.endContext() // the loop may be stuck in a handler that waits for it
-	})
+	s.cutAll()
 	<-accepted
+	s.shaking.stop()
+	s.cutAll()
 	close(s.stopSweep)
 	s.background.Wait()
-	err := s.front.stop()
+	s.streams.stop()
+	var err error
+	if s.front != nil {
+		err = s.front.stop()
+	}
 	if s.workers != nil {
 		s.workers.stop()
 	}
@@ -200,6 +203,14 @@ func (s *Server) finishAll(orderly bool, deadline time.Time, bounded bool) {
 		s.result = &cutError{unfinished, context.DeadlineExceeded}
 	}
 	close(s.stopped)
+}
+
+// cutAll cuts every connection.
+func (s *Server) cutAll() {
+	s.conns.scan(func(c *Conn) {
+		s.cut(c, reasonShutdown)
+		c.endContext() // the loop may be stuck in a handler that waits for it
+	})
 }
 
 // closeListeners closes those whose accept loop has not done so.
@@ -218,7 +229,7 @@ func (s *Server) drain(accepted <-chan struct{}, deadline time.Time, bounded boo
 	ticker := time.NewTicker(drainEvery)
 	defer ticker.Stop()
 	accepting := true
-	for start := time.Now(); accepting || s.conns.len() > 0; {
+	for start := time.Now(); accepting || s.shaking.n.Load() > 0 || s.conns.len() > 0; {
 		select {
 		case <-s.hurry:
 			return
@@ -232,8 +243,9 @@ func (s *Server) drain(accepted <-chan struct{}, deadline time.Time, bounded boo
 		}
 		before, how := s.clock.Load(), phaseQuieting
 		now := s.tick()
-		if time.Since(start) > steadyTime {
+		if time.Since(start) > s.cfg.steadyTime {
 			how = phaseUnread
+			s.shaking.cut() // who connects and says nothing is not waited for
 		}
 		if bounded && time.Until(deadline) < cutTime {
 			how = phaseUnparsed

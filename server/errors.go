@@ -89,7 +89,9 @@ const (
 	reasonDead              // TCP gave up on the peer
 	reasonTruncated         // the peer closed inside a frame
 	reasonBadLength         // a length field out of range
-	reasonTLS               // a TLS handshake
+	reasonTLS               // a TLS handshake where none is due
+	reasonPlain             // no TLS where it is due
+	reasonHandshake         // a TLS handshake that failed
 	reasonHTTP              // an HTTP request
 	reasonFrameTime         // FrameTimeout
 	reasonMalformed         // none of what the extension allows
@@ -101,7 +103,7 @@ const (
 	reasonEvicted           // it had said nothing, and others came
 	reasonHandler           // Conn.Close
 	reasonShutdown          // Shutdown or Close
-	reasonLoop              // a handler ended the event loop
+	reasonLoop              // a handler ended the goroutine of the event loop, or the connection's
 	reasonInternal          // a fault of the server
 	reasonCount
 )
@@ -114,6 +116,8 @@ var reasonText = [reasonCount]string{
 	reasonTruncated:  "closed by the peer inside a frame",
 	reasonBadLength:  "invalid frame length",
 	reasonTLS:        "TLS on a plain port",
+	reasonPlain:      "no TLS on a TLS port",
+	reasonHandshake:  "TLS handshake failed",
 	reasonHTTP:       "HTTP on a plain port",
 	reasonFrameTime:  "frame not complete in time",
 	reasonMalformed:  "malformed for the extension",
@@ -125,7 +129,7 @@ var reasonText = [reasonCount]string{
 	reasonEvicted:    "no frame so far, and others need the room",
 	reasonHandler:    "closed by a handler",
 	reasonShutdown:   "server is closing",
-	reasonLoop:       "event loop was ended by a handler",
+	reasonLoop:       "its goroutine was ended by a handler",
 	reasonInternal:   "internal error",
 }
 

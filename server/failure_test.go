@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"errors"
-	"net"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -190,7 +189,7 @@ func TestResetDuringTheHandlerHarmsNobody(t *testing.T) {
 		healthy.receive()
 		c.write(c.pipeline(50, 10))
 		<-inside
-		require.NoError(t, c.nc.(*net.TCPConn).SetLinger(0))
+		require.NoError(t, c.tcp().SetLinger(0))
 		require.NoError(t, c.nc.Close())
 		close(release)
 		eventually(t, s, "the end", func(st Stats) bool { return st.Closed.Reset+st.Closed.Peer == 1 })

@@ -153,7 +153,7 @@ func TestAClientThatPipelinesAndReadsIsSlowedAndNotCut(t *testing.T) {
 				return append(dst, req...), nil
 			})
 			s := launch(t, cfg)
-			const conns, n, size = 3, 300, 16 << 10 // 15 MiB
+			const conns, n, size = 3, 120, 16 << 10 // 6 MiB
 			var wg sync.WaitGroup
 			for range conns {
 				c := dial(t, s)

@@ -53,7 +53,7 @@ func TestGoexitInErrorReplyAfterLater(t *testing.T) {
 					c.call(2, []byte("it is served"))
 				}
 				dial(t, s).call(3, []byte("others are served"))
-				waitFor(t, "buffers to be returned", func() bool { return bytepool.Outstanding() == lent })
+				waitFor(t, "buffers to be returned", func() bool { return bytepool.Outstanding() == lent+readers(s) })
 			})
 		})
 	}

@@ -29,7 +29,8 @@ const (
 // HandOver starts cmd as the successor of this process, which serves the same listeners: it
 // calls Inherited and Serve. Both accept until this server's Shutdown, which is to come when
 // the successor says that it serves; so no connection is refused in between. The files of unix
-// sockets are the successor's from now on. cmd.ExtraFiles must be empty, because descriptors 3
+// sockets are the successor's from now on. What is passed on are sockets, not what is spoken on
+// them: where that is TLS the successor needs Config.TLS, or calls ServeTLS, too. cmd.ExtraFiles must be empty, because descriptors 3
 // and following are the listeners; cmd.Env gets the variables that say so.
 //
 // It fails when there is nothing to pass on, when a listener has no descriptor, and with the
@@ -88,7 +89,10 @@ func (s *Server) HandOver(cmd *exec.Cmd) error {
 // nothing could end an accept that waits.
 func duplicate(ln net.Listener) (f *os.File, err error) {
 	source, ok := ln.(syscall.Conn)
-	if !ok {
+	switch {
+	case !ok && isSecured(ln):
+		return nil, errors.New("a listener of package tls has no descriptor; give ServeTLS the listener below it")
+	case !ok:
 		return nil, fmt.Errorf("a %T has no descriptor; use a TCP or unix listener", ln)
 	}
 	raw, err := source.SyscallConn()

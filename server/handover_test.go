@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"os"
 	"os/exec"
@@ -13,10 +14,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ringwire/ringwire/certs"
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/testca"
 )
 
-const successorEnv = "RINGWIRE_SERVER_TEST_SUCCESSOR"
+const (
+	successorEnv = "RINGWIRE_SERVER_TEST_SUCCESSOR"
+	// successorTLSEnv names the directory with the certificates of a successor that has some.
+	successorTLSEnv = "RINGWIRE_SERVER_TEST_SUCCESSOR_TLS"
+)
 
 // succeed is what the test binary does as a successor: it serves what it has inherited until
 // its standard input is closed.
@@ -25,9 +32,19 @@ func succeed() int {
 	if err != nil || len(listeners) == 0 || os.Getenv(envFDs) != "" {
 		return 3
 	}
-	s, err := New(Config{Handler: HandlerFunc(func(_ *Conn, dst, _ []byte) ([]byte, error) {
+	cfg := Config{Handler: HandlerFunc(func(_ *Conn, dst, _ []byte) ([]byte, error) {
 		return append(dst, "successor"...), nil
-	})})
+	})}
+	if dir := os.Getenv(successorTLSEnv); dir != "" {
+		c := certs.Config{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"), CA: filepath.Join(dir, "ca.pem")}
+		files, err := certs.Load(c)
+		if err != nil {
+			return 7
+		}
+		defer files.Close()
+		cfg.TLS = files.Server()
+	}
+	s, err := New(cfg)
 	if err != nil {
 		return 4
 	}
@@ -87,6 +104,48 @@ func TestHandOver(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A listener whose connections are secured is handed over as its socket; the successor secures
+// them with certificates of its own.
+func TestHandOverOfATLSListener(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows passes no descriptors on")
+	}
+	x := launchTLS(t, nil)
+	dir := t.TempDir()
+	testca.Files(t, dir, x.servers.Server(t, "localhost"))
+	x.clients.File(t, dir)
+	old := x.enter(t, x.good(t))
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), successorEnv+"=1", successorTLSEnv+"="+dir)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, x.HandOver(cmd))
+	_, err = stdout.Read(make([]byte, 7))
+	require.NoError(t, err)
+	old.call(1, []byte("goes on"))
+	require.NoError(t, x.Shutdown(context.Background()))
+	c := x.enter(t, x.good(t))
+	c.send(1, nil)
+	assert.Equal(t, "successor", string(c.receive().Payload))
+	_ = x.refused(t, x.client())
+	require.NoError(t, c.nc.Close())
+	require.NoError(t, stdin.Close())
+	require.NoError(t, cmd.Wait())
+}
+
+// What is spoken by a listener itself cannot be handed over; the error says what can.
+func TestHandOverOfAListenerOfPackageTLS(t *testing.T) {
+	x := launchTLS(t, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := launch(t, Config{})
+	require.NoError(t, s.Serve(tls.NewListener(ln, x.cfg.TLS)))
+	assert.ErrorContains(t, s.HandOver(exec.Command("true")), "give ServeTLS the listener below it")
 }
 
 func TestHandOverThatFailsChangesNothing(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -175,8 +174,8 @@ func TestResetsAreCounted(t *testing.T) {
 	for range resets {
 		c := dial(t, s)
 		c.call(1, nil)
-		require.NoError(t, c.nc.(*net.TCPConn).SetLinger(0))
-		require.NoError(t, c.nc.Close())
+		require.NoError(t, c.tcp().SetLinger(0))
+		require.NoError(t, c.tcp().Close())
 	}
 	eventually(t, s, "the ends", func(st Stats) bool { return st.Closed.Reset+st.Closed.Peer == resets })
 	assert.Greater(t, s.Stats().Closed.Reset, uint64(resets/2))

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/ringwire/ringwire/framing"
 	"github.com/ringwire/ringwire/internal/bytepool"
+	"github.com/ringwire/ringwire/internal/stopwatch"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -20,6 +22,9 @@ var ErrAnswered = errors.New("server: the request has its outcome already; call 
 type Later struct {
 	conn *Conn
 	id   taskid.ID
+	// Of the request, if it is timed.
+	arrived time.Duration
+	began   stopwatch.Time
 	// request is off the loop. It goes back to the connection when both the handler has
 	// returned and the outcome is known. Only who owes one of the two may look at it.
 	request  *Request
@@ -37,7 +42,7 @@ func (r *Request) Later() *Later {
 		return r.later
 	}
 	c := r.conn
-	l := &Later{conn: c, id: r.id, request: r}
+	l := &Later{conn: c, id: r.id, request: r, arrived: r.arrived, began: r.began}
 	if r.desk == nil { // the loop's
 		l.request = requestPool.Get().(*Request)
 		l.request.conn, l.request.desk = c, c.needDesk()
@@ -109,6 +114,7 @@ func (l *Later) fail(req []byte, cause error) (err error) {
 // settle notes the outcome. Who has answered calls it.
 func (l *Later) settle(buf *bytepool.Buffer, result result) error {
 	l.buf, l.result = buf, result
+	l.conn.srv.timing.end(l.arrived, l.began)
 	closed := l.conn.at() == phaseEnded
 	l.pay()
 	if closed {

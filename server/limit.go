@@ -94,10 +94,14 @@ func (c *Conn) account() {
 	}
 	c.held.Store(held)
 	all := s.held.Add(held - before)
-	if all <= s.cfg.MaxHeld || held <= before || held <= heldMin || c.loop.pauses && (c.block != blockNone || c.full()) {
-		return
+	switch {
+	case all <= s.cfg.MaxHeld || held <= before || held <= heldMin:
+	case c.loop.pauses && c.block != blockNone:
+	case c.loop.pauses && c.unsent > 0:
+		c.block = blockUnsent
+	default:
+		c.fail(reasonMemory)
 	}
-	c.fail(reasonMemory)
 }
 
 const (
@@ -219,7 +223,7 @@ func (r *registry) of(l *loop) (all []*Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.conns {
-		if c.loop == l {
+		if _, lent := c.link.(*stream); !lent && c.loop == l {
 			all = append(all, c)
 		}
 	}
@@ -272,7 +276,9 @@ func (s *Server) sweep() {
 		if t := s.door.sources; t != nil {
 			t.sweep(time.Since(s.epoch))
 		}
-		s.front.watch()
+		if f, _, _ := s.parts(); f != nil {
+			f.watch()
+		}
 		if s.held.Load() > s.shedAt {
 			s.shed()
 		}

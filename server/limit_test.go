@@ -43,7 +43,7 @@ func TestPeerThatNeverReadsIsClosedAndBounded(t *testing.T) {
 		eventually(t, s, "both", func(st Stats) bool { return st.Conns == 2 })
 		// Many more requests than the kernel's buffers take replies.
 		deaf.write(deaf.pipeline(2000, 0))
-		eventually(t, s, "parsing to stop", func(st Stats) bool { return st.Pauses > 0 })
+		backUp(t, s, 1)
 		for st := s.Stats(); st.Conns == 2; st = s.Stats() {
 			require.Less(t, st.HeldBytes, int64(unsent+flushBytes+2*framing.MaxPayload), "replies are not made for nobody")
 			healthy.send(1, nil)
@@ -63,7 +63,7 @@ func TestParsingResumesWhenThePeerReads(t *testing.T) {
 		c := narrow(t, s)
 		const requests = 300
 		c.write(c.pipeline(requests, 100))
-		eventually(t, s, "parsing to stop", func(st Stats) bool { return st.Pauses > 0 })
+		backUp(t, s, 1)
 		seen := make(map[uint32]bool)
 		for i := range requests {
 			f := c.receive()
@@ -81,6 +81,7 @@ func TestParsingResumesWhenThePeerReads(t *testing.T) {
 }
 
 func TestInputBeyondItsBoundClosesTheConnection(t *testing.T) {
+	onLoops(t)
 	const unparsed = 256 << 10
 	release := make(chan struct{})
 	s := launch(t, Config{Workers: 1, MaxInFlight: 1, MaxUnparsed: unparsed, neverPause: true,
@@ -114,7 +115,7 @@ func TestServerWideBoundSlowsPeersThatRead(t *testing.T) {
 			c.write(c.pipeline(requests, 0))
 			late = append(late, c)
 		}
-		eventually(t, s, "parsing to stop", func(st Stats) bool { return st.Pauses >= conns })
+		backUp(t, s, conns)
 		assert.Less(t, s.Stats().HeldBytes, int64(bound+conns*(flushBytes+framing.MaxPayload)))
 		healthy := dial(t, s)
 		healthy.send(1, nil)
@@ -311,5 +312,27 @@ func TestProgressKeepsASlowReader(t *testing.T) {
 	require.True(t, c.serve(nil), "not before the time is over")
 	c.srv.clock.Store(now + limit + 1)
 	require.False(t, c.serve(nil), "half of it is not enough")
+	assert.Equal(t, reasonSlowReader, reason(c.why.Load()))
+}
+
+// WriteTimeout counts from when there is something to take, however long nothing was, and
+// however long the handler has taken.
+func TestWriteTimeoutBeginsWithTheOutput(t *testing.T) {
+	var now int64
+	var c *Conn
+	limit := int64(0)
+	c, l := offline(t, Config{WriteTimeout: time.Second, Handler: HandlerFunc(func(_ *Conn, dst, req []byte) ([]byte, error) {
+		now += 10 * limit
+		c.srv.clock.Store(now)
+		return append(dst, req...), nil
+	})})
+	limit, now = c.srv.patience(time.Second), c.srv.clock.Load()
+	l.left = 7 // the peer takes nothing
+	require.True(t, c.serve(oneFrame(t, 1)))
+	now += limit
+	c.srv.clock.Store(now)
+	require.True(t, c.serve(nil), "not before the time is over")
+	c.srv.clock.Store(now + 1)
+	require.False(t, c.serve(nil))
 	assert.Equal(t, reasonSlowReader, reason(c.why.Load()))
 }

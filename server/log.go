@@ -99,6 +99,16 @@ func (s *Server) logFailure(c *Conn, kind logKind, err error) {
 	}
 }
 
+// logUnsecured tells why a connection was not secured. The text may name what the client says of
+// itself in its certificate, so it is cut.
+func (s *Server) logUnsecured(c *Conn, why reason, err error) {
+	if skipped, ok := s.due(logKind(why), slog.LevelWarn); ok {
+		text := err.Error()
+		s.write(slog.LevelWarn, "connection closed: "+why.String(), skipped,
+			[]slog.Attr{connAttr(c), slog.String("error", text[:min(len(text), errorTextMax)])})
+	}
+}
+
 // logPanic belongs into the deferred function that recovered, where the stack
 // still shows the origin.
 func (s *Server) logPanic(c *Conn, value any) {

@@ -264,9 +264,9 @@ func (l *gnetLink) buffered() int { return l.conn.OutboundBuffered() }
 // not come and the loop is the only one that can bring it about.
 func (l *gnetLink) closeWrite() { shutdownWrite(l.fd) }
 
-// wake and close fail only if the loop cannot be told; then it is beyond help.
-func (l *gnetLink) wake()  { _ = l.conn.Wake(nil) }
-func (l *gnetLink) close() { _ = l.conn.Close() }
+// Both fail only if the loop cannot be told; then it is beyond help.
+func (l *gnetLink) wake()  { l.loop.tell(func() { _ = l.conn.Wake(nil) }) }
+func (l *gnetLink) close() { l.loop.tell(func() { _ = l.conn.Close() }) }
 
 // drop fails if the connection has ended already.
 func (l *gnetLink) drop() { _ = l.conn.EventLoop().Close(l.conn) }

@@ -90,7 +90,9 @@ func TestServerFullOfSilenceLetsOthersIn(t *testing.T) {
 	outwait(t, s)
 	waitFor(t, "a place", func() bool {
 		c := dial(t, s)
-		c.send(1, nil)
+		if _, err := c.nc.Write(c.frame(1, nil)); err != nil {
+			return false
+		}
 		_, err := c.frames.ReadFrame()
 		return err == nil
 	})
@@ -217,6 +219,7 @@ func TestSilenceIsAllowedByDefault(t *testing.T) {
 // Clients whose first frame comes when their time is up, or their place is wanted: each
 // has its answer and stays, or is closed for that reason.
 func TestFirstFrameAgainstItsTimeout(t *testing.T) {
+	speaksPlain(t)
 	waits(t)
 	modes(t, func(t *testing.T, cfg Config) {
 		const clients, each = 4, 40

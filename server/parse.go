@@ -73,6 +73,7 @@ func (c *Conn) answer(f framing.Frame) {
 	l.event.Requests++
 	r := &l.request
 	r.conn, r.id, r.payload, r.arrived, r.limit = c, f.ID, f.Payload, l.at, l.limit
+	r.began = l.turns.Begin(c.srv.timing.Stopwatch)
 	l.handling, l.owing = true, true
 	out, err := c.srv.respond(l.out, r)
 	l.handling = false

@@ -206,13 +206,18 @@ func (l *loop) ask() bool {
 	if !l.queued.CompareAndSwap(false, true) {
 		return false
 	}
+	l.tell(func() { _ = l.el.Execute(context.Background(), l) }) // fails only if the loop cannot be told
+	return false
+}
+
+// tell calls what has the event loop do something, unless it is to stop.
+func (l *loop) tell(call func()) {
 	l.gate.mu.RLock()
 	defer l.gate.mu.RUnlock()
 	if !l.gate.shut {
-		_ = l.el.Execute(context.Background(), l) // fails only if the loop cannot be told
+		call()
 		l.called.Store(true)
 	}
-	return false
 }
 
 // Run implements gnet.Runnable: the loop has come to the question.

@@ -150,7 +150,7 @@ func TestPushRacingTheEnd(t *testing.T) {
 				}
 			})
 		}
-		require.NoError(t, c.nc.(*net.TCPConn).SetLinger(0))
+		require.NoError(t, c.tcp().SetLinger(0))
 		require.NoError(t, c.nc.Close())
 		wg.Wait()
 	}

@@ -28,9 +28,10 @@ type desk struct {
 	// Guarded by queue.mu.
 	oldest, newest *Request
 	newestNext     bool
-	listed         bool  // in the queue
+	ready          bool  // has a request that may be taken
+	listed         bool  // in one of the queue's lists, where it stays for a turn if it is not ready any more
 	taken          int64 // by workers
-	next           *desk // in the queue
+	next           *desk // in that list
 
 	parked  atomic.Bool  // set under queue.mu: not in the queue because of limit
 	waiting atomic.Int64 // set under queue.mu: when the oldest came, nanoseconds; never if none
@@ -62,18 +63,45 @@ type bounded struct {
 
 func (b bounded) over() bool { return b.held != nil && b.held.Load() > b.most }
 
+// turns is a list of connections, the one to be served next first.
+type turns struct{ first, last *desk }
+
+func (t *turns) push(d *desk) {
+	if t.first == nil {
+		t.first = d
+	} else {
+		t.last.next = d
+	}
+	t.last, d.listed = d, true
+}
+
+// pop takes the next connection out that is ready, and those before it that are not any more.
+func (t *turns) pop() *desk {
+	for d := t.first; d != nil; d = t.first {
+		t.first, d.next, d.listed = d.next, nil, false
+		if d.ready {
+			return d
+		}
+	}
+	return nil
+}
+
 // queue holds the requests that wait for a worker. Connections are served in turn, one
 // request at a time, so one with many makes another with few wait for one of each at
-// most. Those of a connection are taken in their order, until the oldest is late. A
-// connection with desk.limit requests under way is not served until the loop has collected
-// some.
+// most. One that had nothing under way when its request came does not even wait for that:
+// it is served before the others, but once only until all of them have had their turn, so
+// nobody is kept waiting by those who come and go. (Sparse flows of FQ-CoDel, RFC 8290, are
+// served like this.) The requests of a connection are taken in their order, until the oldest
+// is late. A connection with desk.limit requests under way is not served until the loop has
+// collected some.
 type queue struct {
 	n     atomic.Int64 // requests
-	ready atomic.Int64 // connections in the queue
+	ready atomic.Int64 // connections with requests that may be taken
 	bytes bounded
 
-	mu          sync.Mutex // guards what follows, held for a few instructions
-	first, last *desk      // that have requests, in turn
+	mu     sync.Mutex // guards what follows, held for a few instructions
+	sparse turns      // who had nothing under way
+	all    turns      // the others, and who was sparse since their last turn
 }
 
 // put adds a request of a connection.
@@ -100,12 +128,15 @@ func (q *queue) take(now time.Duration) (r *Request, more bool) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	d := q.first
+	d := q.sparse.pop()
+	sparse := d != nil
+	if !sparse {
+		d = q.all.pop()
+	}
 	if d == nil {
 		return nil, false
 	}
-	q.first, d.next, d.listed = d.next, nil, false
-	q.ready.Add(-1)
+	q.unready(d)
 	r = d.oldest
 	if now-r.arrived > lateAfter {
 		if d.newestNext {
@@ -115,8 +146,11 @@ func (q *queue) take(now time.Duration) (r *Request, more bool) {
 	}
 	q.unlink(r)
 	d.taken++
+	if sparse && q.n.Load() > 0 {
+		q.all.push(d) // its next request waits like anybody's
+	}
 	q.offer(d)
-	return r, q.first != nil
+	return r, q.ready.Load() > 0
 }
 
 // unlink takes a request off its desk. The caller holds mu.
@@ -135,23 +169,36 @@ func (q *queue) unlink(r *Request) {
 		d.waiting.Store(never)
 	}
 	r.next, r.prev = nil, nil
-	q.n.Add(-1)
+	if d.oldest == nil && d.ready {
+		q.unready(d)
+	}
+	if q.n.Add(-1) == 0 { // there is nobody whose turn comes before another's
+		q.sparse.pop()
+		q.all.pop()
+	}
 }
 
-// offer puts a connection behind the others, if it has requests and may be served. The
+// offer has a connection served in its turn, if it has requests and may be served. The
 // caller holds mu.
 func (q *queue) offer(d *desk) {
-	if d.oldest == nil || d.listed || q.atLimit(d) {
+	if d.oldest == nil || d.ready || q.atLimit(d) {
 		return
 	}
-	if q.first == nil {
-		q.first = d
-	} else {
-		q.last.next = d
-	}
-	q.last = d
-	d.listed = true
+	d.ready = true
 	q.ready.Add(1)
+	switch {
+	case d.listed:
+	case d.oldest == d.newest && d.taken == d.collected.Load():
+		q.sparse.push(d)
+	default:
+		q.all.push(d)
+	}
+}
+
+// unready has a connection not served. The caller holds mu.
+func (q *queue) unready(d *desk) {
+	d.ready = false
+	q.ready.Add(-1)
 }
 
 // atLimit reports whether no more requests may be taken; then the loop is to say when that
@@ -184,7 +231,7 @@ func (q *queue) collected(d *desk, n int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.offer(d)
-	return d.listed
+	return d.ready
 }
 
 // mayGoOn reports whether a connection that is not served perhaps could be, because no longer
@@ -202,24 +249,5 @@ func (q *queue) takeOld(d *desk, before time.Duration) *Request {
 		return nil
 	}
 	q.unlink(r)
-	if d.oldest == nil && d.listed {
-		q.withdraw(d)
-	}
 	return r
-}
-
-// withdraw takes a connection out of the queue. The caller holds mu.
-func (q *queue) withdraw(d *desk) {
-	at := &q.first
-	var before *desk
-	for *at != d {
-		before = *at
-		at = &before.next
-	}
-	*at = d.next
-	if q.last == d {
-		q.last = before
-	}
-	d.next, d.listed = nil, false
-	q.ready.Add(-1)
 }

@@ -13,28 +13,49 @@ import (
 	"github.com/ringwire/ringwire/taskid"
 )
 
-// The queue beside one that is obviously right: a list of connections in turn, each with a
+// The queue beside one that is obviously right: lists of connections in turn, each with a
 // list of the requests that wait.
 type plainQueue struct {
-	waiting [][]*Request
-	turns   []int
-	taken   []int // and not collected
-	newest  []bool
-	limit   int
+	waiting     [][]*Request
+	sparse, all []int // may have some in it that are not to be served now
+	taken       []int // and not collected
+	newest      []bool
+	limit       int
 }
 
+func (p *plainQueue) ready(d int) bool { return len(p.waiting[d]) > 0 && p.taken[d] < p.limit }
+
 func (p *plainQueue) offer(d int) {
-	if len(p.waiting[d]) > 0 && p.taken[d] < p.limit && !slices.Contains(p.turns, d) {
-		p.turns = append(p.turns, d)
+	switch {
+	case !p.ready(d) || slices.Contains(p.sparse, d) || slices.Contains(p.all, d):
+	case len(p.waiting[d]) == 1 && p.taken[d] == 0:
+		p.sparse = append(p.sparse, d)
+	default:
+		p.all = append(p.all, d)
 	}
+}
+
+// next takes a connection out of a list, with those before it that are not served; -1 if there is none.
+func (p *plainQueue) next(list *[]int) int {
+	i := slices.IndexFunc(*list, p.ready)
+	if i < 0 {
+		*list = nil
+		return -1
+	}
+	d := (*list)[i]
+	*list = (*list)[i+1:]
+	return d
 }
 
 func (p *plainQueue) take(now time.Duration) *Request {
-	if len(p.turns) == 0 {
+	if !p.more() {
 		return nil
 	}
-	d := p.turns[0]
-	p.turns = p.turns[1:]
+	d := p.next(&p.sparse)
+	sparse := d >= 0
+	if !sparse {
+		d = p.next(&p.all)
+	}
 	at := 0
 	if now-p.waiting[d][0].arrived > lateAfter {
 		if p.newest[d] {
@@ -45,8 +66,26 @@ func (p *plainQueue) take(now time.Duration) *Request {
 	r := p.waiting[d][at]
 	p.waiting[d] = slices.Delete(p.waiting[d], at, at+1)
 	p.taken[d]++
+	if sparse {
+		p.all = append(p.all, d)
+	}
 	p.offer(d)
+	p.forget()
 	return r
+}
+
+// forget has no turn outlast the last request.
+func (p *plainQueue) forget() {
+	for _, w := range p.waiting {
+		if len(w) > 0 {
+			return
+		}
+	}
+	p.sparse, p.all = nil, nil
+}
+
+func (p *plainQueue) more() bool {
+	return slices.ContainsFunc(p.sparse, p.ready) || slices.ContainsFunc(p.all, p.ready)
 }
 
 func (p *plainQueue) takeOld(d int, before time.Duration) *Request {
@@ -54,9 +93,8 @@ func (p *plainQueue) takeOld(d int, before time.Duration) *Request {
 		return nil
 	}
 	r := p.waiting[d][0]
-	if p.waiting[d] = p.waiting[d][1:]; len(p.waiting[d]) == 0 {
-		p.turns = slices.DeleteFunc(p.turns, func(other int) bool { return other == d })
-	}
+	p.waiting[d] = p.waiting[d][1:]
+	p.forget()
 	return r
 }
 
@@ -69,7 +107,7 @@ func TestQueueBesideAPlainOne(t *testing.T) {
 		for i := range all {
 			all[i] = newDesk(limit)
 		}
-		p := plainQueue{make([][]*Request, desks), nil, make([]int, desks), make([]bool, desks), limit}
+		p := plainQueue{waiting: make([][]*Request, desks), taken: make([]int, desks), newest: make([]bool, desks), limit: limit}
 		now := time.Duration(0)
 		for id := range taskid.ID(1000) {
 			now += time.Duration(rng.IntN(20)) * time.Millisecond
@@ -83,7 +121,7 @@ func TestQueueBesideAPlainOne(t *testing.T) {
 			case 2:
 				r, more := q.take(now)
 				require.Same(t, p.take(now), r)
-				require.Equal(t, len(p.turns) > 0, more)
+				require.Equal(t, p.more(), more)
 				if r != nil {
 					require.True(t, r.next == nil && r.prev == nil)
 				}
@@ -92,15 +130,18 @@ func TestQueueBesideAPlainOne(t *testing.T) {
 				p.taken[i] -= n
 				p.offer(i)
 				if served := q.collected(all[i], n); served {
-					require.Contains(t, p.turns, i)
+					require.True(t, p.ready(i))
 				}
 			case 4:
 				before := now - time.Duration(rng.IntN(300))*time.Millisecond
 				require.Same(t, p.takeOld(i, before), q.takeOld(all[i], before))
 			}
-			left := 0
+			left, ready := 0, 0
 			for i, w := range p.waiting {
 				left += len(w)
+				if p.ready(i) {
+					ready++
+				}
 				oldest := time.Duration(never)
 				if len(w) > 0 {
 					oldest = w[0].arrived
@@ -108,8 +149,82 @@ func TestQueueBesideAPlainOne(t *testing.T) {
 				require.Equal(t, oldest, all[i].since())
 			}
 			require.EqualValues(t, left, q.n.Load())
-			require.EqualValues(t, len(p.turns), q.ready.Load())
+			require.EqualValues(t, ready, q.ready.Load())
 		}
+	}
+}
+
+// A client that asks for one thing at a time, beside many that have all they want waiting: each
+// of its requests is taken at once, if it comes seldom; none waits for more than one of each of the
+// others, however often it comes; and of theirs none waits for more than two of each.
+func TestWhoHasNothingUnderWayGoesFirst(t *testing.T) {
+	const others, each = 60, 40
+	for _, every := range []int{1, 7, others - 1, others, others + 1, 3 * others} { // requests taken from reply to request
+		var q queue
+		id := taskid.ID(0)
+		ask := func(d *desk) { id++; q.put(&Request{desk: d, id: id}) }
+		one := newDesk(1)
+		served := map[*desk]int{} // when last, in requests taken
+		for range others {
+			d := newDesk(each)
+			served[d] = 0
+			for range each {
+				ask(d)
+			}
+		}
+		asked, reply := 0, 0
+		waits := []int(nil)
+		for now := 1; now <= others*(each/2); now++ {
+			if asked == 0 && now >= reply+every {
+				ask(one)
+				asked = now
+			}
+			r, _ := q.take(0)
+			require.NotNil(t, r)
+			if r.desk == one {
+				waits = append(waits, now-asked)
+				asked, reply = 0, now
+				q.collected(one, 1)
+				continue
+			}
+			require.LessOrEqual(t, now-served[r.desk], 2*others+2)
+			served[r.desk] = now
+		}
+		require.Greater(t, len(waits), 2)
+		assert.LessOrEqual(t, slices.Max(waits), others)
+		slices.Sort(waits)
+		if every > others {
+			assert.Zero(t, slices.Max(waits))
+		} else {
+			assert.Zero(t, waits[len(waits)/3], "about each second one")
+		}
+	}
+}
+
+// Who comes and goes has no right before those who wait.
+func TestManyWhoHaveNothingUnderWayLeaveTheOthersTheirTurn(t *testing.T) {
+	const light = 50
+	var q queue
+	heavy := newDesk(1000)
+	for id := range taskid.ID(1000) {
+		q.put(&Request{desk: heavy, id: id})
+	}
+	lights := make([]*desk, light)
+	for i := range lights {
+		lights[i] = newDesk(1)
+		q.put(&Request{desk: lights[i]})
+	}
+	since := 0
+	for range 20 * light {
+		r, _ := q.take(0)
+		if r.desk == heavy {
+			since = 0
+			continue
+		}
+		since++
+		require.LessOrEqual(t, since, 2*light)
+		q.collected(r.desk, 1)
+		q.put(&Request{desk: r.desk}) // at once again
 	}
 }
 

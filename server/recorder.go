@@ -51,6 +51,7 @@ func (r *Recorder) Call(ctx context.Context, payload []byte) ([]byte, error) {
 	s := r.srv
 	q := requestPool.Get().(*Request)
 	q.conn, q.id, q.arrived, q.desk = r.conn, 1, time.Since(s.epoch), newDesk(1)
+	q.began = s.timing.Begin()
 	q.buf = bytepool.Get(len(payload))
 	q.buf.B = append(q.buf.B, payload...)
 	q.reply = len(payload)

@@ -43,6 +43,19 @@ type RequestFunc func(r *Request, dst []byte) ([]byte, error)
 // Handle calls f.
 func (f RequestFunc) Handle(r *Request, dst []byte) ([]byte, error) { return f(r, dst) }
 
+// isNil reports whether there is no handler, or one that is a nil function.
+func isNil(h Handler) bool {
+	switch f := h.(type) {
+	case nil:
+		return true
+	case HandlerFunc:
+		return f == nil
+	case RequestFunc:
+		return f == nil
+	}
+	return false
+}
+
 // result says what became of a request.
 type result uint8
 
@@ -58,7 +71,13 @@ const (
 func (s *Server) respond(out []byte, r *Request) ([]byte, error) {
 	start := len(out)
 	out = s.beginReply(r.conn, out)
-	reply, err := s.handler.Handle(r, out[len(out):])
+	var reply []byte
+	var err error
+	if r.began == 0 {
+		reply, err = s.handler.Handle(r, out[len(out):])
+	} else {
+		reply, err = s.handleTimed(r, out[len(out):])
+	}
 	if err != nil {
 		return out[:start], err
 	}

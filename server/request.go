@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/internal/bytepool"
+	"github.com/ringwire/ringwire/internal/stopwatch"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -22,9 +23,10 @@ type Request struct {
 	conn    *Conn
 	id      taskid.ID
 	payload []byte
-	arrived time.Duration // since the server's epoch
-	limit   time.Duration // how long its caller waits, from then on; 0: not known
-	later   *Later        // nil unless its handler has called Later
+	arrived time.Duration  // since the server's epoch
+	limit   time.Duration  // how long its caller waits, from then on; 0: not known
+	began   stopwatch.Time // when its handler began, if it is timed
+	later   *Later         // nil unless its handler has called Later
 
 	// Off the loop.
 	desk       *desk

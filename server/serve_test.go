@@ -114,7 +114,7 @@ func TestReplyAppendedToDstIsNotCopied(t *testing.T) {
 }
 
 func TestPipelinedRequestsShareWrites(t *testing.T) {
-	const requests = 10_000
+	const requests = 2_000 // as many replies as the kernel takes at once, whoever reads
 	s := launch(t, Config{})
 	c := dial(t, s)
 	go func() { _, _ = c.nc.Write(c.pipeline(requests, 16)) }()
@@ -197,6 +197,7 @@ func TestIdleConnectionHoldsNoBuffer(t *testing.T) {
 }
 
 func TestSeveralLoopsServe(t *testing.T) {
+	onLoops(t)
 	s := launch(t, Config{Loops: 4})
 	var all []*client
 	for range 16 {
@@ -205,7 +206,7 @@ func TestSeveralLoopsServe(t *testing.T) {
 	for i, c := range all {
 		c.call(uint32(i), []byte("x"))
 	}
-	f, _ := s.parts()
+	f, _, _ := s.parts()
 	require.Len(t, f.loops, 4)
 	for _, l := range f.loops { // on a busy machine one may be late, and others be asked
 		assert.Positive(t, l.conns.Load(), "connections are spread")
@@ -214,6 +215,7 @@ func TestSeveralLoopsServe(t *testing.T) {
 }
 
 func TestSeveralListenersAreServed(t *testing.T) {
+	speaksPlain(t)
 	s := launch(t, Config{})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math"
@@ -28,6 +29,7 @@ type Server struct {
 	epoch    time.Time
 	busyPoll time.Duration // 0: never
 	pollers  int32         // how many goroutines of the process may poll at once
+	timing   timing
 
 	conns  registry
 	door   door
@@ -48,8 +50,11 @@ type Server struct {
 	mu        sync.Mutex
 	listeners []net.Listener
 	// Set by the first Serve, before any connection exists, and not changed.
-	front   *front
+	streams *streams
+	shaking *handshakes
 	workers *workers
+	// Set before the first connection on an event loop exists, and not changed.
+	front *front
 
 	accepting  sync.WaitGroup // goroutines of acceptAll; Add under mu, before closing
 	background sync.WaitGroup // the sweep
@@ -72,6 +77,12 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	if cfg.TLS != nil {
+		var err error
+		if cfg.TLS, err = prepareTLS(cfg.TLS); err != nil {
+			return nil, fmt.Errorf("server: Config.TLS: %w", err)
+		}
+	}
 	s := &Server{
 		cfg:       cfg,
 		handler:   cfg.Handler,
@@ -87,6 +98,7 @@ func New(cfg Config) (*Server, error) {
 		hurry:     make(chan struct{}),
 		stopped:   make(chan struct{}),
 	}
+	s.timing = newTiming(cfg.LatencyEvery, s.epoch)
 	s.shedAt = s.cfg.MaxHeld
 	if epoll.Available && !cfg.neverPause {
 		s.shedAt += min(max(s.shedAt/shedShare, shedMin), math.MaxInt64-s.shedAt)
@@ -154,27 +166,77 @@ func (s *Server) Wait() error {
 	return s.result
 }
 
-// Serve serves connections accepted from ln, which must yield *net.TCPConn or
-// *net.UnixConn. It returns at once. If the error is nil the server owns ln and
-// will close it. Serve may be called several times, for several listeners.
-func (s *Server) Serve(ln net.Listener) error {
-	if isNilPointer(ln) {
-		return errors.New("server: Serve: the listener is nil; was the error of the call that made it looked at?")
+// Serve serves connections accepted from ln, with TLS if Config.TLS is set. It returns at once.
+// If the error is nil the server owns ln and will close it. Serve may be called several times, for
+// several listeners.
+//
+// Plain *net.TCPConn and *net.UnixConn are served on the event loops, which is fastest. Every
+// other connection, secured, in memory, or of a listener that speaks the PROXY protocol, has
+// goroutines of its own, and so has every one on Windows; all else about it is the same. A
+// connection must have deadlines that end a read and a write that wait.
+func (s *Server) Serve(ln net.Listener) error { return s.serve("Serve", ln, s.cfg.TLS) }
+
+// ServeTLS is Serve with another TLS configuration than Config.TLS, or with one on this listener only.
+// cfg is copied, and has to be what Config.TLS has to be.
+func (s *Server) ServeTLS(ln net.Listener, cfg *tls.Config) error {
+	prepared, err := prepareTLS(cfg)
+	if err != nil {
+		return fmt.Errorf("server: ServeTLS: %w", err)
+	}
+	return s.serve("ServeTLS", ln, prepared)
+}
+
+func (s *Server) serve(method string, ln net.Listener, secure *tls.Config) error {
+	switch {
+	case isNilPointer(ln):
+		return fmt.Errorf("server: %s: the listener is nil; was the error of the call that made it looked at?", method)
+	case secure != nil && isSecured(ln):
+		return fmt.Errorf("server: %s: the listener speaks TLS already; give the one below it, or no TLS configuration", method)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.isClosing() {
 		return ErrServerClosed
 	}
-	if s.front == nil {
+	if s.streams == nil {
 		if err := s.startLocked(); err != nil {
+			return err
+		}
+	}
+	if secure == nil && s.looped(ln) {
+		if err := s.startLoopsLocked(); err != nil {
 			return err
 		}
 	}
 	s.listeners = append(s.listeners, ln)
 	s.accepting.Add(1)
-	go s.acceptAll(ln)
+	go s.acceptAll(ln, secure)
 	return nil
+}
+
+// looped reports whether the connections of a listener are for the event loops.
+func (s *Server) looped(ln net.Listener) bool {
+	switch ln.(type) {
+	case *net.TCPListener, *net.UnixListener, *unixListener:
+		return !s.cfg.noLoops
+	}
+	return false
+}
+
+// startLoopsLocked starts the event loops, unless that has been done.
+func (s *Server) startLoopsLocked() (err error) {
+	if s.front == nil {
+		s.front, err = startFront(s)
+	}
+	return err
+}
+
+// loops returns the event loops, started if need be.
+func (s *Server) loops() (*front, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.startLoopsLocked()
+	return s.front, err
 }
 
 // isNilPointer reports whether v is nil, or an interface's nil pointer.
@@ -183,7 +245,7 @@ func isNilPointer(v any) bool {
 	return v == nil || p.Kind() == reflect.Pointer && p.IsNil()
 }
 
-// startLocked starts everything but an accept loop.
+// startLocked starts everything but the event loops and an accept loop.
 func (s *Server) startLocked() error {
 	var w *workers
 	if s.cfg.Workers > 0 {
@@ -192,14 +254,7 @@ func (s *Server) startLocked() error {
 			return fmt.Errorf("server: workers: %w", err)
 		}
 	}
-	f, err := startFront(s)
-	if err != nil {
-		if w != nil {
-			w.stop()
-		}
-		return err
-	}
-	s.front, s.workers = f, w
+	s.streams, s.shaking, s.workers = newStreams(s), newHandshakes(s), w
 	s.tick()
 	s.background.Add(1)
 	go s.sweep()
@@ -225,38 +280,24 @@ func (s *Server) isClosing() bool {
 	}
 }
 
-// parts returns what the first Serve has made; nil before.
-func (s *Server) parts() (*front, *workers) {
+// parts returns what runs connections and handlers, each nil if there is none, or not yet.
+func (s *Server) parts() (*front, *streams, *workers) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.front, s.workers
+	return s.front, s.streams, s.workers
 }
 
 // wake gives the connection a turn, unless one that is to come anyway will do.
 func (s *Server) wake(c *Conn) {
-	if c.woken.Load() || !c.woken.CompareAndSwap(false, true) {
-		return
-	}
-	g := &c.loop.gate
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	if !g.shut {
+	if !c.woken.Load() && c.woken.CompareAndSwap(false, true) {
 		c.link.wake()
-		c.loop.called.Store(true)
 	}
 }
 
 // cut ends a connection from outside its loop.
 func (s *Server) cut(c *Conn, why reason) {
 	c.blame(why)
-	if !c.cutting.CompareAndSwap(false, true) {
-		return
-	}
-	g := &c.loop.gate
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	if !g.shut {
+	if c.cutting.CompareAndSwap(false, true) {
 		c.link.close()
-		c.loop.called.Store(true)
 	}
 }

@@ -13,6 +13,7 @@ import (
 const tcpUserTimeout = 18
 
 func TestSocketOptionsAreSet(t *testing.T) {
+	onLoops(t)
 	fds := make(chan int, 1)
 	s := launch(t, Config{Handler: HandlerFunc(func(c *Conn, dst, _ []byte) ([]byte, error) {
 		fds <- c.link.(*gnetLink).fd

@@ -18,8 +18,9 @@ type Stats struct {
 	Accepted uint64
 	// Refused connections were closed at once. Denied counts those because of Allow and
 	// Deny, RejectedPerIP of MaxConnsPerIP, RejectedRate of MaxConnRatePerIP, Rejected of
-	// MaxConns.
-	Denied, RejectedPerIP, RejectedRate, Rejected uint64
+	// MaxConns, RejectedHandshakes because more than 1,024 were not secured yet, beside four
+	// for each processor.
+	Denied, RejectedPerIP, RejectedRate, Rejected, RejectedHandshakes uint64
 	// AcceptErrors counts failures to accept or take over a connection.
 	AcceptErrors uint64
 	// Closed counts ended connections by reason.
@@ -69,7 +70,9 @@ type Stats struct {
 }
 
 // Refused returns the number of connections that were closed at once.
-func (st Stats) Refused() uint64 { return st.Denied + st.RejectedPerIP + st.RejectedRate + st.Rejected }
+func (st Stats) Refused() uint64 {
+	return st.Denied + st.RejectedPerIP + st.RejectedRate + st.Rejected + st.RejectedHandshakes
+}
 
 // Closed counts ended connections by the reason that came first.
 type Closed struct {
@@ -80,16 +83,18 @@ type Closed struct {
 	// Handler: Conn.Close. Shutdown: Shutdown or Close of the server.
 	Handler, Shutdown uint64
 	// Protocol errors: the stream ended inside a frame, a length out of range, a
-	// TLS handshake, an HTTP request, a frame not complete within FrameTimeout, something
-	// that the extension does not allow.
-	Truncated, BadLength, TLS, HTTP, FrameTimeout, Malformed uint64
+	// TLS handshake on a plain port, no TLS on a TLS port, a TLS handshake that failed or was
+	// not over within HandshakeTimeout, an HTTP request, a frame not complete within FrameTimeout,
+	// something that the extension does not allow.
+	Truncated, BadLength, TLS, NotTLS, Handshake, HTTP, FrameTimeout, Malformed uint64
 	// Idle: IdleTimeout. SlowReader: WriteTimeout. Input: MaxUnparsed. Memory:
 	// MaxHeld.
 	Idle, SlowReader, Input, Memory uint64
 	// FirstFrame: FirstFrameTimeout. Evicted: it had sent no whole frame when there were
 	// nearly MaxConns, and somebody else came.
 	FirstFrame, Evicted uint64
-	// Loop: a handler ended the event loop, by runtime.Goexit.
+	// Loop: a handler in place ended its goroutine by runtime.Goexit, which is the event
+	// loop's, or the connection's where it has one of its own.
 	Loop uint64
 	// Internal: a fault of the server. Please report it.
 	Internal uint64
@@ -103,7 +108,7 @@ func (c Closed) Total() uint64 {
 
 // ProtocolErrors returns how many were closed for what the peer sent.
 func (c Closed) ProtocolErrors() uint64 {
-	return c.Truncated + c.BadLength + c.TLS + c.HTTP + c.FrameTimeout + c.Malformed
+	return c.Truncated + c.BadLength + c.TLS + c.NotTLS + c.Handshake + c.HTTP + c.FrameTimeout + c.Malformed
 }
 
 // failures counts what is rare enough for counters that loops share.
@@ -126,6 +131,9 @@ func (s *Server) Stats() Stats {
 		RejectedPerIP: n.refused[refusedPerIP].Load(),
 		RejectedRate:  n.refused[refusedRate].Load(),
 		Rejected:      n.refused[refusedConns].Load(),
+
+		RejectedHandshakes: n.refused[refusedHandshakes].Load(),
+
 		AcceptErrors:  n.acceptErrors.Load(),
 		HandlerErrors: n.errors.Load(),
 		Panics:        n.panics.Load(),
@@ -137,12 +145,14 @@ func (s *Server) Stats() Stats {
 	}
 	st.Closed = n.byReason()
 	st.Dropped = n.dropped.Load()
-	f, w := s.parts()
+	f, streams, w := s.parts()
 	if w != nil {
 		st.Queued, st.Running = int(w.queue.n.Load()), int(w.busy.Load())
 	}
 	st.StuckLoops = f.busyFor(stuckAfter)
 	t := f.counted()
+	others := streams.counted()
+	t.add(&others)
 	st.Reads, st.Polled, st.Writes = t.Reads, t.Polled, t.Writes
 	st.BytesIn, st.BytesOut = t.BytesIn, t.BytesOut
 	st.Requests, st.Replies, st.NoReplies = t.Requests, t.Replies, t.NoReplies
@@ -157,7 +167,7 @@ func (f *failures) byReason() Closed {
 		Peer: n(reasonPeer), Reset: n(reasonReset), Dead: n(reasonDead),
 		Handler: n(reasonHandler), Shutdown: n(reasonShutdown),
 		Truncated: n(reasonTruncated), BadLength: n(reasonBadLength),
-		TLS: n(reasonTLS), HTTP: n(reasonHTTP), FrameTimeout: n(reasonFrameTime), Malformed: n(reasonMalformed),
+		TLS: n(reasonTLS), NotTLS: n(reasonPlain), Handshake: n(reasonHandshake), HTTP: n(reasonHTTP), FrameTimeout: n(reasonFrameTime), Malformed: n(reasonMalformed),
 		Idle: n(reasonIdle), SlowReader: n(reasonSlowReader),
 		Input: n(reasonInput), Memory: n(reasonMemory), Loop: n(reasonLoop),
 		FirstFrame: n(reasonFirstFrame), Evicted: n(reasonEvicted), Internal: n(reasonInternal),

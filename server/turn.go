@@ -7,6 +7,7 @@ import (
 
 	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/internal/epoll"
+	"github.com/ringwire/ringwire/internal/stopwatch"
 )
 
 const (
@@ -31,6 +32,7 @@ type loop struct {
 	spent    *bytepool.Buffer // a frame that is done with soon, if it was in pieces
 	now      int64            // clock at the beginning of this turn
 	request  Request          // whose handler runs
+	turns    stopwatch.Turns  // which of those are timed
 	handling bool             // a handler runs
 	panicked any              // what it panicked with
 	owing    bool             // the request in hand has no outcome yet

@@ -232,6 +232,7 @@ func (w *workers) handle(r *Request, ours *bool) {
 		*ours = r.later == nil
 		w.settle(r, r.buf.B[:r.reply], &PanicError{Value: v})
 	}()
+	r.began = w.srv.timing.Begin()
 	out, err := w.srv.respond(r.buf.B, r)
 	responded = true
 	*ours = r.later == nil

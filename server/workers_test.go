@@ -98,6 +98,7 @@ func TestInFlightOfAConnectionIsBounded(t *testing.T) {
 	greedy, other := dial(t, s), dial(t, s)
 	greedy.write(greedy.pipeline(100, 1))
 	eventually(t, s, "the rest to wait", func(st Stats) bool { return st.Running == 5 && st.Queued == 95 })
+	waitFor(t, "the handlers", func() bool { return h.inside.Load() == 5 })
 	close(h.gate('o'))
 	other.call(1, []byte("o"))
 	assert.EqualValues(t, 101, s.Stats().Requests)
@@ -183,7 +184,7 @@ func TestWorkersServeConnectionsInTurn(t *testing.T) {
 	require.Len(t, order, many+3)
 	first := order[0] // the running one, a's
 	for i, id := range order {
-		assert.Equal(t, i < 7 && i%2 == 0 && i > 0, id != first, "request %d", i)
+		assert.Equal(t, i < 6 && i%2 == 1, id != first, "request %d", i) // b's first is before a's second
 	}
 }
 
@@ -195,7 +196,7 @@ func TestResetDoesNotFreeAHandlersSlot(t *testing.T) {
 		c := dial(t, s)
 		c.write(c.pipeline(10, 1))
 		eventually(t, s, "the requests", func(st Stats) bool { return st.BytesIn == (i+1)*70 })
-		require.NoError(t, c.nc.(*net.TCPConn).SetLinger(0))
+		require.NoError(t, c.tcp().SetLinger(0))
 		require.NoError(t, c.nc.Close())
 	}
 	eventually(t, s, "the resets", func(st Stats) bool { return st.Conns == 0 })
@@ -209,6 +210,7 @@ func TestResetDoesNotFreeAHandlersSlot(t *testing.T) {
 }
 
 func TestRepliesOfWorkersShareWrites(t *testing.T) {
+	onLoops(t)
 	const requests = 256
 	h := &heldBack{}
 	s := launch(t, Config{Workers: requests, MaxInFlight: requests, Handler: h})
@@ -230,7 +232,7 @@ func TestRepliesOfWorkersShareWrites(t *testing.T) {
 
 // A job queued while the last runner leaves must find a runner all the same.
 func TestNoJobIsLeftBehindByALeavingRunner(t *testing.T) {
-	const rounds = 50_000
+	const rounds = 15_000
 	s, err := New(Config{Handler: HandlerFunc(echo), Workers: 1})
 	require.NoError(t, err)
 	s.workers, err = newWorkers(s)
@@ -355,7 +357,7 @@ func TestBytesInTheHandsOfWorkersAreBounded(t *testing.T) {
 	s := launch(t, Config{Workers: 1, MaxHeld: 100_000, MaxUnparsed: 1 << 20, Handler: h})
 	c := dial(t, s)
 	go func() { _, _ = c.nc.Write(c.pipeline(30, 10_000)) }()
-	eventually(t, s, "parsing to stop", func(st Stats) bool { return st.Pauses > 0 })
+	backUp(t, s, 1)
 	assert.Less(t, s.jobBytes.Load(), int64(100_000+2*10_000+100+bytepool.MaxRetained))
 	assert.Less(t, s.Stats().Requests, uint64(30))
 	close(h.gate('p'))

@@ -1,0 +1,222 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/ringwire/ringwire/internal/role"
+	"github.com/ringwire/ringwire/internal/tlswire"
+)
+
+// Handshakes. Each has a goroutine of its own, beside the accepting, and a time limit for all of
+// it. What makes it dear is arithmetic, so only a few compute at a time, and give way while they
+// wait for their peer, and while functions of the TLS configuration run, which may wait for
+// anything: so many clients that connect and say nothing hold up nobody, and neither do many that
+// connect at once.
+
+const (
+	// handshakesPerProcessor and handshakesWaiting bound together how many connections may
+	// be in their handshake at once.
+	handshakesPerProcessor = 4
+	handshakesWaiting      = 1024
+)
+
+// handshakes are the connections that are not secured yet.
+type handshakes struct {
+	srv     *Server
+	most    int64
+	compute chan struct{} // a place for each that may compute at once
+
+	life context.Context // ended by end, when the server stops
+	end  context.CancelFunc
+
+	n   atomic.Int64
+	all sync.WaitGroup // their goroutines
+
+	mu     sync.Mutex
+	open   map[net.Conn]struct{}
+	closed bool
+}
+
+func newHandshakes(s *Server) *handshakes {
+	processors := runtime.GOMAXPROCS(0)
+	life, end := context.WithCancel(context.Background())
+	return &handshakes{
+		life: life, end: end,
+		srv:     s,
+		most:    int64(s.cfg.handshakes),
+		compute: make(chan struct{}, max(1, processors/2)), // the event loops need the others
+		open:    map[net.Conn]struct{}{},
+	}
+}
+
+// begin secures a connection that may come in, and serves it if that succeeds. It reports false,
+// and does nothing, if there are too many already or the server stops.
+func (h *handshakes) begin(c *Conn, nc net.Conn, cfg *tls.Config) bool {
+	if h.n.Add(1) > h.most || !h.note(nc) {
+		h.n.Add(-1)
+		return false
+	}
+	go h.run(c, nc, cfg)
+	return true
+}
+
+// note keeps a connection so that stop can close it.
+func (h *handshakes) note(nc net.Conn) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	h.all.Add(1)
+	h.open[nc] = struct{}{}
+	return true
+}
+
+// done ends what note has begun. It reports false if the server stops.
+func (h *handshakes) done(nc net.Conn) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.open, nc)
+	return !h.closed
+}
+
+// cut closes all connections that are not secured yet, and has no more begin.
+func (h *handshakes) cut() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	h.end()
+	for nc := range h.open {
+		_ = nc.Close()
+	}
+}
+
+// stop is cut, and waits for them.
+func (h *handshakes) stop() {
+	h.cut()
+	h.all.Wait()
+}
+
+// errEnded is what has become of a handshake whose goroutine user code has ended.
+var errEnded = errors.New("a function of the TLS configuration has panicked, or ended its goroutine")
+
+// run is the goroutine of one handshake. It may be ended by functions of the TLS configuration,
+// and by OnOpen.
+func (h *handshakes) run(c *Conn, nc net.Conn, cfg *tls.Config) {
+	defer h.all.Done()
+	role.Set("handshake")
+	tc, wire := h.secure(nc, cfg)
+	err, served := errEnded, false
+	defer func() {
+		v := recover()
+		h.n.Add(-1)
+		switch {
+		case served:
+			return
+		case err == nil:
+			_ = h.srv.turnAway(c, nc, errHook)
+		case err == errEnded:
+			h.done(nc)
+			h.srv.hookFailed(c, v)
+			fallthrough
+		default:
+			h.fail(c, nc, err, tc.ConnectionState().Version != 0)
+		}
+		if wire != nil {
+			_ = wire.Compute(nil, nil)
+			wire.Release()
+		}
+	}()
+	if err = h.shake(tc, wire); !h.done(nc) {
+		err = ErrServerClosed
+	}
+	if err != nil {
+		return
+	}
+	if h.srv.streams.take(tc, c); h.srv.opened(c) {
+		h.srv.failures.accepted.Add(1)
+		h.srv.streams.start(c)
+		served = true
+	}
+}
+
+// shake makes the handshake.
+func (h *handshakes) shake(tc *tls.Conn, wire *tlswire.Wire) error {
+	ctx := h.life
+	if limit := h.srv.cfg.HandshakeTimeout; limit > 0 {
+		if err := tc.SetDeadline(time.Now().Add(limit)); err != nil {
+			return err
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	if wire != nil {
+		if err := wire.Compute(h.compute, ctx.Done()); err != nil {
+			return err
+		}
+	}
+	if err := tc.Handshake(); err != nil {
+		return err
+	}
+	if wire != nil {
+		_ = wire.Compute(nil, nil)
+	}
+	if v := tc.ConnectionState().Version; v < tls.VersionTLS12 {
+		return fmt.Errorf("the client speaks %s; TLS 1.2 is the least", tls.VersionName(v))
+	}
+	return tc.SetDeadline(time.Time{})
+}
+
+// secure puts TLS above a connection, unless the listener has done so.
+func (h *handshakes) secure(nc net.Conn, cfg *tls.Config) (*tls.Conn, *tlswire.Wire) {
+	if tc, ok := nc.(*tls.Conn); ok {
+		return tc, nil
+	}
+	if wire, ok := tlswire.New(nc); ok {
+		return tls.Server(wire, cfg), wire
+	}
+	return tls.Server(nc, cfg), nil
+}
+
+// alertPlain tells a client, in words of TLS, that it does not speak TLS: a broker of ours then
+// knows what it has met.
+var alertPlain = []byte{21, 3, 3, 0, 2, 2, 10} // fatal: unexpected message
+
+// fail ends a connection that was not secured. greeted says that its client has said hello.
+func (h *handshakes) fail(c *Conn, nc net.Conn, err error, greeted bool) {
+	s := h.srv
+	why := reasonHandshake
+	var header tls.RecordHeaderError
+	switch {
+	case err == ErrServerClosed:
+		why = reasonShutdown
+	case !greeted && errors.Is(err, io.EOF):
+		why = reasonPeer // as of a probe whether the port is open
+	case !greeted && errors.Is(err, syscall.ECONNRESET):
+		why = reasonReset
+	case errors.As(err, &header) && header.Conn != nil:
+		why = reasonPlain
+		discard(nc)
+		_ = nc.SetWriteDeadline(time.Now().Add(lingerTime))
+		_, _ = nc.Write(alertPlain)
+	}
+	s.failures.accepted.Add(1)
+	s.failures.closed[why].Add(1)
+	if why.peersFault() {
+		s.logUnsecured(c, why, err)
+	}
+	s.leave(addrOf(c.remote)) // no hook knows of it
+	discard(nc)
+	_ = nc.Close()
+}
