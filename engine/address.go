@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,7 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ringwire/ringwire/internal/backoff"
+	"github.com/ringwire/ringwire/balance"
+	"github.com/ringwire/ringwire/health"
+	"github.com/ringwire/ringwire/internal/cacheline"
 	"github.com/ringwire/ringwire/pool"
 )
 
@@ -22,39 +25,48 @@ const (
 	patienceMax = 8
 )
 
-// address is one server, judged by what its connections meet. There is no other judge.
-// What they meet comes in by report. What follows from it is:
+// address is one server. What its connections meet comes in by report and goes to its
+// judge, a health.Server; there is no other judge. What follows from that is:
 //
 //   - admit: when the next dial may begin. After each failure the pause grows, until a
 //     reply has come. That a connection was accepted proves nothing: a balancer without a
 //     backend accepts too, and so does the kernel on behalf of a process that hangs.
-//   - proven: whether it takes requests in turn with the others. If something has failed
-//     since its last reply it is on trial: while another address is up, each of its
-//     connections gets one request, and more when that is answered.
-//   - patience: how long a connection may be silent before it is suspect.
+//   - standing: whether it takes requests in turn with the others, and what share. If it was not
+//     reached since its last reply it is on trial: while another address is up, each of its
+//     connections gets one request, and more when that is answered. If its calls fail it is
+//     ejected for a time, and on trial then. A share that has come back grows.
+//
+// What is about connections is its own: how many dials are under way, when one is brought
+// forward, and patience: how long a connection may be silent before it is suspect.
 type address struct {
-	b     *Broker
-	name  string // as configured
-	bit   uint32 // in request.shun; more addresses than bits share them
-	pool  *pool.Pool
-	links []*link
-	pause backoff.Policy
+	b               *Broker
+	name            string // as configured
+	network, target string // of it
+	bit             uint32 // in request.shun; more addresses than bits share them
+	pool            *pool.Pool
+	links           []*link
+	judge           *health.Server
+	load            *balance.Load
+	weight          atomic.Int32
+	removed         chan struct{} // closed by RemoveServer
+	left            atomic.Int32  // links that run
 
 	known   atomic.Bool // a reply has come from it, ever
-	proven  atomic.Bool // nothing has failed since its last reply
 	doubts  atomic.Uint32
 	hurried atomic.Bool // the next dial has been hurried already
 	lastErr atomic.Pointer[OpError]
 
 	connsLost, suspected atomic.Uint64
-	lines                lines
+	lines, verdicts      lines         // of the log: about connections, and about the server
+	told                 atomic.Uint32 // the health.State that was logged last
+	_                    cacheline.Pad
+	turn                 atomic.Uint32 // of its connections; moved by every call when there are several
+	_                    cacheline.Pad
 	past                 Stats // of connections that are gone; guarded by Broker.mu
 
 	mu       sync.Mutex // guards what follows; nothing is called under it
-	failures int        // in a row since the last reply; those begun together count once
-	epoch    uint64     // counts failures that counted
 	dialling int        // dials under way
-	notYet   time.Time  // no dial before
+	sooner   time.Time  // when the next dial may begin although the judge's pause is longer; zero: it may not
 	lastDial time.Time  // when the last one began
 	untried  bool       // no dial has ended since the address was last idle
 }
@@ -63,87 +75,152 @@ type address struct {
 type event int
 
 const (
-	eventAnswered event = iota // a frame has come
+	eventAnswered event = iota // a reply has come in time
+	eventHeard                 // another frame has come
 	eventRefused               // a dial has failed
 	eventLost                  // a connection has ended
 	eventSilent                // a connection has become suspect
 )
 
-// report tells the address what has happened. epoch is that of the dial that the event
-// goes back to; lived is how long the connection was up that has ended.
-func (a *address) report(e event, epoch uint64, lived time.Duration) {
-	a.mu.Lock()
-	if e == eventAnswered {
-		a.failures, a.notYet = 0, time.Time{}
+// newJudges returns what judges the addresses of a broker. Not to be reached once is enough: what
+// follows is a trial, which one reply ends. Nobody calls Run: the dials are the probes, and the
+// broker's clock lets time pass.
+func newJudges(cfg *Config, changed func()) (*health.Group, error) {
+	return health.New(health.Config{
+		Interval:           -1,
+		UnhealthyThreshold: 1,
+		EjectionThreshold:  health.DefaultUnhealthyThreshold,
+		HealthyThreshold:   1,
+		BackoffBase:        min(cfg.BackoffBase, MaxTimeout), // a day is for ever
+		BackoffMax:         min(cfg.BackoffMax, MaxTimeout),
+		EjectionTime:       cfg.EjectionTime,
+		SlowStart:          cfg.SlowStart,
+		OnlyConnected:      true,
+		OnChange:           changed,
+	})
+}
+
+// asProbe stands for the links' dials where health asks for a probe: with one it keeps a
+// server Down until something has been reported. It is never called.
+func asProbe(context.Context) error { return health.ErrNoVerdict }
+
+// proven reports whether it takes requests in turn.
+func (a *address) proven() bool {
+	s := a.judge.State()
+	return s == health.Up || s == health.Rising
+}
+
+// report tells the address what has happened, and when that began: the dial, also of a
+// connection that has ended, or the silence. lived is how long the connection was up that
+// has ended, cause what was met. Of what began before the last failure was known, nothing
+// counts.
+func (a *address) report(e event, began time.Time, lived time.Duration, cause error) {
+	switch {
+	case e == eventAnswered || e == eventHeard:
 		a.doubts.Store(0)
-		a.proven.Store(true)
 		a.known.Store(true)
-		a.mu.Unlock()
+		outcome := health.Answered
+		if e == eventHeard {
+			outcome = health.Probed
+		}
+		a.judge.Report(outcome, time.Time{}, nil)
 		a.poke()
 		return
+	case lived > a.b.cfg.BackoffMax:
+		// An idle connection was closed: nobody has asked anything. It is the first failure.
+		a.judge.Report(health.Probed, time.Time{}, nil)
+		began = time.Time{}
+	case !began.IsZero():
+		began = began.Add(-1) // of dials that begin and fail at one reading of the clock one counts
 	}
-	if epoch == a.epoch { // else it is news already known
-		a.epoch++
-		a.failures++
+	soon := time.Time{}
+	if e == eventSilent {
+		soon = time.Now()
+		if at := a.nextDial(); at.After(soon) {
+			soon = at // silence brings no pause, and ends none
+		}
 	}
-	a.failures = max(a.failures, 1)
-	if lived > a.pause.Max {
-		a.failures = 1 // an idle connection was closed: nobody has asked anything
-	}
-	a.proven.Store(false)
+	a.judge.Report(health.Unreachable, began, cause)
+	a.mu.Lock()
+	a.sooner = soon
 	if e == eventSilent {
 		a.suspected.Add(1)
 		a.doubts.Store(min(a.doubts.Load()+1, patienceMax))
 	} else {
-		a.notYet = time.Now().Add(a.pause.Delay(a.failures))
 		a.hurried.Store(false)
 	}
 	a.mu.Unlock()
-	// The next frame on any of its connections clears it.
+	a.askFor(newsFrame) // which clears it
+	a.poke()
+}
+
+// askFor has the next such frame on any of its connections reported.
+func (a *address) askFor(news uint32) {
 	for _, l := range a.links {
 		if c := l.current.Load(); c != nil {
-			c.standing.doubted.Store(true)
+			c.standing.news.Or(news)
 		}
 	}
-	a.poke()
+}
+
+// failed reports calls that had no reply within ReadTimeout, n of them, the broker's own bound:
+// callers' deadlines are no evidence. began is when they did.
+func (a *address) failed(n int, began time.Time) {
+	for range min(n, health.DefaultUnhealthyThreshold) {
+		a.judge.Report(health.Failed, began, a.b.readLimit)
+	}
+	a.askFor(newsReply) // after: a reply that is told before them ends no row
+}
+
+// nextDial returns when the next dial may begin, zero for at any time.
+func (a *address) nextDial() time.Time {
+	at := a.judge.Retry()
+	if at.IsZero() {
+		return at
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return earlier(at, a.sooner)
 }
 
 // silent reports that a connection has become suspect.
 func (a *address) silent(c *conn, silence time.Duration) {
-	err := fmt.Errorf("%w for %v", errSilent, silence)
-	a.lastErr.Store(&OpError{Op: "read", Addr: a.name, Err: err})
-	a.report(eventSilent, c.made.epoch, 0)
+	err := &OpError{Op: "read", Addr: a.name, Err: fmt.Errorf("%w for %v", errSilent, silence)}
+	a.lastErr.Store(err)
+	a.report(eventSilent, time.Now().Add(-silence), 0, err.Err)
 	a.b.reroute()
 	a.log(slog.LevelWarn, "no reply; connecting anew", slog.Duration("for", silence))
 }
 
 // admit begins a dial, if one is allowed now. Else it returns when to ask again, zero
 // for when the link is poked.
-func (a *address) admit(now time.Time) (epoch uint64, again time.Time, ok bool) {
+func (a *address) admit(now time.Time) (again time.Time, ok bool) {
+	at := a.nextDial()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.failures > 0 {
+	if !at.IsZero() {
 		if a.dialling > 0 {
-			return 0, time.Time{}, false
+			return time.Time{}, false
 		}
-		if now.Before(a.notYet) {
-			return 0, a.notYet, false
+		if now.Before(at) {
+			return at, false
 		}
 	}
 	a.dialling++
 	a.lastDial = now
 	a.hurried.Store(false)
-	return a.epoch, time.Time{}, true
+	return time.Time{}, true
 }
 
 // dialled notes that a dial has ended, and how.
-func (a *address) dialled(epoch uint64, err error) {
+func (a *address) dialled(began time.Time, err error) {
 	a.mu.Lock()
 	a.dialling--
 	a.mu.Unlock()
 	if err != nil {
-		a.lastErr.Store(&OpError{Op: "dial", Addr: a.name, Err: a.dialError(err)})
-		a.report(eventRefused, epoch, 0)
+		last := &OpError{Op: "dial", Addr: a.name, Err: a.dialError(err)}
+		a.lastErr.Store(last)
+		a.report(eventRefused, began, 0, last.Err)
 	}
 	a.poke()
 }
@@ -201,9 +278,7 @@ func (a *address) hurry() {
 		if last := a.b.lastStretch(); !last.IsZero() && last.After(a.lastDial) && last.Before(next) {
 			next = last
 		}
-		if next.Before(a.notYet) {
-			a.notYet = next
-		}
+		a.sooner = earlier(a.sooner, next)
 	}
 	a.mu.Unlock()
 	if !hurried {

@@ -13,144 +13,161 @@ import (
 )
 
 // judged returns an address without links, so that nothing happens to it but what a test
-// reports.
-func judged() *address {
+// reports. Its pauses lie between min and max.
+func judged(t *testing.T, min, max time.Duration) *address {
+	t.Helper()
 	b := &Broker{born: time.Now(), silenceTicks: 10}
-	a := &address{b: b, name: "one:1", pause: backoff.Policy{Min: time.Second, Max: time.Minute}}
-	a.proven.Store(true)
-	b.addrs = []*address{a}
+	b.cfg.BackoffBase, b.cfg.BackoffMax = min, max
+	var err error
+	b.judges, err = newJudges(&b.cfg, nil)
+	require.NoError(t, err)
+	a := &address{b: b, name: "one:1"}
+	a.judge, err = b.judges.Add(a.name, asProbe)
+	require.NoError(t, err)
+	b.list.Store(&[]*address{a})
 	return a
 }
 
-// mustAdmit begins a dial and returns its epoch.
-func mustAdmit(t *testing.T, a *address) (epoch uint64) {
+// failures returns how many there were in a row.
+func (a *address) failures() int { return a.judge.Status().Failures }
+
+// mustAdmit begins a dial and returns when it began.
+func mustAdmit(t *testing.T, a *address) (began time.Time) {
 	t.Helper()
-	epoch, _, ok := a.admit(time.Now())
+	began = time.Now()
+	_, ok := a.admit(began)
 	require.True(t, ok, "a dial may begin")
-	return epoch
+	return began
 }
 
 // refuse has a dial fail that has begun.
-func refuse(a *address, epoch uint64) { a.dialled(epoch, errNobodyListens) }
+func refuse(a *address, began time.Time) { a.dialled(began, errNobodyListens) }
 
-// waitOut lets the pause pass.
-func waitOut(a *address) { <-time.After(time.Until(a.notYet)) }
+// waitOut lets the pause pass. Only for bubbles.
+func waitOut(a *address) { <-time.After(time.Until(a.nextDial()) + 1) }
 
 func TestThePauseGrowsWithEachFailureUntilAReply(t *testing.T) {
-	for name, fail := range map[string]func(a *address, epoch uint64){
+	for name, fail := range map[string]func(a *address, began time.Time){
 		"refused": refuse,
-		"lost": func(a *address, epoch uint64) {
-			a.dialled(epoch, nil)
-			a.report(eventLost, epoch, time.Second)
+		"lost": func(a *address, began time.Time) {
+			a.dialled(began, nil)
+			a.report(eventLost, began, time.Second, nil)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := judged()
+				a := judged(t, time.Second, time.Minute)
 				for n := 1; n < 10; n++ {
-					epoch := mustAdmit(t, a)
+					began := mustAdmit(t, a)
 					before := time.Now()
-					fail(a, epoch)
-					require.Equal(t, n, a.failures)
-					require.LessOrEqual(t, a.notYet.Sub(before), a.pause.Bound(n))
-					require.False(t, a.proven.Load())
-					if a.notYet.After(before) {
-						_, again, ok := a.admit(before)
+					fail(a, began)
+					require.Equal(t, n, a.failures())
+					bound := backoff.Policy{Min: time.Second, Max: time.Minute}.Bound(n)
+					require.LessOrEqual(t, a.nextDial().Sub(before), bound)
+					require.False(t, a.proven())
+					if a.nextDial().After(before) {
+						again, ok := a.admit(before)
 						require.False(t, ok)
-						require.Equal(t, a.notYet, again, "it says when to ask again")
+						require.Equal(t, a.nextDial(), again, "it says when to ask again")
 					}
 					waitOut(a)
 				}
-				epoch := mustAdmit(t, a)
-				a.dialled(epoch, nil)
-				require.Equal(t, 9, a.failures, "that it was accepted proves nothing")
-				require.False(t, a.proven.Load())
-				a.report(eventAnswered, epoch, 0)
-				require.Zero(t, a.failures)
-				require.True(t, a.proven.Load())
+				began := mustAdmit(t, a)
+				a.dialled(began, nil)
+				require.Equal(t, 9, a.failures(), "that it was accepted proves nothing")
+				require.False(t, a.proven())
+				a.report(eventAnswered, began, 0, nil)
+				require.Zero(t, a.failures())
+				require.True(t, a.proven())
 				require.True(t, a.known.Load())
-				a.report(eventLost, epoch, time.Second)
-				require.Equal(t, 1, a.failures)
+				a.report(eventLost, began, time.Second, nil)
+				require.Equal(t, 1, a.failures())
 			})
 		})
 	}
 }
 
 func TestFailuresOfDialsThatBeganTogetherCountOnce(t *testing.T) {
-	a := judged()
-	var epochs []uint64
+	a := judged(t, time.Second, time.Minute)
+	var all []time.Time
 	for range 5 { // five connections at once: nothing has failed
-		epochs = append(epochs, mustAdmit(t, a))
+		all = append(all, mustAdmit(t, a))
 	}
-	for _, e := range epochs {
-		refuse(a, e)
+	for _, began := range all {
+		refuse(a, began)
 	}
-	assert.Equal(t, 1, a.failures)
+	assert.Equal(t, 1, a.failures())
 
-	a = judged()
-	epochs = nil
+	a = judged(t, time.Second, time.Minute)
+	all = nil
 	for range 5 {
-		epochs = append(epochs, mustAdmit(t, a))
-		a.dialled(epochs[0], nil)
+		all = append(all, mustAdmit(t, a))
+		a.dialled(all[0], nil)
 	}
-	a.report(eventAnswered, epochs[0], 0)
-	for _, e := range epochs { // the server restarts: all five end
-		a.report(eventLost, e, time.Second)
+	a.report(eventAnswered, all[0], 0, nil)
+	for _, began := range all { // the server restarts: all five end
+		a.report(eventLost, began, time.Second, nil)
 	}
-	assert.Equal(t, 1, a.failures)
+	assert.Equal(t, 1, a.failures())
 }
 
 func TestAfterAFailureOneDialAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := judged()
+		a := judged(t, time.Second, time.Minute)
 		refuse(a, mustAdmit(t, a))
 		waitOut(a)
-		epoch := mustAdmit(t, a)
-		_, again, ok := a.admit(time.Now().Add(time.Hour))
+		began := mustAdmit(t, a)
+		again, ok := a.admit(time.Now().Add(time.Hour))
 		assert.False(t, ok)
 		assert.Zero(t, again, "a poke says when")
-		a.dialled(epoch, nil)
+		a.dialled(began, nil)
 		mustAdmit(t, a)
 	})
 }
 
 func TestAConnectionThatWasUpForLongIsTheFirstFailure(t *testing.T) {
-	a := judged()
-	for range 8 {
-		a.failures++
-	}
-	epoch := mustAdmit(t, a)
-	a.dialled(epoch, nil)
-	a.report(eventLost, epoch, a.pause.Max)
-	assert.Equal(t, 9, a.failures)
-	a.report(eventLost, epoch, a.pause.Max+1)
-	assert.Equal(t, 1, a.failures, "nobody has asked anything; it was closed for being idle")
+	synctest.Test(t, func(t *testing.T) {
+		a := judged(t, time.Second, time.Minute)
+		for range 8 {
+			refuse(a, mustAdmit(t, a))
+			waitOut(a)
+		}
+		began := mustAdmit(t, a)
+		a.dialled(began, nil)
+		a.report(eventLost, began, time.Minute, nil)
+		assert.Equal(t, 9, a.failures())
+		for range 3 { // of several that end together each is
+			a.report(eventLost, began, time.Minute+1, nil)
+			assert.Equal(t, 1, a.failures(), "nobody has asked anything; it was closed for being idle")
+			assert.False(t, a.proven())
+		}
+	})
 }
 
 func TestSilenceBringsAnotherDialAtOnce(t *testing.T) {
-	a := judged()
-	epoch := mustAdmit(t, a)
-	a.dialled(epoch, nil)
-	a.report(eventAnswered, epoch, 0)
-	a.report(eventSilent, epoch, 0)
-	assert.False(t, a.proven.Load())
+	a := judged(t, time.Second, time.Minute)
+	began := mustAdmit(t, a)
+	a.dialled(began, nil)
+	a.report(eventAnswered, began, 0, nil)
+	a.report(eventSilent, began, 0, nil)
+	assert.False(t, a.proven())
 	assert.EqualValues(t, 1, a.suspected.Load())
 	mustAdmit(t, a)
 }
 
 func TestPatienceDoublesWithEachSuspicionUpToABound(t *testing.T) {
-	a := judged()
+	a := judged(t, time.Second, time.Minute)
 	for n := range uint32(20) {
 		assert.Equal(t, uint32(10)<<min(n, patienceMax), a.patience())
-		epoch := mustAdmit(t, a)
-		a.dialled(epoch, nil)
-		a.report(eventSilent, epoch, 0)
+		began := mustAdmit(t, a)
+		a.dialled(began, nil)
+		a.report(eventSilent, began, 0, nil)
 	}
-	a.report(eventAnswered, 0, 0)
+	a.report(eventAnswered, time.Time{}, 0, nil)
 	assert.EqualValues(t, 10, a.patience())
 
 	a.b.silenceTicks = silenceMax
-	a.report(eventSilent, 0, 0)
+	a.report(eventSilent, time.Now(), 0, nil)
 	assert.EqualValues(t, silenceMax, a.patience(), "ticks wrap")
 	a.b.silenceTicks = 0
 	assert.Zero(t, a.patience(), "never")
@@ -158,18 +175,21 @@ func TestPatienceDoublesWithEachSuspicionUpToABound(t *testing.T) {
 
 func TestAHurriedDialBeginsASecondOrTwoAfterTheLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := judged()
-		a.pause = backoff.Policy{Min: 1e6 * time.Hour, Max: 1e6 * time.Hour}
+		a := judged(t, MaxTimeout, MaxTimeout)
 		for range 50 {
-			epoch := mustAdmit(t, a)
-			began := time.Now()
+			began := mustAdmit(t, a)
 			<-time.After(100 * time.Millisecond) // virtual
-			refuse(a, epoch)
-			<-time.After(200 * time.Millisecond) // virtual
+			refuse(a, began)
+			<-time.After(200 * time.Millisecond)        // virtual
+			short := a.nextDial().Sub(began) < hurryMax // of a whole day, by chance
 			a.hurry()
-			first := a.notYet
+			first := a.nextDial()
 			a.hurry()
-			require.Equal(t, first, a.notYet, "once for each dial")
+			require.Equal(t, first, a.nextDial(), "once for each dial")
+			if short {
+				waitOut(a)
+				continue
+			}
 			require.GreaterOrEqual(t, first.Sub(began), hurryMin)
 			require.LessOrEqual(t, first.Sub(began), hurryMax)
 			waitOut(a)
@@ -178,12 +198,11 @@ func TestAHurriedDialBeginsASecondOrTwoAfterTheLast(t *testing.T) {
 }
 
 func TestHurryNeverPutsADialOff(t *testing.T) {
-	a := judged()
-	a.pause = backoff.Policy{Min: 1, Max: 1}
+	a := judged(t, 1, 1)
 	refuse(a, mustAdmit(t, a))
-	was := a.notYet
+	was := a.nextDial()
 	a.hurry()
-	assert.Equal(t, was, a.notYet)
+	assert.Equal(t, was, a.nextDial())
 }
 
 // A call waits for ConnectWait after the last connection was lost, so there must be a dial
@@ -192,22 +211,24 @@ func TestAHurriedDialFallsIntoTheSecondHalfOfConnectWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const wait = time.Second
 		for range 50 {
-			a := judged()
+			a := judged(t, MaxTimeout, MaxTimeout)
 			a.b.cfg.ConnectWait = wait
-			a.pause = backoff.Policy{Min: 1e6 * time.Hour, Max: 1e6 * time.Hour}
 			<-time.After(time.Hour) // virtual
 			a.b.downSince.Store(int64(a.b.uptime()))
 			down := time.Now()
 			refuse(a, mustAdmit(t, a)) // at once
+			if a.nextDial().Sub(down) < wait {
+				continue // of a whole day, by chance
+			}
 			a.hurry()
-			require.GreaterOrEqual(t, a.notYet.Sub(down), wait/2)
-			require.Less(t, a.notYet.Sub(down), wait)
+			require.GreaterOrEqual(t, a.nextDial().Sub(down), wait/2)
+			require.Less(t, a.nextDial().Sub(down), wait)
 		}
 	})
 }
 
 func TestAnAddressThatRestsIsTriedAgainLikeANewOne(t *testing.T) {
-	a := judged()
+	a := judged(t, time.Second, time.Minute)
 	a.untried = true
 	a.b.untried.Store(1)
 	a.tested()
@@ -223,7 +244,7 @@ func TestAnAddressThatRestsIsTriedAgainLikeANewOne(t *testing.T) {
 
 func TestADialErrorIsNoTimeoutOfTheCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := judged()
+		a := judged(t, time.Second, time.Minute)
 		a.b.cfg.DialTimeout = time.Second
 		for _, cause := range []error{context.DeadlineExceeded, errNobodyListens} {
 			refused := mustAdmit(t, a)

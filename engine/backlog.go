@@ -9,19 +9,25 @@ import (
 	"github.com/ringwire/ringwire/taskid"
 )
 
-// backlog is where requests wait, first in, first out, while no connection takes them:
+// backlog is where requests wait, in lanes by priority, first in, first out, while no connection takes them:
 // none is up yet, or the sockets take no bytes. It belongs to the broker, so a request
 // goes to whichever connection has room first, and may be given up without a trace.
+//
+// A request that pauses before it is made again waits here too, and is in nobody's way: the
+// clock moves it into its lane when it is due.
 //
 // Whoever makes room looks at the backlog afterwards (moveOn); whoever has put a request
 // into it looks for room afterwards. In good times it is empty and nobody locks it.
 type backlog struct {
 	b *Broker
-	n atomic.Int32 // length, read without the lock
+	n atomic.Int32 // length of the lanes, read without the lock
 
-	mu   sync.Mutex // guards what follows; under it requests are framed, nothing else
-	list list.List[pending]
-	pool sync.Pool // of *pending
+	pausing atomic.Int32 // length of paused, read without the lock
+
+	mu     sync.Mutex // guards what follows; under it requests are framed, nothing else
+	lanes  lanes
+	paused list.List[pending]
+	pool   sync.Pool // of *pending
 }
 
 // pending is one request in the backlog.
@@ -29,6 +35,7 @@ type pending struct {
 	node list.Node[pending]
 	request
 	copied *bytepool.Buffer // holds the payload, unless it is borrowed
+	due    taskid.Tick      // when its pause ends; NoTick: it is in its lane
 }
 
 func (q *backlog) init(b *Broker) {
@@ -37,6 +44,9 @@ func (q *backlog) init(b *Broker) {
 }
 
 func (q *backlog) len() int { return int(q.n.Load()) }
+
+// waiting returns how many requests wait, those that pause counted in.
+func (q *backlog) waiting() int { return q.len() + int(q.pausing.Load()) }
 
 // push has a request wait, if there is room for it.
 func (q *backlog) push(r *request) error {
@@ -49,25 +59,26 @@ func (q *backlog) push(r *request) error {
 	switch {
 	case err != nil:
 		return err
-	case q.list.Len() >= limit:
+	case q.lanes.n >= limit:
 		return errFull
 	}
-	q.add(r)
+	q.add(r, 0)
 	return nil
 }
 
-// pushAnyway is push for a request that takes the place of one that has ended.
-func (q *backlog) pushAnyway(r *request) bool {
+// pushAnyway is push for a request that takes the place of one that has ended, after a pause of
+// so many ticks.
+func (q *backlog) pushAnyway(r *request, pause uint32) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.b.stateError() != nil {
 		return false
 	}
-	q.add(r)
+	q.add(r, pause)
 	return true
 }
 
-func (q *backlog) add(r *request) {
+func (q *backlog) add(r *request, pause uint32) {
 	p := q.pool.Get().(*pending)
 	p.request = *r
 	if !r.blocks {
@@ -78,9 +89,43 @@ func (q *backlog) add(r *request) {
 	if r.ticket != nil {
 		r.ticket.waiting = p
 	}
-	q.list.PushBack(&p.node, p)
-	q.n.Store(int32(q.list.Len()))
+	if r.tracer != nil {
+		r.tracer.note(StageQueued, "", nil)
+	}
+	if pause > 0 {
+		p.due = q.b.clock.after(pause)
+		q.paused.PushBack(&p.node, p)
+	} else {
+		q.lanes.pushBack(p)
+	}
+	q.publish()
 	q.b.clock.rouse()
+}
+
+// publish lets others see how many wait. The lock is held.
+func (q *backlog) publish() {
+	q.n.Store(int32(q.lanes.n))
+	q.pausing.Store(int32(q.paused.Len()))
+}
+
+// resume ends the pauses that are over. Only the clock calls it.
+func (q *backlog) resume(now taskid.Tick) {
+	if q.pausing.Load() == 0 {
+		return
+	}
+	q.mu.Lock()
+	for p := q.paused.Front(); p != nil; {
+		next := p.node.Next()
+		if p.due.Due(now) {
+			q.paused.Remove(&p.node)
+			p.due = taskid.NoTick
+			q.lanes.pushBack(p)
+		}
+		p = next
+	}
+	q.publish()
+	q.mu.Unlock()
+	q.moveOn()
 }
 
 // addFront puts a request back that had been given to a connection. The lock is held.
@@ -91,15 +136,22 @@ func (q *backlog) addFront(r *strandedRequest) {
 	if r.ticket != nil {
 		r.ticket.waiting, r.ticket.conn = p, nil
 	}
-	q.list.PushFront(&p.node, p)
-	q.n.Store(int32(q.list.Len()))
+	if r.tracer != nil {
+		r.tracer.note(StageMoved, "", nil)
+	}
+	q.lanes.pushFront(p)
+	q.n.Store(int32(q.lanes.n))
 	q.b.clock.rouse()
 }
 
-// takeOut removes a request. The lock is held.
+// takeOut removes a request that no connection has taken. The lock is held.
 func (q *backlog) takeOut(p *pending) {
-	q.list.Remove(&p.node)
-	q.n.Store(int32(q.list.Len()))
+	if p.due == taskid.NoTick {
+		q.lanes.remove(p)
+	} else {
+		q.paused.Remove(&p.node)
+	}
+	q.publish()
 }
 
 // hand gives the first request to a connection, if there is one that takes it. The lock
@@ -137,7 +189,7 @@ func (q *backlog) moveOn() {
 		n := 0
 		q.mu.Lock()
 		for again = false; ; {
-			p := q.list.Front()
+			p := q.lanes.front()
 			if p == nil {
 				break
 			}
@@ -145,7 +197,8 @@ func (q *backlog) moveOn() {
 			if c == nil {
 				break
 			}
-			q.takeOut(p)
+			q.lanes.take(p)
+			q.n.Store(int32(q.lanes.n))
 			q.dispose(p)
 			if n == 0 || touched[n-1] != c {
 				touched[n] = c
@@ -185,18 +238,24 @@ func (q *backlog) failWhere(why func(p *pending) error) (n int) {
 		err error
 	}
 	var out []failed
-	q.mu.Lock()
-	for p := q.list.Front(); p != nil; {
-		next := p.node.Next()
-		if err := why(p); err != nil {
-			q.takeOut(p)
-			if p.ticket != nil {
-				p.ticket.waiting = nil
+	look := func(at *list.List[pending]) {
+		for p := at.Front(); p != nil; {
+			next := p.node.Next()
+			if err := why(p); err != nil {
+				q.takeOut(p)
+				if p.ticket != nil {
+					p.ticket.waiting = nil
+				}
+				out = append(out, failed{p, err})
 			}
-			out = append(out, failed{p, err})
+			p = next
 		}
-		p = next
 	}
+	q.mu.Lock()
+	for i := range q.lanes.queues {
+		look(&q.lanes.queues[i])
+	}
+	look(&q.paused)
 	q.mu.Unlock()
 	for _, f := range out {
 		to := f.p.to
@@ -208,7 +267,7 @@ func (q *backlog) failWhere(why func(p *pending) error) (n int) {
 
 // expire fails the requests whose time is up. Only the clock calls it.
 func (q *backlog) expire(now taskid.Tick) {
-	if q.n.Load() == 0 {
+	if q.waiting() == 0 {
 		return
 	}
 	n := q.failWhere(func(p *pending) error {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/ringwire/ringwire/internal/stopwatch"
 	"github.com/ringwire/ringwire/ring"
 	"github.com/ringwire/ringwire/taskid"
 )
@@ -27,6 +28,8 @@ type batch struct {
 	// The submitter's.
 	limits   request // what all requests have in common
 	accepted bool    // one of the requests has been
+	parts    parts
+	began    stopwatch.Time // if one of them is timed
 
 	idempotent bool
 }
@@ -37,7 +40,10 @@ type batchItem struct {
 	index  int
 	ticket ticket
 	tries  int // repetitions left
+	sent   bool
 	shun   uint32
+	timed  bool
+	tracer *tracer
 }
 
 // someTicket says of what a batch's requests have in common that each has a ticket.
@@ -59,6 +65,13 @@ func (it *batchItem) callback(reply []byte, err error) {
 		}
 		bt.mu.Unlock()
 	}
+	if it.tracer != nil {
+		it.tracer.replied(err)
+		it.tracer.over(err)
+	}
+	if it.timed {
+		bt.b.stopwatch.End(bt.began) // first: fn may panic
+	}
 	bt.fn(it.index, reply, err)
 	bt.leave()
 }
@@ -68,17 +81,14 @@ func (it *batchItem) callback(reply []byte, err error) {
 // returns nil if the outcome is open again, else the error.
 func (it *batchItem) again(err error) error {
 	bt := it.batch
-	if it.tries == 0 || bt.ctx.Err() != nil {
-		return err
-	}
 	r := bt.request(it.index)
-	if !bt.b.mayRepeat(&r, err, bt.idempotent) {
-		return err
+	if it.tries == 0 || bt.ctx.Err() != nil || !bt.b.mayRepeat(&r, err, bt.idempotent) {
+		return r.told(err)
 	}
 	it.tries--
-	it.shun = r.shun
+	it.shun, it.sent = r.shun, r.sent
 	bt.left.Add(1) // or the batch might be another one's before we have looked
-	if bt.b.placeAgain(&r) {
+	if bt.b.placeAgain(bt.ctx, &r, err, it.tries) {
 		err = nil
 		// The context may have ended while nothing was in flight, so that nobody gives it up.
 		if bt.ctx.Err() != nil {
@@ -88,7 +98,7 @@ func (it *batchItem) again(err error) error {
 		}
 	}
 	bt.leave()
-	return err
+	return r.told(err)
 }
 
 // leave counts an outcome that was delivered.
@@ -162,6 +172,10 @@ func (bt *batch) start(
 	for i := range bt.items {
 		bt.items[i] = batchItem{batch: bt, index: i, tries: tries}
 	}
+	for i := 0; o.Trace != nil && i < n; i++ {
+		bt.items[i].tracer = o.Trace.follow(i)
+	}
+	b.timeSome(bt)
 }
 
 // giveUpBatch gives up what is open when the context has ended.
@@ -181,8 +195,8 @@ func (bt *batch) refuse(it *batchItem, err error) {
 
 // sendAll submits every request.
 func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte) {
-	watched, turns := ctx.Done() != nil, 0
-	for i := 0; i < len(reqs); turns++ {
+	watched := ctx.Done() != nil
+	for i := 0; i < len(reqs); {
 		if watched && ctx.Err() != nil {
 			bt.refuse(&bt.items[i], &OpError{Op: "submit", Err: contextError(ctx)})
 			i++
@@ -196,9 +210,7 @@ func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte) {
 		b.sendOne(bt, i)
 		i++
 	}
-	if n := len(b.routes.Load().conns); n > 1 && turns%n == 0 {
-		b.turn.Add(1) // or the next batch would give the same connection the smallest share
-	}
+	bt.parts.end(b)
 }
 
 // runMax is how many requests of a batch go to one connection at once at most, before the
@@ -208,7 +220,8 @@ const runMax = 64
 // request makes the i-th request.
 func (bt *batch) request(i int) request {
 	r := bt.limits
-	r.payload, r.to, r.shun = bt.reqs[i], &bt.items[i], bt.items[i].shun
+	it := &bt.items[i]
+	r.payload, r.to, r.shun, r.sent, r.tracer = bt.reqs[i], it, it.shun, it.sent, it.tracer
 	if r.ticket != nil {
 		r.ticket = &bt.items[i].ticket
 	}
@@ -223,13 +236,23 @@ func (b *Broker) sendRun(bt *batch, first int) int {
 	if b.backlog.len() > 0 || b.header+len(reqs[0]) > ring.ChunkBytes {
 		return 0 // before it is a connection's turn
 	}
-	c, share := b.next(len(bt.reqs))
-	if c == nil || c.busy() {
+	c, run := bt.parts.next(b, &bt.limits, len(reqs), len(bt.reqs))
+	if c == nil {
 		return 0
 	}
-	runs := (share + runMax - 1) / runMax
+	n := b.sendRunTo(c, bt, first, run)
+	bt.parts.sent(n)
+	return n
+}
+
+// sendRunTo is sendRun for a connection and so many requests at most.
+func (b *Broker) sendRunTo(c *conn, bt *batch, first, run int) int {
+	if c.busy() {
+		return 0
+	}
+	reqs := bt.reqs[first:]
 	count, size := 0, 0
-	for _, req := range reqs[:min((share+runs-1)/runs, len(reqs))] {
+	for _, req := range reqs[:run] {
 		n := b.header + len(req)
 		if len(req) > b.maxPayload || size+n > ring.ChunkBytes {
 			break

@@ -8,10 +8,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ringwire/ringwire/balance"
 	"github.com/ringwire/ringwire/framing"
-	"github.com/ringwire/ringwire/internal/backoff"
+	"github.com/ringwire/ringwire/health"
+	"github.com/ringwire/ringwire/internal/budget"
 	"github.com/ringwire/ringwire/internal/busypoll"
 	"github.com/ringwire/ringwire/internal/cacheline"
+	"github.com/ringwire/ringwire/internal/stopwatch"
 	"github.com/ringwire/ringwire/ring"
 )
 
@@ -35,13 +38,17 @@ type Broker struct {
 	pooled     bool // memory is kept from call to call
 	silent     bool // nobody reads the log
 
-	addrs   []*address
-	links   []*link // of all addresses
-	pollers int32   // how many goroutines of the process may poll at once
-	clock   *clock
-	born    time.Time
+	judges    *health.Group
+	judged    atomic.Bool               // a judge has changed its mind since the clock last let time pass
+	choice    *balance.Balancer[*route] // its set is replaced together with the routes
+	byLoad    bool                      // it goes by the requests in flight
+	pollers   int32                     // how many goroutines of the process may poll at once
+	clock     *clock
+	stopwatch *stopwatch.Stopwatch // of calls; nil: none is timed
+	born      time.Time
 
 	routes atomic.Pointer[routes]
+	list   atomic.Pointer[[]*address]
 	live   atomic.Pointer[[]*conn] // every connection that is not gone; replaced, not changed
 
 	requestTicks uint32 // RequestTimeout in ticks; 0: none
@@ -70,21 +77,28 @@ type Broker struct {
 	awaited   atomic.Int32 // callers of WaitReady
 	downSince atomic.Int64 // uptime when the last connection was lost; 0: none was
 
-	// They hold *waiter, *batch and *repeater. The first two are the broker's own because both
+	// They hold *waiter, *batch, *kept and *timedCallback. The first two are the broker's own because both
 	// hold a channel, and one made inside a synctest bubble must not be met outside it.
-	waiters, batches, repeaters sync.Pool
+	waiters, batches, keeping, timed sync.Pool
 
-	_    cacheline.Pad
-	turn atomic.Uint64 // round robin; moved by every call when there are several links
-	_    cacheline.Pad
-
-	retries   atomic.Uint64
-	queueFull *ring.Counter // many goroutines may be refused at once
-	ends      ends          // of requests that waited in the backlog
+	_       cacheline.Pad
+	retries atomic.Uint64
+	// retriesDenied counts calls that were not repeated because of the budget.
+	retriesDenied atomic.Uint64
+	queueFull     *ring.Counter // many goroutines may be refused at once
+	ends          ends          // of requests that waited in the backlog
 
 	mu      sync.Mutex // guards what follows, changes of routes and live; nothing is called under it
-	past    Stats      // counters of connections that are gone
-	changed chan struct{}
+	past    Stats      // counters of connections and addresses that are gone
+	leaving []*address // removed, and not gone
+	polling []*poller
+	linked  int // links that have been given a poller
+
+	budget   *budget.Budget
+	budgeted uint64 // requests answered that are in the budget
+	changed  chan struct{}
+
+	changing sync.Mutex // held while a server is added or removed, before mu
 }
 
 // New returns a broker and starts to connect in the background: it does not wait for a
@@ -102,11 +116,14 @@ func New(cfg Config) (*Broker, error) {
 		maxPayload: cfg.Framing.MaxPayload(),
 		pooled:     cfg.OptimizeMemory != Off,
 		silent:     silent,
+		byLoad:     cfg.Balance == balance.LeastConn || cfg.Balance == balance.TwoChoices,
 		pollers:    busypoll.Limit(),
 		clock:      newClock(&cfg),
+		stopwatch:  stopwatch.New(cfg.LatencyEvery),
 		born:       time.Now(),
 		changed:    make(chan struct{}),
 		ended:      make(chan struct{}),
+		budget:     budget.NewUpTo(cfg.MaxInFlight),
 		queueFull:  ring.NewCounter(),
 	}
 	if cfg.Extensions {
@@ -116,7 +133,7 @@ func New(cfg Config) (*Broker, error) {
 	}
 	b.live.Store(&[]*conn{})
 	b.routes.Store(new(routes))
-	b.waiters.New, b.batches.New = newWaiter, newBatch
+	b.waiters.New, b.batches.New = b.newTimedWaiter, newBatch
 	b.backlog.init(b)
 	b.callbacks.init(b)
 	b.ctx, b.stop = context.WithCancel(context.Background())
@@ -129,51 +146,36 @@ func New(cfg Config) (*Broker, error) {
 	b.requestLimit = limited("RequestTimeout", cfg.RequestTimeout)
 	b.readLimit = limited("ReadTimeout", cfg.ReadTimeout)
 	b.writeLimit = limited("WriteTimeout", cfg.WriteTimeout)
-	if err := b.makeLinks(); err != nil {
+	if err := b.makeServers(); err != nil {
 		b.closePools()
 		return nil, err
 	}
-	b.wg.Add(1 + len(b.links))
+	b.wg.Add(1)
 	go b.keepTime()
-	for _, l := range b.links {
-		go l.run()
+	for _, a := range b.servers() {
+		b.startLinks(a)
 	}
 	return b, nil
 }
 
-// makeLinks makes the addresses, their links, and the pollers of their connections: as
-// many pollers as a server on such a machine has event loops.
-func (b *Broker) makeLinks() error {
+// makeServers makes what chooses and judges, and the addresses.
+func (b *Broker) makeServers() (err error) {
+	b.list.Store(new([]*address))
+	if b.judges, err = newJudges(&b.cfg, b.rejudge); err != nil {
+		return fmt.Errorf("engine: Config: %w", err)
+	}
+	if b.choice, err = balance.New[*route](b.cfg.Balance); err != nil {
+		return fmt.Errorf("engine: Config.Balance: %w", err)
+	}
 	for _, name := range b.cfg.Addrs {
-		conns, err := newPool(&b.cfg, name)
+		a, err := b.newAddress(name, 1)
 		if err != nil {
-			return fmt.Errorf("engine: %s: %w", name, err)
+			return fmt.Errorf("engine: Config.Addrs: %w", err)
 		}
-		pause := backoff.Policy{Min: b.cfg.BackoffBase, Max: b.cfg.BackoffMax}
-		a := &address{b: b, name: name, pool: conns, pause: pause, untried: true}
-		a.bit = 1 << (len(b.addrs) % 32)
-		a.proven.Store(true)
-		b.addrs = append(b.addrs, a)
-		for range b.cfg.ConnsPerAddr {
-			a.links = append(a.links, &link{
-				b: b, addr: a, poked: make(chan struct{}, 1), dials: make(chan dialled, 1),
-			})
-		}
-		b.links = append(b.links, a.links...)
+		list := append(slices.Clone(b.servers()), a)
+		b.list.Store(&list)
 	}
-	b.untried.Store(int32(len(b.addrs)))
-	if b.cfg.BusyPoll < 0 {
-		return nil
-	}
-	var pollers []*poller
-	for i, l := range b.links {
-		if i < defaultConns() {
-			pollers = append(pollers, newPoller(b))
-			b.wg.Add(1)
-			go pollers[i].run(false)
-		}
-		l.poller = pollers[i%len(pollers)]
-	}
+	b.untried.Store(int32(len(b.servers())))
 	return nil
 }
 
@@ -244,12 +246,12 @@ func (b *Broker) downError() error {
 	if err := b.stateError(); err != nil {
 		return err
 	}
-	for _, a := range b.addrs {
+	for _, a := range b.servers() {
 		if last := a.lastErr.Load(); last != nil {
-			return &OpError{Op: "dial", Addr: a.name, Err: joinErrors(ErrNoPoolsAvailable, last.Err)}
+			return &OpError{Op: "dial", Addr: a.name, Err: joinErrors(ErrNoHealthyServer, last.Err)}
 		}
 	}
-	return &OpError{Op: "dial", Err: ErrNoPoolsAvailable}
+	return &OpError{Op: "dial", Err: ErrNoHealthyServer}
 }
 
 // withTimeout is context.WithTimeout for a duration that may mean none.

@@ -31,6 +31,7 @@ func (b *Broker) SendInto(ctx context.Context, dst, req []byte, opts ...Call) ([
 		}
 	}
 	w := b.waiter()
+	w.began = w.turns.Begin(b.stopwatch)
 	w.dst = dst
 	w.request.payload = req
 	b.prepare(ctx, w, opts)
@@ -42,6 +43,10 @@ func (b *Broker) SendInto(ctx context.Context, dst, req []byte, opts ...Call) ([
 		err = b.askAgain(ctx, w, err)
 	}
 	dst = w.take(err)
+	if w.traced {
+		w.overTraced(err)
+	}
+	b.stopwatch.End(w.began)
 	b.putWaiter(w)
 	return dst, err
 }
@@ -61,29 +66,54 @@ func (b *Broker) prepare(ctx context.Context, w *waiter, opts []Call) {
 		r.ticket = &w.ticket
 	}
 	b.limit(r, ctx, o)
+	w.traced = r.tracer != nil
 }
 
 // askAgain repeats a request that failed with err, if that may be done and may help.
 func (b *Broker) askAgain(ctx context.Context, w *waiter, err error) error {
 	r := &w.request
-	for range b.cfg.MaxRetries {
+	r.sent = false
+	for n := range b.cfg.MaxRetries {
 		late := r.deadline != taskid.NoTick && r.deadline.Due(b.clock.now())
 		if late || ctx.Err() != nil || !b.mayRepeat(r, err, w.idempotent) {
 			break
 		}
 		b.retries.Add(1)
+		if w.traced {
+			r.tracer.note(StageRepeated, "", err)
+		}
 		w.err = nil
 		if r.avoid = r.conn; r.ticket != nil { // it may have gone by way of the backlog
 			r.avoid = r.ticket.conn
 		}
-		if err = b.ask(ctx, w); err == nil {
+		if pause := b.pause(ctx, r, err, n+1); pause > 0 {
+			err = b.askLater(ctx, w, pause)
+		} else {
+			err = b.ask(ctx, w)
+		}
+		if err == nil {
 			err = w.err
 		}
 		if err == nil {
 			break
 		}
 	}
-	return err
+	return r.told(err)
+}
+
+// askLater is ask for a repetition that pauses before, for so many ticks.
+func (b *Broker) askLater(ctx context.Context, w *waiter, pause uint32) error {
+	r := &w.request
+	r.conn, w.ticket = nil, ticket{}
+	if !b.backlog.pushAnyway(r, pause) {
+		return b.stateError()
+	}
+	if w.ended == nil {
+		<-w.done
+	} else {
+		b.await(ctx, w)
+	}
+	return nil
 }
 
 // ask submits a request and waits until its outcome is in w. An error means that it was
@@ -128,7 +158,7 @@ func (b *Broker) mayBlock(ctx context.Context, op string) error {
 // waiter returns a waiter that belongs to the caller until putWaiter.
 func (b *Broker) waiter() *waiter {
 	if !b.pooled {
-		return newWaiter().(*waiter)
+		return b.newTimedWaiter().(*waiter)
 	}
 	return b.waiters.Get().(*waiter)
 }
@@ -209,8 +239,9 @@ func (b *Broker) Go(
 		return &OpError{Op: "submit", Err: errNoFunc}
 	}
 	ended := ctx.Done()
-	r := request{payload: req, to: plainCallback(fn)}
+	r := request{payload: req}
 	if len(opts) == 0 && ended == nil {
+		r.to = b.calling(fn)
 		b.limitPlain(&r)
 		return b.place(&r)
 	}
@@ -222,10 +253,22 @@ func (b *Broker) Go(
 	if ended != nil {
 		return b.goWatched(ctx, &r, o, fn)
 	}
-	if o.Idempotent {
-		b.repeat(&r)
+	r.to = b.calling(fn)
+	if r.tracer != nil {
+		r.to = &tracedCallback{r.to, r.tracer}
 	}
-	return b.place(&r)
+	if o.Idempotent || o.wishes() {
+		b.keep(&r, o.Idempotent)
+	}
+	return r.notePlacing(b.place(&r))
+}
+
+// notePlacing notes that a Go was not accepted, if it is traced.
+func (r *request) notePlacing(err error) error {
+	if err != nil && r.tracer != nil {
+		r.tracer.over(err)
+	}
+	return err
 }
 
 var errNoFunc = errors.New("it needs a function to call with the reply")
@@ -234,12 +277,13 @@ var errNoFunc = errors.New("it needs a function to call with the reply")
 func (b *Broker) goWatched(
 	ctx context.Context, r *request, o Call, fn func([]byte, error),
 ) error {
-	w := &watchedCallback{ctx: ctx, fn: fn}
+	w := &watchedCallback{ctx: ctx, fn: fn, began: b.stopwatch.Begin()}
 	r.to, r.ticket = w, &w.ticket
+	w.b, w.request = b, *r
+	w.request.payload = nil
 	if o.Idempotent {
-		w.tries, w.request = max(b.cfg.MaxRetries, 0), *r
+		w.tries = max(b.cfg.MaxRetries, 0)
 		w.request.payload = slices.Clone(r.payload)
-		w.b = b
 	}
 	placed := make(chan struct{})
 	ready := false
@@ -258,7 +302,7 @@ func (b *Broker) goWatched(
 	if err != nil {
 		w.unbind()
 	}
-	return err
+	return r.notePlacing(err)
 }
 
 // SendOneWay sends a request that nobody waits for and that the server need not answer;

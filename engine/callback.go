@@ -37,6 +37,7 @@ type callbacks struct {
 	mu      sync.Mutex // guards what follows; nothing is called under it
 	queue   []failure
 	runners int
+	quiet   chan struct{}        // closed when there is no runner any more; nil: nobody waits for that
 	others  map[goroutine.ID]int // goroutines in a callback beside those that read
 }
 
@@ -74,9 +75,24 @@ func (k *callbacks) fail(l *link, to outcome, err error) {
 	}
 	k.mu.Unlock()
 	if start {
-		k.b.wg.Add(1)
 		go k.runner()
 	}
+}
+
+// wait waits until no callback is queued or runs. (Not by the broker's wait group: those who give
+// a request up when its context ends may start a runner, and nobody waits for them.)
+func (k *callbacks) wait() {
+	k.mu.Lock()
+	if k.runners == 0 {
+		k.mu.Unlock()
+		return
+	}
+	if k.quiet == nil {
+		k.quiet = make(chan struct{})
+	}
+	quiet := k.quiet
+	k.mu.Unlock()
+	<-quiet
 }
 
 // runner runs callbacks until none is queued.
@@ -87,8 +103,11 @@ func (k *callbacks) runner() {
 		if len(k.queue) == 0 {
 			k.runners--
 			k.queue = nil
+			if k.runners == 0 && k.quiet != nil {
+				close(k.quiet)
+				k.quiet = nil
+			}
 			k.mu.Unlock()
-			k.b.wg.Done()
 			return
 		}
 		f := k.queue[0]
@@ -114,7 +133,7 @@ func (k *callbacks) run(f failure) {
 			return
 		}
 		if v := recover(); !k.failed(f.to, v) {
-			go k.runner() // in this one's stead, in the wait group too
+			go k.runner() // in this one's stead
 		}
 	}()
 	f.to.callback(nil, f.err)

@@ -100,6 +100,7 @@ func (b *Broker) keepTime() {
 	role.Set("clock")
 	ticker := time.NewTicker(b.clock.tick)
 	defer ticker.Stop()
+	var next time.Time // when the judges have to be told of the time, zero for never
 	for quiet := 0; ; quiet++ {
 		select {
 		case <-ticker.C:
@@ -109,7 +110,11 @@ func (b *Broker) keepTime() {
 		}
 		real, before := time.Now(), b.clock.now()
 		now := b.clock.advance(real)
+		if b.judged.Swap(false) || !next.IsZero() && !real.Before(next) {
+			next = b.judges.Advance(real)
+		}
 		b.backlog.expire(now)
+		b.backlog.resume(now)
 		b.failIfDown()
 		for _, c := range b.conns() {
 			c.sweep(now, now.Since(before), real)
@@ -158,7 +163,7 @@ func (b *Broker) sleepClock() bool {
 // needsClock reports whether anything has to be watched.
 func (b *Broker) needsClock() bool {
 	// What a callback is to be told of may be made again, within its deadline.
-	if b.backlog.len() > 0 || b.callbacks.owed.Load() > 0 {
+	if b.backlog.waiting() > 0 || b.callbacks.owed.Load() > 0 {
 		return true
 	}
 	for _, c := range b.conns() {

@@ -10,10 +10,13 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/ringwire/ringwire/balance"
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/health"
 	"github.com/ringwire/ringwire/internal/defaults"
 	"github.com/ringwire/ringwire/internal/netaddr"
 	"github.com/ringwire/ringwire/internal/sockopt"
+	"github.com/ringwire/ringwire/internal/stopwatch"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -30,7 +33,9 @@ const (
 	DefaultBusyPoll        = 100 * time.Microsecond
 	DefaultKeepAlive       = 30 * time.Second
 	DefaultBackoffBase     = 50 * time.Millisecond
-	DefaultBackoffMax      = 10 * time.Second
+	DefaultBackoffMax      = 5 * time.Second
+	DefaultEjectionTime    = health.DefaultEjectionTime
+	DefaultSlowStart       = health.DefaultSlowStart
 	DefaultConnectWait     = time.Second
 
 	DefaultMaxInFlightBytes = 8 << 20
@@ -62,8 +67,12 @@ const (
 // possible. New copies the Config.
 type Config struct {
 	// Addrs are the servers: "host:port", "tcp://host:port" or "unix:///path".
-	// At least one. Requests go to them in turn.
+	// At least one, none of them twice. More may be added, see Broker.AddServer.
 	Addrs []string
+
+	// Balance is how a server is chosen for each request, if there are several that are up,
+	// see package balance. Default balance.RoundRobin.
+	Balance balance.Strategy
 
 	// ConnsPerAddr is the number of connections to each address. Default: a quarter of
 	// GOMAXPROCS when New is called, at least 1, as many as a server on such a machine
@@ -113,10 +122,10 @@ type Config struct {
 
 	// SilenceTimeout is after how long without a byte a connection is suspect on which a
 	// request is unanswered; with Extensions a ping after half of it asks for a byte. A
-	// suspect connection gets no more requests, and a new one is made; the old one stays until each of its requests has its reply or has met its own
-	// deadline. So it costs nobody a call, but while another address is up, one that is
-	// silent gets a request at a time until it replies. It doubles with each time that no
-	// reply has come since the last. Default: ReadTimeout, negative: never.
+	// suspect connection gets no more requests, and a new one is made; the old one stays
+	// until each of its requests has its reply or has met its own deadline. So it costs nobody
+	// a call, but while another address is up, one that is silent gets a request at a time
+	// until it replies. It doubles with each time that no reply has come since the last. Default: ReadTimeout, negative: never.
 	SilenceTimeout time.Duration
 
 	// ConnectWait is for how long calls are kept, in their order, when the last connection
@@ -137,22 +146,38 @@ type Config struct {
 	// before a goroutine sleeps in a read, yielding to every goroutine that can run; while
 	// that is in vain it is hardly tried. It saves two wake-ups for each round trip and
 	// costs processor time while replies are awaited. At most half of the processors poll.
-	// Default 100 µs, at most MaxBusyPoll; negative: never. TLS and connections that are
-	// not of package net are not polled.
+	// Default 100 µs, at most MaxBusyPoll; negative: never. Connections that are not of
+	// package net, as DialContext may return them, are not polled; TLS over such that are is.
 	BusyPoll time.Duration
 
-	// MaxRetries is how often a call is repeated, at once and within its deadline: one of
+	// MaxRetries is how often a call is repeated within its deadline, at another server at once,
+	// at the same one after a pause (see BackoffBase) if it was written: one of
 	// which no byte was written, one that the server says it has not executed, and one that
 	// is Call.Idempotent after ErrConnLost and ReadTimeout. A refused call goes to addresses
 	// that have not refused it. Go keeps its request only if it is Call.Idempotent, so others
-	// are not repeated. Default 3, negative: never.
+	// are not repeated. Of those that a server was sent and may have to do twice, or was too
+	// busy for, no more are repeated than a fifth of the requests that are answered, beside ten
+	// at first, and up to MaxInFlight saved up: a fault of all servers does not multiply their
+	// load. Stats.RetriesDenied counts the others. Default 3, negative: never.
 	MaxRetries int
 
 	// BackoffBase and BackoffMax bound the pause after the n-th time in a row that a dial
 	// failed, or a connection ended, since the last reply of the address: it is uniform in
 	// [0, min(BackoffMax, BackoffBase·2ⁿ⁻¹)] (full jitter). While calls wait it ends one to
-	// two seconds after the last dial. Defaults 50 ms and 10 s.
+	// two seconds after the last dial. So is the pause before the n-th repetition of a call at
+	// the same server, but at most half of the time that the call has left. Defaults 50 ms and 5 s.
 	BackoffBase, BackoffMax time.Duration
+
+	// EjectionTime is for how long a server gets no request whose calls fail: three times in a row
+	// ReadTimeout has passed without a reply. It doubles each time, up to 5 minutes, until the
+	// server has stood for as long; then one request at a time decides. At most half of the
+	// servers that have a connection are out, and never the last. Default 5 s, up to a tenth less
+	// at random; negative: never. MaxRetries says what becomes of the calls.
+	EjectionTime time.Duration
+
+	// SlowStart is how long the share of a server grows, from a tenth, that has come back.
+	// Default 3 s, negative: it has its whole share with its first reply.
+	SlowStart time.Duration
 
 	// MaxLifetime is after how long a connection is replaced, so that servers which are
 	// added behind a balancer get their share: for each by up to a tenth less. The new one
@@ -210,6 +235,11 @@ type Config struct {
 	// next are left out.
 	OnConnect, OnDisconnect func(addr string, cause error)
 
+	// LatencyEvery says that one of so many calls is timed for Broker.Latency, chosen at random:
+	// quantiles stay right with 64, 1 times each. Default 0: none is, since hundreds of callers of one
+	// broker lose some percent by it (make metrics-cost). At most 1,048,576.
+	LatencyEvery int
+
 	// Logger receives connection events, never payload; about one address a line a second
 	// at most, after the first few. Default: none.
 	Logger *slog.Logger
@@ -232,6 +262,8 @@ func (c Config) withDefaults() Config {
 	defaults.Set(&c.KeepAlive, DefaultKeepAlive)
 	defaults.Set(&c.BackoffBase, DefaultBackoffBase)
 	defaults.Set(&c.BackoffMax, max(DefaultBackoffMax, c.BackoffBase))
+	defaults.Set(&c.EjectionTime, DefaultEjectionTime)
+	defaults.Set(&c.SlowStart, DefaultSlowStart)
 	defaults.Set(&c.SilenceTimeout, c.ReadTimeout)
 	defaults.Set(&c.ConnectWait, DefaultConnectWait)
 	if c.Logger == nil {
@@ -274,6 +306,7 @@ func (c *Config) validate() error {
 		{"MaxInFlight", int64(c.MaxInFlight), 1, taskid.MaxCapacity},
 		{"BusyPoll", int64(max(c.BusyPoll, 0)), 0, int64(MaxBusyPoll)},
 		{"OptimizeMemory", int64(c.OptimizeMemory), int64(Off), int64(On)},
+		{"LatencyEvery", int64(max(c.LatencyEvery, 0)), 0, stopwatch.EveryMost},
 	}
 	for _, r := range ranges {
 		if r.value < r.min || r.value > r.max {
@@ -287,7 +320,7 @@ func (c *Config) validate() error {
 		{"RequestTimeout", c.RequestTimeout}, {"ReadTimeout", c.ReadTimeout},
 		{"WriteTimeout", c.WriteTimeout}, {"DialTimeout", c.DialTimeout},
 		{"ShutdownTimeout", c.ShutdownTimeout}, {"SilenceTimeout", c.SilenceTimeout},
-		{"ConnectWait", c.ConnectWait},
+		{"ConnectWait", c.ConnectWait}, {"EjectionTime", c.EjectionTime}, {"SlowStart", c.SlowStart},
 	} {
 		if t.value > MaxTimeout {
 			return fmt.Errorf("engine: Config.%s is %v; it must be at most %v, or negative for none",

@@ -31,24 +31,30 @@ func TestZeroConfigMeansTheDocumentedDefaults(t *testing.T) {
 	assert.Equal(t, 100*time.Microsecond, c.BusyPoll)
 	assert.Equal(t, 30*time.Second, c.KeepAlive)
 	assert.Equal(t, 50*time.Millisecond, c.BackoffBase)
-	assert.Equal(t, 10*time.Second, c.BackoffMax)
+	assert.Equal(t, 5*time.Second, c.BackoffMax)
+	assert.Equal(t, 5*time.Second, c.EjectionTime)
+	assert.Equal(t, 3*time.Second, c.SlowStart)
 	assert.NotNil(t, c.DialContext)
 	assert.NotNil(t, c.Logger)
 }
 
 func TestNonsenseInTheConfigIsNamed(t *testing.T) {
 	for want, c := range map[string]Config{
-		"Addrs is empty":         {},
-		"write host:port":        {Addrs: []string{"localhost"}},
-		"has no path":            {Addrs: []string{"unix://"}},
-		"ConnsPerAddr is -1":     {Addrs: []string{"a:1"}, ConnsPerAddr: -1},
-		"QueueSize is -5":        {Addrs: []string{"a:1"}, QueueSize: -5},
-		"MaxInFlight is 1048577": {Addrs: []string{"a:1"}, MaxInFlight: 1<<20 + 1},
-		"OptimizeMemory is 7":    {Addrs: []string{"a:1"}, OptimizeMemory: 7},
-		"ReadTimeout is 25h0m0s": {Addrs: []string{"a:1"}, ReadTimeout: 25 * time.Hour},
-		"BusyPoll":               {Addrs: []string{"a:1"}, BusyPoll: time.Second},
-		"BackoffBase":            {Addrs: []string{"a:1"}, BackoffBase: time.Second, BackoffMax: time.Millisecond},
-		"LengthSize is 3":        {Addrs: []string{"a:1"}, Framing: framing.Format{LengthSize: 3}},
+		"Addrs is empty":          {},
+		"write host:port":         {Addrs: []string{"localhost"}},
+		"has no path":             {Addrs: []string{"unix://"}},
+		"ConnsPerAddr is -1":      {Addrs: []string{"a:1"}, ConnsPerAddr: -1},
+		"QueueSize is -5":         {Addrs: []string{"a:1"}, QueueSize: -5},
+		"MaxInFlight is 1048577":  {Addrs: []string{"a:1"}, MaxInFlight: 1<<20 + 1},
+		"OptimizeMemory is 7":     {Addrs: []string{"a:1"}, OptimizeMemory: 7},
+		"ReadTimeout is 25h0m0s":  {Addrs: []string{"a:1"}, ReadTimeout: 25 * time.Hour},
+		"EjectionTime is 25h0m0s": {Addrs: []string{"a:1"}, EjectionTime: 25 * time.Hour},
+		"SlowStart is 25h0m0s":    {Addrs: []string{"a:1"}, SlowStart: 25 * time.Hour},
+		"BusyPoll":                {Addrs: []string{"a:1"}, BusyPoll: time.Second},
+		"BackoffBase":             {Addrs: []string{"a:1"}, BackoffBase: time.Second, BackoffMax: time.Millisecond},
+		`Config.Balance: balance: strategy "fastest" is unknown`: {Addrs: []string{"a:1"}, Balance: "fastest"},
+		`Config.Addrs: addr "tcp://a:1" is there already`:        {Addrs: []string{"a:1", "tcp://a:1"}},
+		"LengthSize is 3": {Addrs: []string{"a:1"}, Framing: framing.Format{LengthSize: 3}},
 	} {
 		_, err := New(c)
 		assert.ErrorContains(t, err, want)
@@ -110,8 +116,10 @@ func TestSafeToRetryOnlyIfNoByteWasWritten(t *testing.T) {
 
 func TestFieldsWrittenByDifferentGoroutinesShareNoCacheLine(t *testing.T) {
 	var b Broker
-	assert.GreaterOrEqual(t, unsafe.Offsetof(b.turn)-unsafe.Offsetof(b.wg), uintptr(cacheline.Size))
-	assert.GreaterOrEqual(t, unsafe.Offsetof(b.retries)-unsafe.Offsetof(b.turn), uintptr(cacheline.Size))
+	assert.GreaterOrEqual(t, unsafe.Offsetof(b.retries)-unsafe.Offsetof(b.wg), uintptr(cacheline.Size))
+	var a address
+	assert.GreaterOrEqual(t, unsafe.Offsetof(a.turn)-unsafe.Offsetof(a.lines), uintptr(cacheline.Size))
+	assert.GreaterOrEqual(t, unsafe.Offsetof(a.past)-unsafe.Offsetof(a.turn), uintptr(cacheline.Size))
 	var o outbox
 	assert.GreaterOrEqual(t, unsafe.Offsetof(o.part)-unsafe.Offsetof(o.large), uintptr(cacheline.Size))
 	assert.GreaterOrEqual(t, unsafe.Offsetof(o.credit)-unsafe.Offsetof(o.sent), uintptr(cacheline.Size))

@@ -91,30 +91,21 @@ type conn struct {
 	oneWay atomic.Uint64 // requests that nobody waits for
 }
 
-// socket is the connection below, and how single attempts are made on it.
-type socket struct {
-	net       net.Conn
-	out       syscall.RawConn // for writes; nil: only the flusher writes
-	in        syscall.RawConn // for polling; nil: only the reader reads
-	writeOnce func(fd uintptr) bool
-	readOnce  func(fd uintptr) bool
-}
-
 // birth is what is known of a connection from when it came up.
 type birth struct {
-	epoch uint64    // of its dial, see address
-	at    time.Time // when it came up,
-	until time.Time // and when it is to be replaced; zero: never
+	dialled time.Time // when its dial began, for its judge
+	at      time.Time // when it came up,
+	until   time.Time // and when it is to be replaced; zero: never
 }
 
 // standing is how much a connection is trusted, see address.
 type standing struct {
-	doubted atomic.Bool // a frame that comes is news for the address
-	suspect atomic.Bool // it has been silent for too long
-	aged    atomic.Bool // it shall be replaced
-	tried   atomic.Bool // while its address is on trial: it has had its request
-	leaving atomic.Bool // its server is going away
-	done    atomic.Bool // its server has said done: what has no reply was not executed
+	news    atomic.Uint32 // which frames are news for the address: newsFrame, newsReply
+	suspect atomic.Bool   // it has been silent for too long
+	aged    atomic.Bool   // it shall be replaced
+	tried   atomic.Bool   // while its address is on trial: it has had its request
+	leaving atomic.Bool   // its server is going away
+	done    atomic.Bool   // its server has said done: what has no reply was not executed
 }
 
 // ends counts requests by what completed them, if it was not a reply.
@@ -127,15 +118,12 @@ func newConn(l *link, d dialled) *conn {
 		b:        b,
 		link:     l,
 		table:    taskid.NewTable[flight](b.cfg.MaxInFlight),
-		sock:     socket{net: nc},
 		dead:     make(chan struct{}),
 		finished: make(chan struct{}),
-		made:     birth{epoch: d.epoch, at: now, until: lifetime(&b.cfg, now)},
+		made:     birth{dialled: d.began, at: now, until: lifetime(&b.cfg, now)},
 	}
-	c.standing.doubted.Store(true)
-	c.sock.writeOnce, c.sock.readOnce = c.writeAttempt, c.readAttempt
-	c.sock.out = descriptor(plainOf(nc))
-	if c.sock.in = descriptor(nc); c.sock.in != nil {
+	c.standing.news.Store(newsFrame)
+	if c.sock.init(nc); c.sock.triesReads() {
 		c.poller = l.poller
 	}
 	c.out.ring = ring.NewBytes()
@@ -217,17 +205,31 @@ func (c *conn) fail(op string, cause error) {
 // it forgotten.
 func (c *conn) leave() {
 	if c.parts.Add(-1) == 0 && c.phase.reach(phaseGone) {
+		c.sock.release()
 		c.b.forget(c)
 	}
 }
 
-// answered notes that a frame has come, which is news if the address or the connection
-// was in doubt.
-func (c *conn) answered() {
-	c.standing.doubted.Store(false)
+// The bits of standing.news.
+const (
+	newsFrame uint32 = 1 << iota // any frame: the server was not reached
+	newsReply                    // a reply in time: its calls fail
+)
+
+// heard tells the address that a frame was read, and whether a reply in time was, if that is
+// news.
+func (c *conn) heard(reply bool) {
+	e, known := eventHeard, newsFrame
+	if reply {
+		e, known = eventAnswered, newsFrame|newsReply
+	}
+	// Who asks for news from now on is told by our report, or by the next one.
+	if c.standing.news.And(^known)&known == 0 {
+		return
+	}
 	c.standing.suspect.Store(false)
 	c.standing.tried.Store(false) // the next time that it is on trial is another one
-	c.link.addr.report(eventAnswered, c.made.epoch, 0)
+	c.link.addr.report(e, time.Time{}, 0, nil)
 	c.b.reroute()
 }
 
@@ -255,12 +257,16 @@ func (c *conn) call() {
 	c.in.right.Assign()
 }
 
-// stopReading frees the right to read, and calls somebody if replies are due.
+// stopReading frees the right to read, and calls somebody if replies are due. If none is, the clock
+// gives the right to the reader when nobody has used it for a while; it may sleep, since something
+// came that nobody was waiting for.
 func (c *conn) stopReading() {
 	c.in.by = nil
 	c.in.right.Release(never)
 	if c.due() {
 		c.call()
+	} else {
+		c.b.clock.rouse()
 	}
 }
 

@@ -33,6 +33,12 @@
 // can refuse a request or go away without losing one, and what it has not executed is made
 // elsewhere. [RefusedError] and [RemoteError] are its answers.
 //
+// # Several servers
+//
+// Config.Balance says how one is chosen for each request. [Broker.AddServer],
+// [Broker.RemoveServer] and [Broker.SetWeight] work while the broker runs. [Call].Key and
+// Server say where a request should go, Priority how soon one that waits.
+//
 // # Callbacks
 //
 // A callback that is given a reply runs on the goroutine that reads, so it should be

@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/ringwire/ringwire/balance"
 	"github.com/ringwire/ringwire/framing"
 )
 
@@ -29,9 +30,13 @@ var (
 	// on every connection. Send less, raise the limits, or set WaitQueue.
 	ErrQueueFull = errors.New("broker queue full")
 
-	// ErrNoPoolsAvailable: no address has a connection, and the last attempts to
-	// dial failed. The cause is wrapped beside it.
-	ErrNoPoolsAvailable = errors.New("no connection pools available")
+	// ErrNoHealthyServer: no server has a connection, and the last attempts to dial failed;
+	// the cause is wrapped beside it. Or all servers were removed. It also is
+	// ErrNoPoolsAvailable.
+	ErrNoHealthyServer = fmt.Errorf("no healthy server: %w", balance.ErrNoPoolsAvailable)
+
+	// ErrNoPoolsAvailable is what ErrNoHealthyServer also is, the name that anet has for it.
+	ErrNoPoolsAvailable = balance.ErrNoPoolsAvailable
 
 	// ErrDial: no connection could be made, or one was made and ended before a reply came
 	// on it. The cause is wrapped beside it. Nothing was sent, so it is safe to retry.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/greeting"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -38,10 +39,13 @@ func greet(ctx context.Context, nc net.Conn, format framing.Format, addr string)
 		left := time.Until(until)
 		_ = nc.SetDeadline(time.Now().Add(left - left/helloShare)) // without it ctx ends the wait
 	}
-	why := exchangeHellos(nc, format)
+	why, other := exchangeHellos(nc, format)
 	_ = nc.SetDeadline(time.Time{})
 	if !stop() {
 		return ctx.Err()
+	}
+	if other != nil {
+		return other
 	}
 	if why != "" {
 		return fmt.Errorf("%w: %s: %s; switch Config.Extensions off or update the server",
@@ -50,8 +54,9 @@ func greet(ctx context.Context, nc net.Conn, format framing.Format, addr string)
 	return nil
 }
 
-// exchangeHellos returns why the peer does not speak the extension, "" if it does.
-func exchangeHellos(nc net.Conn, format framing.Format) (why string) {
+// exchangeHellos returns why the peer does not speak the extension, "" if it does, or what else
+// keeps us from speaking with it.
+func exchangeHellos(nc net.Conn, format framing.Format) (why string, other error) {
 	hello, err := format.AppendHello(nil, framing.Hello{Version: framing.ExtensionVersion})
 	if err == nil {
 		_, err = nc.Write(hello)
@@ -65,7 +70,7 @@ func exchangeHellos(nc net.Conn, format framing.Format) (why string) {
 	}
 	size, err := format.HelloSize(b)
 	if err != nil {
-		return "it answers our hello with something else"
+		return somethingElse(nc, b), nil
 	}
 	b = append(b, make([]byte, size-len(b))...)
 	if _, err = io.ReadFull(nc, b[format.HeaderSize():]); err != nil {
@@ -74,25 +79,43 @@ func exchangeHellos(nc net.Conn, format framing.Format) (why string) {
 	answer, err := framing.ParseHello(b[format.HeaderSize():])
 	switch {
 	case err != nil:
-		return "it answers our hello with something else"
+		return "it answers our hello with something else", nil
 	case !answer.Server:
-		return "it returns our own hello"
+		return "it returns our own hello", nil
 	case answer.Version > framing.ExtensionVersion:
-		return fmt.Sprintf("it answers version %d with %d", framing.ExtensionVersion, answer.Version)
+		return fmt.Sprintf("it answers version %d with %d", framing.ExtensionVersion, answer.Version), nil
 	}
-	return ""
+	return "", nil
+}
+
+// moreTime is how long the rest of an answer may take that is none to our hello.
+const moreTime = 100 * time.Millisecond
+
+// somethingElse says what has answered, whose first bytes are b.
+func somethingElse(nc net.Conn, b []byte) (why string) {
+	_ = nc.SetReadDeadline(time.Now().Add(moreTime))
+	rest := make([]byte, 64)
+	n, _ := nc.Read(rest)
+	kind := greeting.Of(append(b, rest[:n]...))
+	why = "it answers our hello with something else"
+	if kind != greeting.Unknown {
+		why += speaks(kind)
+	}
+	return why
 }
 
 // unanswered says why no hello came.
-func unanswered(err error) string {
+func unanswered(err error) (why string, other error) {
 	var timeout net.Error
-	switch {
+	switch refused := refusal(err); {
+	case refused != err:
+		return "", refused
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "it closes the connection instead of answering our hello"
+		return "it closes the connection instead of answering our hello", nil
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return "it does not answer our hello in time"
+		return "it does not answer our hello in time", nil
 	}
-	return "no answer to our hello: " + err.Error()
+	return "no answer to our hello: " + err.Error(), nil
 }
 
 // unwrapped says what became of a frame when the extension's part of it was looked at.
@@ -220,9 +243,9 @@ func (c *conn) goAway() {
 // partFrom takes leave of a current connection whose server is going away. The address is
 // dialled again as after a loss.
 func (l *link) partFrom(c *conn) {
-	l.current.Store(nil)
+	l.use(nil)
 	l.addr.lastErr.Store(&OpError{Op: "read", Addr: l.addr.name, Err: errGoingAway})
-	l.addr.report(eventLost, c.made.epoch, time.Since(c.made.at))
+	l.addr.report(eventLost, c.made.dialled, time.Since(c.made.at), errGoingAway)
 	l.b.reroute()
 	l.let(c)
 	l.addr.log(slog.LevelInfo, "the server is going away; connecting anew")

@@ -68,6 +68,10 @@ func TestIdempotentCallsLeaveAServerThatHangsWhateverIsHeldBack(t *testing.T) {
 			},
 		})
 		synctest.Wait()
+		for range 1000 { // it can afford 200 repetitions
+			_, err := b.Send(bg, nil, Call{Server: "pipe:2"})
+			require.NoError(t, err)
+		}
 		outcomes := make(chan error, 300)
 		for range cap(outcomes) {
 			require.NoError(t, b.Go(bg, make([]byte, 1000), func(_ []byte, err error) {

@@ -13,7 +13,6 @@ import (
 	"github.com/ringwire/ringwire/internal/busypoll"
 	"github.com/ringwire/ringwire/internal/greeting"
 	"github.com/ringwire/ringwire/internal/invariant"
-	"github.com/ringwire/ringwire/internal/rawio"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -48,7 +47,6 @@ type inbox struct {
 	right baton.Right
 
 	buf   readBuffer
-	try   attempt
 	pause busypoll.Pause // after polls in vain
 	lone  int            // replies in a row, each to the only request of the connection
 	woken int            // callers that the last dispatch has woken
@@ -88,22 +86,12 @@ func (c *conn) due() bool { return c.open() > 0 }
 // attemptRead asks the socket once, without sleeping, and returns how many bytes came.
 func (c *conn) attemptRead() (int, error) {
 	in := &c.in
-	in.try.n, in.try.err = 0, nil
-	if err := c.sock.in.Read(c.sock.readOnce); err != nil && in.try.err == nil {
-		in.try.err = err
-	}
-	if in.try.n > 0 {
+	n, err := c.sock.tryRead(in.buf.b[in.buf.end:])
+	if n > 0 {
 		in.got.polled.Add(1)
-		c.took(in.try.n)
+		c.took(n)
 	}
-	return in.try.n, in.try.err
-}
-
-// readAttempt runs inside raw.Read. It always reports done, so that raw.Read never waits
-// for the descriptor.
-func (c *conn) readAttempt(fd uintptr) bool {
-	c.in.try.n, c.in.try.err = rawio.Read(fd, c.in.buf.b[c.in.buf.end:])
-	return true
+	return n, err
 }
 
 // sleepRead reads once and sleeps until there is something.
@@ -111,7 +99,7 @@ func (c *conn) sleepRead() error {
 	if invariant.Enabled {
 		invariant.Check(!c.out.promised(), "engine: the reader sleeps and has promised to write")
 	}
-	n, err := c.sock.net.Read(c.in.buf.b[c.in.buf.end:])
+	n, err := c.sock.waitRead(c.in.buf.b[c.in.buf.end:])
 	if n > 0 {
 		c.took(n)
 		return nil
@@ -138,12 +126,12 @@ func (c *conn) readFailed(err error) {
 	default:
 		err = c.hinted(errPeerClosed)
 	}
-	c.fail("read", lost(c.refusal(err)))
+	c.fail("read", lost(refusal(err)))
 }
 
 // refusal explains what a TLS server says that does not like our certificate, which it
 // does after the handshake is over for us.
-func (c *conn) refusal(err error) error {
+func refusal(err error) error {
 	var op *net.OpError
 	if !errors.As(err, &op) || op.Op != "remote error" || !strings.Contains(err.Error(), "certificate") {
 		return err
@@ -189,10 +177,11 @@ func (c *conn) dispatch() (mine bool) {
 	case t.tally.frames > 0:
 		in.lone = 0
 	}
-	news := t.tally.frames > t.farewells && c.standing.doubted.Load()
+	news := t.tally.frames > t.farewells && c.standing.news.Load() != 0
+	replies := t.tally.replies > 0
 	c.endTurn(t)
 	if news {
-		c.answered()
+		c.heard(replies)
 	}
 	if in.buf.end > in.buf.used || in.partial.Load() != 0 {
 		c.notePartial()
@@ -264,7 +253,7 @@ func (c *conn) dispatchUntilFailure(t *turn) (again, mine bool) {
 		to.callback(f.Payload, nil)
 		running = nil
 		c.callbackDone(t)
-		if c.out.ring.Filled() >= halfBytes && c.sock.out != nil {
+		if c.out.ring.Filled() >= halfBytes && c.sock.triesWrites() {
 			if !c.standDown(t) {
 				return false, false
 			}

@@ -93,13 +93,16 @@ func (c *conn) takeOwn(w *waiter, id taskid.ID) (whole, own bool) {
 		c.unmatched(id, match) // its time was up this moment
 		return true, false
 	}
-	if c.standing.doubted.Load() {
-		c.answered()
+	if c.standing.news.Load() != 0 {
+		c.heard(true)
 	}
 	if in.partial.Load() != 0 {
 		in.partial.Store(0)
 	}
 	w.keep(f.Payload)
+	if w.traced {
+		w.request.tracer.replied(nil)
+	}
 	in.buf.end = 0
 	in.got.frames.Add(1)
 	in.got.replies.Add(1)

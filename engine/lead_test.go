@@ -257,7 +257,7 @@ func TestConnThatIsNotOfPackageNetIsNotPolled(t *testing.T) {
 // Lone and not so lone phases, timeouts, callbacks and batches mixed: every request
 // completes, with its own reply.
 func TestRightToReadUnderMixedTraffic(t *testing.T) {
-	const rounds = 300
+	const rounds = 150
 	var n atomic.Uint32
 	p := newPeer(t, func(c *peerConn, id taskid.ID, req []byte) {
 		if n.Add(1)%97 != 0 { // else never: its caller times out

@@ -138,15 +138,15 @@ func TestAConnectionIsReplacedAtTheEndOfItsLifeAndNoCallFails(t *testing.T) {
 			_, err := b.Send(bg, []byte("in 30ms"))
 			return err
 		})
-		for range 600 {
+		for range 300 {
 			pass(100 * time.Millisecond)
 			require.LessOrEqual(t, len(b.conns()), 2)
 		}
 		load.end()
 		assert.Zero(t, load.failed.Load())
-		assert.Greater(t, load.ok.Load(), int64(10_000))
+		assert.Greater(t, load.ok.Load(), int64(5_000))
 		dials := gaps(one.dialled())
-		require.GreaterOrEqual(t, len(dials), 5)
+		require.GreaterOrEqual(t, len(dials), 2)
 		for _, gap := range dials {
 			assert.GreaterOrEqual(t, gap, lifetime-lifetime/lifetimeJitter)
 			assert.LessOrEqual(t, gap, lifetime+time.Second)
@@ -154,7 +154,7 @@ func TestAConnectionIsReplacedAtTheEndOfItsLifeAndNoCallFails(t *testing.T) {
 
 		one.behave(refuses) // a server that takes no more connections keeps those it has
 		one.forget()
-		for range 300 {
+		for range 150 {
 			requireServed(t, b, 1)
 			pass(100 * time.Millisecond)
 		}

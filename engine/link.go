@@ -57,7 +57,7 @@ type link struct {
 type dialled struct {
 	nc    net.Conn
 	err   error
-	epoch uint64
+	began time.Time
 }
 
 // newPool returns the pool of connections to one address. It only makes them: they are
@@ -74,18 +74,16 @@ func newPool(cfg *Config, addr string) (*pool.Pool, error) {
 		hellos = func(ctx context.Context, nc net.Conn) error { return greet(ctx, nc, format, addr) }
 	}
 	return pool.New(pool.Config{
-		Network:     network,
-		Addr:        target,
-		MaxConns:    cfg.ConnsPerAddr * connsPerLink,
-		MaxDials:    cfg.ConnsPerAddr,
-		DialTimeout: cfg.DialTimeout,
-		BackoffBase: -1,
-		KeepAlive:   cfg.KeepAlive,
-		TLS:         cfg.TLS,
-		Greet:       hellos,
-		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
-			return cfg.DialContext(ctx, network, addr)
-		},
+		Network:            network,
+		Addr:               target,
+		MaxConns:           cfg.ConnsPerAddr * connsPerLink,
+		MaxDials:           cfg.ConnsPerAddr,
+		DialTimeout:        cfg.DialTimeout,
+		BackoffBase:        -1,
+		KeepAlive:          cfg.KeepAlive,
+		TLS:                tlsConfig(cfg),
+		Greet:              hellos,
+		Dial:               dialer(cfg, network),
 		Validation:         pool.ValidateNone,
 		ValidationInterval: -1,
 		IdleTimeout:        -1,
@@ -122,6 +120,9 @@ func (l *link) run() {
 		case d := <-l.dials:
 			l.dialing = false
 			l.take(d)
+		case <-l.addr.removed:
+			l.drain(c)
+			return
 		case <-l.b.ctx.Done():
 			l.quit(c)
 			return
@@ -151,7 +152,7 @@ func (l *link) look(c *conn, now time.Time) (again time.Time) {
 	if l.dialing || l.b.ctx.Err() != nil {
 		return time.Time{}
 	}
-	epoch, again, ok := l.addr.admit(now)
+	again, ok := l.addr.admit(now)
 	if !ok {
 		waited := l.b.backlog.len() > 0 || l.b.awaited.Load() > 0
 		if waited && !again.IsZero() && !l.addr.hurried.Load() {
@@ -164,9 +165,9 @@ func (l *link) look(c *conn, now time.Time) (again time.Time) {
 		role.Set("dial")
 		nc, err := l.addr.pool.GetContext(l.b.ctx)
 		if l.b.ctx.Err() == nil {
-			l.addr.dialled(epoch, err)
+			l.addr.dialled(now, err)
 		}
-		l.dials <- dialled{nc, err, epoch}
+		l.dials <- dialled{nc, err, now}
 	})
 	return time.Time{}
 }
@@ -194,7 +195,7 @@ func (l *link) watchIdle(c *conn, now time.Time) time.Time {
 	}
 	l.resting = true
 	l.addr.rest()
-	l.current.Store(nil)
+	l.use(nil)
 	l.b.reroute()
 	l.let(c)
 	l.wakeUp() // a call may have come meanwhile
@@ -212,7 +213,7 @@ func (l *link) take(d dialled) {
 	c := newConn(l, d)
 	l.b.adopt(c)
 	c.run()
-	before := l.current.Swap(c)
+	before := l.use(c)
 	l.active, l.idleAt = 0, time.Now()
 	l.b.reroute()
 	l.addr.tested()
@@ -222,6 +223,18 @@ func (l *link) take(d dialled) {
 	if before != nil {
 		l.let(before)
 	}
+}
+
+// use makes a connection the current one, nil for none, and returns the one before.
+func (l *link) use(c *conn) (before *conn) {
+	before = l.current.Swap(c)
+	switch {
+	case before == nil && c != nil:
+		l.addr.judge.AddConnections(1)
+	case before != nil && c == nil:
+		l.addr.judge.AddConnections(-1)
+	}
+	return before
 }
 
 // let lets a connection go on without new requests, until its last one has its outcome.
@@ -243,9 +256,9 @@ func (l *link) let(c *conn) {
 
 // lose is called when the current connection has ended.
 func (l *link) lose(c *conn) {
-	l.current.Store(nil)
-	l.addr.report(eventLost, c.made.epoch, time.Since(c.made.at))
-	if c.standing.doubted.Load() { // it never answered
+	l.use(nil)
+	l.addr.report(eventLost, c.made.dialled, time.Since(c.made.at), c.cause)
+	if c.standing.news.Load()&newsFrame != 0 { // it never answered
 		l.addr.lastErr.Store(&OpError{Op: "dial", Addr: l.addr.name,
 			Err: joinErrors(ErrDial, joinErrors(errNoAnswer, c.cause))})
 	}
@@ -267,11 +280,16 @@ func (l *link) gone(c *conn) {
 func (l *link) quit(c *conn) {
 	if c != nil {
 		c.fail("close", ErrClosingBroker)
-		l.current.Store(nil)
+		l.use(nil)
 		l.b.reroute()
 		<-c.dead
 		l.gone(c)
 	}
+	l.abandonDial()
+}
+
+// abandonDial leaves a dial that is under way to itself.
+func (l *link) abandonDial() {
 	if !l.dialing {
 		return
 	}

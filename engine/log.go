@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/ringwire/ringwire/health"
 )
 
 const (
@@ -101,7 +103,7 @@ func (b *Broker) tell(fn func(addr string, cause error), addr string, cause erro
 	})
 }
 
-// lines bounds the log lines about one address.
+// lines bounds the log lines of one kind about one address.
 type lines struct {
 	mu     sync.Mutex
 	left   int
@@ -109,13 +111,10 @@ type lines struct {
 	hushed int       // lines that were not logged since the last one
 }
 
-// log logs a line about the address, with the number of those left out before it.
-func (a *address) log(level slog.Level, msg string, attrs ...slog.Attr) {
-	if a.b.silent {
-		return
-	}
-	l, now := &a.lines, time.Now()
+// take takes a line, if one is left. hushed is how many were left out before it.
+func (l *lines) take(now time.Time) (hushed int, ok bool) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.since.IsZero() {
 		l.left, l.since = linesBurst, now
 	}
@@ -123,18 +122,53 @@ func (a *address) log(level slog.Level, msg string, attrs ...slog.Attr) {
 		l.left = min(l.left+more, linesBurst)
 		l.since = l.since.Add(time.Duration(more) * time.Second)
 	}
-	hushed := l.hushed
 	if l.left == 0 {
 		l.hushed++
-		l.mu.Unlock()
-		return
+		return 0, false
 	}
+	hushed = l.hushed
 	l.left--
 	l.hushed = 0
-	l.mu.Unlock()
+	return hushed, true
+}
+
+// log logs a line about the address's connections.
+func (a *address) log(level slog.Level, msg string, attrs ...slog.Attr) {
+	a.logOf(&a.lines, level, msg, attrs...)
+}
+
+// logOf logs a line of a kind about the address, with the number of those left out before it.
+func (a *address) logOf(kind *lines, level slog.Level, msg string, attrs ...slog.Attr) {
+	if a.b.silent {
+		return
+	}
+	hushed, ok := kind.take(time.Now())
+	if !ok {
+		return
+	}
 	attrs = append([]slog.Attr{slog.String("addr", a.name)}, attrs...)
 	if hushed > 0 {
 		attrs = append(attrs, slog.Int("lines left out before", hushed))
 	}
 	a.b.log(level, msg, attrs...)
+}
+
+// logState logs that the address is up, down, ejected or readmitted, if it was not so at the
+// last call. Calls may overlap.
+func (a *address) logState() {
+	now := a.judge.State()
+	was := health.State(a.told.Swap(uint32(now)))
+	takes := now == health.Up || now == health.Rising
+	cause := slog.Any("cause", a.judge.Status().LastError)
+	switch {
+	case was == now:
+	case now == health.Down:
+		a.logOf(&a.verdicts, slog.LevelWarn, "server down", cause)
+	case now == health.Ejected:
+		a.logOf(&a.verdicts, slog.LevelWarn, "server ejected", cause)
+	case takes && was == health.Down:
+		a.logOf(&a.verdicts, slog.LevelInfo, "server up")
+	case takes && (was == health.Ejected || was == health.Trial):
+		a.logOf(&a.verdicts, slog.LevelInfo, "server readmitted")
+	}
 }

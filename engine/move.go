@@ -83,6 +83,7 @@ func (c *conn) strand(s *slot, id taskid.ID) strandedRequest {
 	r.moved = true
 	r.to = s.V.to
 	r.ticket = ticketOf(r.to)
+	r.recall(r.to)
 	r.expires = c.b.expiryIn(r.to)
 	r.timeout = s.V.at&spotTimeout != 0
 	tick, slack := s.Deadline()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
@@ -20,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/testca"
 )
 
 // What these tests hold is that a request of which no byte was written outlives its
@@ -37,6 +39,7 @@ type clogged struct {
 	stuck  int // so many connections get stuck
 	reads  int // so many requests of each are read, and not answered
 	wrap   bool
+	secure *configs // nil: plain
 	dials  atomic.Int64
 	wg     sync.WaitGroup
 
@@ -65,7 +68,7 @@ func newClogged(t *testing.T, format framing.Format, stuck, reads int) *clogged 
 			if n < s.stuck {
 				nc.(*net.TCPConn).SetReadBuffer(4 << 10)
 			}
-			s.wg.Go(func() { s.serve(nc, n < s.stuck) })
+			s.wg.Go(func() { s.serve(s.secured(nc), n < s.stuck) })
 		}
 	})
 	t.Cleanup(func() {
@@ -74,6 +77,32 @@ func newClogged(t *testing.T, format framing.Format, stuck, reads int) *clogged 
 		s.wg.Wait()
 	})
 	return s
+}
+
+// configs is what both ends of a secured connection need.
+type configs struct{ server, client *tls.Config }
+
+// overTLS has all connections secured.
+func (s *clogged) overTLS() {
+	ca := testca.New(s.t)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secure = &configs{
+		server: &tls.Config{Certificates: []tls.Certificate{ca.Server(s.t, "server")}},
+		client: &tls.Config{RootCAs: ca.Pool(), ServerName: "server"},
+	}
+}
+
+func (s *clogged) secured(nc net.Conn) net.Conn {
+	s.mu.Lock()
+	secure := s.secure
+	s.mu.Unlock()
+	if secure == nil {
+		return nc
+	}
+	tc := tls.Server(nc, secure.server)
+	_ = tc.Handshake() // also if nothing is read then
+	return tc
 }
 
 func (s *clogged) serve(nc net.Conn, stuck bool) {
@@ -133,11 +162,15 @@ func (s *clogged) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 // broker returns a broker whose calls end by what happens to connections alone.
 func (s *clogged) broker() *Broker {
 	s.t.Helper()
-	b := newBroker(s.t, Config{
+	cfg := Config{
 		Addrs: []string{"server:1"}, DialContext: s.dial, Framing: s.format,
 		QueueSize: 10_000, BackoffBase: time.Millisecond, BackoffMax: 10 * time.Millisecond,
 		RequestTimeout: -1, ReadTimeout: -1, WriteTimeout: -1, ConnectWait: time.Minute, MaxRetries: -1,
-	})
+	}
+	if s.secure != nil {
+		cfg.TLS = s.secure.client
+	}
+	b := newBroker(s.t, cfg)
 	ready(s.t, b)
 	return b
 }
@@ -255,11 +288,15 @@ func TestWhatWasNotWrittenMovesInItsOrderWhenTheConnectionEnds(t *testing.T) {
 		size, count  int
 		stuck, reads int
 		wrap         bool
+		secure       bool
 	}{
 		{name: "small", size: 1000, count: n, stuck: 1},
 		{name: "small, partly read", size: 1000, count: n, stuck: 1, reads: 10},
 		{name: "small, three times", size: 1000, count: n, stuck: 3, reads: 3},
 		{name: "not of package net", size: 1000, count: n, stuck: 2, reads: 3, wrap: true},
+		{name: "secured, partly read", size: 1000, count: n, stuck: 1, reads: 10, secure: true},
+		{name: "secured, three times", size: 1000, count: n, stuck: 3, reads: 3, secure: true},
+		{name: "secured, large", format: wideFrames, size: 200_000, count: 40, stuck: 2, secure: true},
 		{name: "large", format: wideFrames, size: 200_000, count: 40, stuck: 1},
 		{name: "large, three times", format: wideFrames, size: 200_000, count: 40, stuck: 3},
 		{name: "wide", format: wideFrames, size: 1000, count: n, stuck: 3, reads: 3},
@@ -267,6 +304,9 @@ func TestWhatWasNotWrittenMovesInItsOrderWhenTheConnectionEnds(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newClogged(t, c.format, c.stuck, c.reads)
 			s.wrap = c.wrap
+			if c.secure {
+				s.overTLS()
+			}
 			b := s.broker()
 			o := newOutcomes(c.count)
 			for i := range c.count {

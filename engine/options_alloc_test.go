@@ -37,6 +37,7 @@ func TestAllocNothingForTheOptionsOfACall(t *testing.T) {
 		"no Timeout": {Timeout: -1},
 		"Idempotent": {Idempotent: true},
 		"both":       {Timeout: time.Minute, Idempotent: true},
+		"wishes":     {Key: 7, Priority: 1, Server: b.servers()[1].name},
 	} {
 		for _, size := range []int{0, 64, 1000} {
 			req, dst := make([]byte, size), make([]byte, 0, size)

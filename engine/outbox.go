@@ -55,6 +55,7 @@ type outbox struct {
 	writing atomic.Uint32
 	large   largeFrames
 	control controls // of the extension
+	traced  tracedFrames
 	// over says that the connection has ended: nothing is taken out any more.
 	over atomic.Bool
 	// abandoned says that the ring holds, or held, frames that are not to be sent.
@@ -64,7 +65,6 @@ type outbox struct {
 	_      cacheline.Pad
 	part   part
 	tookAt taskid.Tick // when something was last taken from the ring
-	try    attempt
 	// offered is a position in the ring: no byte from there on has been given to the
 	// socket.
 	offered atomic.Uint64
@@ -73,12 +73,6 @@ type outbox struct {
 
 	credit credit
 	_      cacheline.Pad
-}
-
-// attempt is what an attempt to read or write that does not wait has brought.
-type attempt struct {
-	n   int
-	err error
 }
 
 // ready reports whether there is something to write. Anybody may ask.
@@ -98,7 +92,7 @@ func (c *conn) kick() {
 	if c.out.right.State() != baton.Free || !c.out.right.Take() {
 		return
 	}
-	if c.sock.out != nil && c.open() <= 1 {
+	if c.sock.triesWrites() && c.open() <= 1 {
 		c.writeSome()
 		c.endWriting()
 		return
@@ -116,7 +110,7 @@ func (c *conn) endWriting() {
 		if !o.right.Release(o.ready) {
 			return
 		}
-		if c.sock.out == nil {
+		if !c.sock.triesWrites() {
 			break
 		}
 		c.writeSome()
@@ -131,7 +125,7 @@ func (c *conn) relieve() (moves bool) {
 	switch {
 	case o.stalled.Load() || o.credit.held.Load() || c.phase.Load() != phaseUp:
 		return false
-	case c.sock.out == nil:
+	case !c.sock.triesWrites():
 		if !o.right.Revoke() { // who has promised to write may be in a callback that submits
 			c.kick()
 		}
@@ -188,7 +182,7 @@ func (c *conn) endPromise() {
 		}
 		runtime.Gosched() // whoever relieves the outbox makes single attempts
 	}
-	if o.ready() && c.sock.out != nil {
+	if o.ready() && c.sock.triesWrites() {
 		c.writeSome()
 	}
 	c.endWriting()
@@ -264,7 +258,7 @@ func (c *conn) emptyOutbox() {
 func (c *conn) writeAll() {
 	o := &c.out
 	for len(o.part.b) > 0 || c.nextPart() {
-		if c.sock.out != nil && c.attemptWrite() {
+		if c.sock.triesWrites() && c.attemptWrite() {
 			o.writing.Store(0)
 			continue
 		}
@@ -273,7 +267,7 @@ func (c *conn) writeAll() {
 		}
 		o.writing.Store(uint32(c.b.clock.now()))
 		c.b.clock.rouse() // of a one-way request it knows nothing else
-		n, err := c.sock.net.Write(o.part.b[:min(len(o.part.b), writePiece)])
+		n, err := c.sock.waitWrite(o.part.b)
 		if n == len(o.part.b) || err != nil {
 			o.writing.Store(0) // else the clock would see an empty outbox between two pieces
 		}

@@ -3,7 +3,6 @@ package engine
 import (
 	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/internal/invariant"
-	"github.com/ringwire/ringwire/internal/rawio"
 	"github.com/ringwire/ringwire/ring"
 	"github.com/ringwire/ringwire/taskid"
 )
@@ -17,6 +16,7 @@ type part struct {
 	at      ring.Position    // of b in the ring
 	large   *bytepool.Buffer // that b is of, a large frame; nil: b is of the ring,
 	control bool             // unless it is control frames
+	id      taskid.ID        // of the large frame
 	kept    *bytepool.Buffer // that b is of, without frames that were given up; or nil
 	size    int              // how long b was with them
 }
@@ -55,7 +55,7 @@ func (c *conn) nextPart() bool {
 	}
 	f, ok := o.large.pop()
 	if ok {
-		o.part.large, o.part.b, o.part.records = f.buf, f.buf.B, 1
+		o.part.large, o.part.b, o.part.records, o.part.id = f.buf, f.buf.B, 1, f.id
 		if f.id == taskid.Nobody { // as in submitOneWay, but megabytes make room for others
 			o.credit.returned.Add(uint64(len(o.part.b)))
 		}
@@ -100,23 +100,13 @@ func (c *conn) attemptWrite() bool {
 	if !c.offer() {
 		return false
 	}
-	o.try.n, o.try.err = 0, nil
-	if err := c.sock.out.Write(c.sock.writeOnce); err != nil && o.try.err == nil {
-		o.try.err = err
-	}
-	whole := o.try.n == len(o.part.b)
-	if !whole && o.try.err == nil {
+	n, err := c.sock.tryWrite(o.part.b)
+	whole := n == len(o.part.b)
+	if !whole && err == nil {
 		o.stalled.Store(true)
 	}
-	c.wrote(o.try.n, o.try.err)
+	c.wrote(n, err)
 	return whole
-}
-
-// writeAttempt runs inside raw.Write. It always reports done, so that raw.Write never
-// waits for the descriptor.
-func (c *conn) writeAttempt(fd uintptr) bool {
-	c.out.try.n, c.out.try.err = rawio.Write(fd, c.out.part.b)
-	return true
 }
 
 // offer says, before it happens, that the part is given to the socket. It reports false
@@ -143,9 +133,12 @@ func (c *conn) wrote(n int, err error) {
 	o.part.b = o.part.b[n:]
 	if o.part.ofRing() && o.part.kept == nil {
 		o.part.at += ring.Position(n)
-		if err == nil || c.sock.out != nil { // what others say after an error is no proof
+		if !c.sock.unsure(err) {
 			o.offered.Store(uint64(o.part.at))
 		}
+	}
+	if o.traced.n.Load() != 0 {
+		c.noteWritten()
 	}
 	if len(o.part.b) == 0 {
 		if o.part.control {

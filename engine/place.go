@@ -73,7 +73,7 @@ func (b *Broker) placeOnSpare(r *request) bool {
 		}
 		if c.submitAs(r, s, id, true) != accepted {
 			c.table.Free(id)
-			return b.backlog.pushAnyway(r)
+			return b.backlog.pushAnyway(r, 0)
 		}
 		c.kick()
 		return true
@@ -84,7 +84,8 @@ func (b *Broker) placeOnSpare(r *request) bool {
 // room tells how many requests may wait in the backlog now, or why none may. What waits
 // has no reply either, so it counts in MaxInFlight.
 func (b *Broker) room(r *request) (limit int, err error) {
-	up, free, moving, left := 0, false, false, b.cfg.MaxInFlight*len(b.links)
+	servers := b.servers()
+	up, free, moving, left := 0, false, false, b.cfg.MaxInFlight*len(servers)*b.cfg.ConnsPerAddr
 	for _, c := range b.routes.Load().conns {
 		up++
 		returns := c.in.returns.Load()
@@ -96,7 +97,7 @@ func (b *Broker) room(r *request) (limit int, err error) {
 		moving = moving || !c.out.stalled.Load() && c.out.writing.Load() == 0
 	}
 	switch {
-	case up == 0 && b.isDown():
+	case len(servers) == 0 || up == 0 && b.isDown():
 		return 0, b.downError()
 	case r.waits:
 		return maxWaiting, nil
@@ -105,7 +106,7 @@ func (b *Broker) room(r *request) (limit int, err error) {
 	case up > 0 && moving && r.blocks:
 		return left, nil // they bound themselves
 	}
-	return min(b.cfg.QueueSize*len(b.cfg.Addrs), left), nil
+	return min(b.cfg.QueueSize*len(servers), left), nil
 }
 
 // maxWaiting bounds the requests of callers that block for room: they bound themselves.
@@ -286,6 +287,9 @@ func (c *conn) arm(r *request, s *slot, id taskid.ID, at spot) bool {
 		return false
 	}
 	r.conn, r.id = c, id
+	if r.tracer != nil {
+		c.placed(r, id, at)
+	}
 	c.b.clock.rouse()
 	return true
 }

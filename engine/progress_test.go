@@ -104,7 +104,7 @@ func TestALongReplyThatArrivesSteadilyMayTakeLongerThanReadTimeout(t *testing.T)
 	} {
 		t.Run(fmt.Sprintf("pauses of %v", pause), func(t *testing.T) {
 			someWays(t, func(t *testing.T, call aWay) {
-				const takes = 20 * time.Second
+				const takes = 12 * time.Second
 				b := bubbleBroker(t, Config{Framing: wide, DialContext: pipeDial(repliesSlowly(takes, pause))})
 				synctest.Wait()
 				small := sendSmall(t, b, 3, 7*time.Second)
@@ -231,10 +231,10 @@ func TestProgressDoesNotPutTheDeadlineOfACallOff(t *testing.T) {
 			want time.Duration
 		}{
 			{Config{}, Call{}, DefaultRequestTimeout},
-			{Config{RequestTimeout: 7 * time.Second}, Call{}, 7 * time.Second},
-			{Config{}, Call{Timeout: 7 * time.Second, Idempotent: true}, 7 * time.Second},
-			{Config{RequestTimeout: 10 * time.Second}, Call{Timeout: 30 * time.Second, Idempotent: true}, 30 * time.Second},
-			{Config{RequestTimeout: -1}, Call{Timeout: 10 * time.Second, Idempotent: true}, 10 * time.Second},
+			{Config{RequestTimeout: 4 * time.Second}, Call{}, 4 * time.Second},
+			{Config{}, Call{Timeout: 4 * time.Second, Idempotent: true}, 4 * time.Second},
+			{Config{RequestTimeout: 4 * time.Second}, Call{Timeout: 12 * time.Second, Idempotent: true}, 12 * time.Second},
+			{Config{RequestTimeout: -1}, Call{Timeout: 4 * time.Second, Idempotent: true}, 4 * time.Second},
 		} {
 			t.Run(fmt.Sprintf("%s/RequestTimeout=%v/%+v", name, l.cfg.RequestTimeout, l.call), func(t *testing.T) {
 				someWays(t, func(t *testing.T, call aWay) {
@@ -254,7 +254,7 @@ func TestProgressDoesNotPutTheDeadlineOfACallOff(t *testing.T) {
 					// What the slot knows of the later of two deadlines is coarse, above all of a
 					// Call.Timeout that is longer than RequestTimeout.
 					late := b.clock.tick << b.slackShift
-					if l.call.Timeout > 20*time.Second {
+					if l.cfg.RequestTimeout > 0 && l.call.Timeout > l.cfg.RequestTimeout {
 						late = l.want / 4
 					}
 					require.LessOrEqual(t, took, l.want+late+lateTicks*b.clock.tick)
@@ -274,10 +274,10 @@ func TestAFrameThatStopsHalfWayEndsTheConnectionInItsTime(t *testing.T) {
 		{100, 20, 1, true},
 		{60 << 10, 50 << 10, 1, false},
 		{200 << 10, 100, 4, false},
-		{1 << 20, 300 << 10, 17, false},
-		{1 << 20, 20, 17, true},
+		{400 << 10, 300 << 10, 7, false},
+		{400 << 10, 20, 7, true},
 	} {
-		for _, timeout := range []time.Duration{0, 100 * time.Millisecond, 3 * time.Second, -1} {
+		for _, timeout := range []time.Duration{0, 100 * time.Millisecond, 1500 * time.Millisecond, -1} {
 			t.Run(fmt.Sprintf("%+v, ReadTimeout=%v", c, timeout), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					piece := max(timeout, time.Second)

@@ -58,5 +58,5 @@ func reason(name string, code uint32, text string) string {
 	return ": " + name + text
 }
 
-// shuns reports whether the request has been refused by the connection's address.
-func (r *request) shuns(c *conn) bool { return r.shun != 0 && r.shun&c.link.addr.bit != 0 }
+// shuns reports whether the request has been refused by the address.
+func (r *request) shuns(a *address) bool { return r.shun&a.bit != 0 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"github.com/ringwire/ringwire/internal/stopwatch"
 	"github.com/ringwire/ringwire/ring"
 	"github.com/ringwire/ringwire/taskid"
 )
@@ -20,12 +21,27 @@ type request struct {
 	blocks   bool        // its caller blocks, so the payload may be borrowed meanwhile
 	waits    bool        // it waits for room however many wait before it
 	moved    bool        // its connection has ended before it was written
+	sent     bool        // it is a repetition, and may have been written before
 
 	avoid *conn // where it failed before, if there is another; nil: nowhere
 
 	conn *conn // where place has put it; nil: into the backlog
 	id   taskid.ID
 	shun uint32 // the bits of the addresses that have refused it
+
+	server *address // where it had best go; nil: where the strategy says
+	key    uint64   // for strategy ip_hash
+	lane   lane     // where it waits
+
+	tracer *tracer // nil: nobody follows it
+}
+
+// failedAt returns the address where the request has failed before, nil if it has not.
+func (r *request) failedAt() *address {
+	if r.avoid == nil {
+		return nil
+	}
+	return r.avoid.link.addr
 }
 
 // outcome is where the result of a request goes. It is delivered exactly once, by
@@ -102,7 +118,7 @@ func ticketOf(to outcome) *ticket {
 		return to.request.ticket
 	case *watchedCallback:
 		return &to.ticket
-	case *repeater:
+	case *kept:
 		return to.request.ticket
 	case *batchItem:
 		if to.ticket.conn != nil {
@@ -110,6 +126,31 @@ func ticketOf(to outcome) *ticket {
 		}
 	}
 	return nil
+}
+
+// recall sets what the call has asked for that an outcome belongs to, as far as that is kept
+// outside the table. The request must be in flight.
+func (r *request) recall(to outcome) {
+	var of *request
+	switch to := to.(type) {
+	case *waiter:
+		of = &to.request
+	case *watchedCallback:
+		of = &to.request
+	case *kept:
+		of = &to.request
+	case *batchItem:
+		of = &to.batch.limits
+	case *tracedCallback:
+		r.tracer = to.tracer
+		return
+	default:
+		return
+	}
+	r.server, r.key, r.lane, r.tracer = of.server, of.key, of.lane, of.tracer
+	if it, ok := to.(*batchItem); ok {
+		r.tracer = it.tracer
+	}
 }
 
 // deadlineOf returns the deadline of the call that an outcome belongs to, if that is kept
@@ -120,7 +161,7 @@ func deadlineOf(to outcome) (deadline taskid.Tick, ok bool) {
 		return to.request.deadline, true
 	case *watchedCallback:
 		return to.request.deadline, to.request.to != nil
-	case *repeater:
+	case *kept:
 		return to.request.deadline, true
 	case *batchItem:
 		return to.batch.limits.deadline, true
@@ -137,9 +178,13 @@ type waiter struct {
 	dst     []byte        // the reply is put behind it if there is room,
 	n       int           // and is this long
 	spilled bool          // or it is in own, from where the caller copies it
+	traced  bool          // request has a tracer
 	err     error
 
 	idempotent bool // the call may be made again although it may have been carried out
+
+	turns stopwatch.Turns // which of the calls are timed
+	began stopwatch.Time  // when the call began, if it is
 
 	request request // the caller's
 	own     []byte
@@ -167,6 +212,9 @@ func (w *waiter) watch(ended <-chan struct{}) {
 // reply delivers a reply, which is borrowed.
 func (w *waiter) reply(b []byte) {
 	w.keep(b)
+	if w.traced {
+		w.request.tracer.replied(nil)
+	}
 	w.done <- struct{}{} // the waiter is now the caller's
 }
 
@@ -234,10 +282,11 @@ func (fn plainCallback) callback(reply []byte, err error) { fn(reply, err) }
 type watchedCallback struct {
 	ctx    context.Context
 	fn     func(reply []byte, err error)
-	unbind func() bool // ends the watch on the context
+	began  stopwatch.Time // when the call began, if it is timed
+	unbind func() bool    // ends the watch on the context
 	ticket ticket
 
-	// For an idempotent request:
+	// What was asked for, and, if it is idempotent, what is made again:
 	b       *Broker
 	request request
 	tries   int
@@ -246,7 +295,7 @@ type watchedCallback struct {
 func (w *watchedCallback) callback(reply []byte, err error) {
 	if err != nil && w.tries > 0 && w.ctx.Err() == nil && w.b.mayRepeat(&w.request, err, true) {
 		w.tries--
-		if w.b.placeAgain(&w.request) {
+		if w.b.placeAgain(w.ctx, &w.request, err, w.tries) {
 			if w.ctx.Err() == nil {
 				return
 			}
@@ -258,5 +307,11 @@ func (w *watchedCallback) callback(reply []byte, err error) {
 		}
 	}
 	w.unbind()
+	err = w.request.told(err)
+	if w.request.tracer != nil {
+		w.request.tracer.replied(err)
+		w.request.tracer.over(err)
+	}
+	w.b.stopwatch.End(w.began) // first: fn may panic
 	w.fn(reply, err)
 }

@@ -5,14 +5,32 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/ringwire/ringwire/balance"
+	"github.com/ringwire/ringwire/health"
 )
 
 // routes are the connections that take requests. They are replaced, never changed, when
-// a connection comes up, ends, or becomes suspect, and when an address fails or proves
-// itself.
+// a connection comes up, ends, or becomes suspect, and when the judge of an address changes
+// its mind.
 type routes struct {
-	conns  []*conn // in turn
-	trials []*conn // one request each: their address has to prove itself
+	conns   []*conn  // that take requests in turn,
+	servers []*route // and the same by server
+	trials  []*conn  // one request each: their address has to prove itself
+}
+
+// route is one server among the routes.
+type route struct {
+	addr  *address
+	conns []*conn // at least one
+	share int     // percent of its part that it takes
+	at    int     // its index among the servers
+}
+
+// alike reports whether two have the same connections and shares.
+func (rt *routes) alike(o *routes) bool {
+	return slices.Equal(rt.conns, o.conns) && slices.Equal(rt.trials, o.trials) &&
+		slices.EqualFunc(rt.servers, o.servers, func(a, b *route) bool { return a.share == b.share })
 }
 
 // reroute makes the routes anew.
@@ -20,32 +38,55 @@ func (b *Broker) reroute() {
 	b.mu.Lock()
 	was := b.routes.Load()
 	now := b.findRoutes()
-	if slices.Equal(was.conns, now.conns) && slices.Equal(was.trials, now.trials) {
+	if now.alike(was) {
 		b.mu.Unlock()
 		return
+	}
+	for _, c := range now.trials {
+		if !slices.Contains(was.trials, c) { // its own trial begins, whatever came before
+			c.standing.tried.Store(false)
+			c.standing.news.Or(newsReply)
+		}
 	}
 	if len(now.conns) == 0 && len(was.conns) > 0 {
 		b.downSince.Store(int64(b.uptime()))
 	}
 	b.routes.Store(now)
+	b.balance(now)
 	close(b.changed)
 	b.changed = make(chan struct{})
 	b.mu.Unlock()
 }
 
+// rejudge follows a change of a judge's mind. Calls may overlap.
+func (b *Broker) rejudge() {
+	b.judged.Store(true)
+	b.reroute()
+	if b.silent {
+		return
+	}
+	for _, a := range b.servers() {
+		a.logState()
+	}
+}
+
 // findRoutes goes over the connections. An address on trial takes its full share when no
-// other is up.
+// other is up, and so does one that is ejected when there is nobody else.
 func (b *Broker) findRoutes() *routes {
 	r := new(routes)
-	for _, a := range b.addrs {
+	var ejected []*conn
+	for _, a := range b.servers() {
 		for _, l := range a.links {
 			c := l.current.Load()
 			if c == nil || c.phase.Load() != phaseUp || c.standing.suspect.Load() {
 				continue
 			}
-			if a.proven.Load() {
+			switch a.judge.State() {
+			case health.Up, health.Rising:
 				r.conns = append(r.conns, c)
-			} else {
+			case health.Ejected:
+				ejected = append(ejected, c)
+			default:
 				r.trials = append(r.trials, c)
 			}
 		}
@@ -53,13 +94,39 @@ func (b *Broker) findRoutes() *routes {
 	if len(r.conns) == 0 {
 		r.conns, r.trials = r.trials, nil
 	}
+	if len(r.conns) == 0 {
+		r.conns = ejected
+	}
+	for _, c := range r.conns { // those of a server lie side by side
+		if n := len(r.servers); n > 0 && r.servers[n-1].addr == c.link.addr {
+			r.servers[n-1].conns = append(r.servers[n-1].conns, c)
+			continue
+		}
+		r.servers = append(r.servers, &route{addr: c.link.addr, conns: []*conn{c}, share: c.link.addr.judge.Share(), at: len(r.servers)})
+	}
 	return r
 }
 
-// try offers the request to the connections that are on trial.
+// balance has the balancer choose among the servers of the routes, by their weights of
+// now and the shares of these routes. Broker.mu is held.
+func (b *Broker) balance(rt *routes) {
+	members := make([]balance.Member[*route], len(rt.servers))
+	for i, s := range rt.servers {
+		members[i] = balance.Member[*route]{
+			Name: s.addr.name, Server: s, Weight: int(s.addr.weight.Load()), Share: s.share, Load: s.addr.load,
+		}
+	}
+	if err := b.choice.Replace(members); err != nil {
+		panic("engine: a set of servers that AddServer has let in: " + err.Error())
+	}
+}
+
+// try offers the request to the connections that are on trial, unless it has failed there.
 func (rt *routes) try(r *request, relieve bool) bool {
+	failed := r.failedAt()
 	for _, c := range rt.trials {
-		if c.standing.tried.Load() || r.shuns(c) || !c.standing.tried.CompareAndSwap(false, true) {
+		a := c.link.addr
+		if c.standing.tried.Load() || a == failed || r.shuns(a) || !c.standing.tried.CompareAndSwap(false, true) {
 			continue
 		}
 		if c.submit(r, relieve) == accepted {
@@ -70,52 +137,9 @@ func (rt *routes) try(r *request, relieve bool) bool {
 	return false
 }
 
-// offer offers the request to the connections that are up, in turn. relieve allows to
-// write where the outbox is full; whoever offers under a lock must not.
-func (b *Broker) offer(r *request, relieve bool) bool {
-	rt := b.routes.Load()
-	if len(rt.trials) > 0 && rt.try(r, relieve) {
-		return true
-	}
-	n := uint64(len(rt.conns))
-	if n == 1 {
-		return rt.conns[0].submit(r, relieve) == accepted
-	}
-	if n == 0 {
-		return false
-	}
-	turn := b.turn.Add(1)
-	for i := range n {
-		if c := rt.conns[(turn+i)%n]; c != r.avoid && !r.shuns(c) && c.submit(r, relieve) == accepted {
-			return true
-		}
-	}
-	for _, c := range rt.conns { // rather where it was refused than nowhere
-		if c != r.avoid && r.shuns(c) && c.submit(r, relieve) == accepted {
-			return true
-		}
-	}
-	return r.avoid != nil && slices.Contains(rt.conns, r.avoid) &&
-		r.avoid.submit(r, relieve) == accepted
-}
-
 // wanting reports whether a connection on trial has not had its request.
 func (rt *routes) wanting() bool {
 	return slices.ContainsFunc(rt.trials, func(c *conn) bool { return !c.standing.tried.Load() })
-}
-
-// next returns the next connection in turn, or nil, also when a trial comes first. share
-// is its part of n requests.
-func (b *Broker) next(n int) (c *conn, share int) {
-	rt := b.routes.Load()
-	switch {
-	case len(rt.conns) == 0 || rt.wanting():
-		return nil, 0
-	case len(rt.conns) == 1:
-		return rt.conns[0], n
-	}
-	count := len(rt.conns)
-	return rt.conns[b.turn.Add(1)%uint64(count)], (n + count - 1) / count
 }
 
 // hopes reports whether requests may wait although no connection is up: some dial is the
@@ -161,7 +185,7 @@ func (b *Broker) lastStretch() time.Time {
 
 // hurry has the addresses dialled soon, for a call that finds no connection.
 func (b *Broker) hurry() {
-	for _, a := range b.addrs {
+	for _, a := range b.servers() {
 		a.hurry()
 	}
 }

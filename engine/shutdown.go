@@ -53,7 +53,7 @@ func (b *Broker) Close() error {
 	}
 	b.state.Store(uint32(closed))
 	b.stop()
-	for _, a := range b.addrs {
+	for _, a := range b.allServers() {
 		a.pool.Retire() // ends its dials
 	}
 	for _, c := range b.conns() {
@@ -64,6 +64,7 @@ func (b *Broker) Close() error {
 	b.ending.Do(func() {
 		go func() {
 			b.wg.Wait()
+			b.callbacks.wait()
 			b.closePools()
 			close(b.ended)
 		}()
@@ -95,7 +96,7 @@ func (b *Broker) Wait(ctx context.Context) error {
 
 // closePools waits for the pools' goroutines, except for dials that do not end.
 func (b *Broker) closePools() {
-	for _, a := range b.addrs {
+	for _, a := range b.allServers() {
 		_ = a.pool.Close() // its only error: such a dial goes on
 	}
 }

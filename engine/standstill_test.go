@@ -135,7 +135,7 @@ func TestStandstillIsNeverLessThanTheTruthWithinReach(t *testing.T) {
 					empty = rng.IntN(2) == 0
 				}
 				h.sweep(rng.IntN(stepMax+1), arriving, waiting, empty)
-				if rng.IntN(1+int(reach)/20) == 0 {
+				if rng.IntN(1+int(reach)/8) == 0 {
 					h.checkAll(t, uint32(1+rng.IntN(2*int(reach))))
 				}
 			}

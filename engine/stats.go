@@ -1,5 +1,12 @@
 package engine
 
+import (
+	"slices"
+	"time"
+
+	"github.com/ringwire/ringwire/health"
+)
+
 // Stats is a snapshot of a broker's counters since New. Its fields are read one
 // after another while requests go on, so sums agree exactly only when nothing is
 // in flight: then Accepted = Replies + Failed + Timeouts + Cancelled.
@@ -12,6 +19,9 @@ type Stats struct {
 
 	QueueFull uint64 // refused with ErrQueueFull, not accepted
 	Retries   uint64 // repeated, see Config.MaxRetries
+	// RetriesDenied were not, because such repetitions were a fifth of the requests
+	// answered.
+	RetriesDenied uint64
 
 	InFlight int // accepted, outcome open
 	Queued   int // of those, not yet written
@@ -53,16 +63,18 @@ func (b *Broker) Stats() Stats {
 	for _, c := range b.conns() {
 		c.addTo(&s)
 	}
+	servers := slices.Concat(b.servers(), b.leaving)
 	b.mu.Unlock()
-	waiting := b.backlog.len()
+	waiting := b.backlog.waiting()
 	s.InFlight += waiting
 	s.Queued += waiting
 	b.ends.addTo(&s)
 	s.Accepted += uint64(waiting) + b.ends.sum()
 	s.Retries = b.retries.Load()
+	s.RetriesDenied = b.retriesDenied.Load()
 	s.QueueFull = b.queueFull.Load()
 	s.Panics = b.callbacks.panics.Load()
-	for _, a := range b.addrs {
+	for _, a := range servers {
 		a.addTo(&s)
 	}
 	return s
@@ -73,31 +85,38 @@ type AddrState string
 
 // The states of an address.
 const (
-	AddrUp     AddrState = "up"      // it takes requests in turn
-	AddrTrial  AddrState = "trial"   // connected, but has not replied since its last failure
-	AddrSilent AddrState = "silent"  // its connections are suspect, see Config.SilenceTimeout
-	AddrDown   AddrState = "down"    // it is being dialled, or will be
-	AddrIdle   AddrState = "resting" // IdleTimeout has passed; the next call has it dialled
+	AddrUp      AddrState = "up"      // it takes requests in turn
+	AddrTrial   AddrState = "trial"   // connected, but has not replied since its last failure
+	AddrEjected AddrState = "ejected" // its calls fail; it gets none for a time, see Config.EjectionTime
+	AddrSilent  AddrState = "silent"  // its connections are suspect, see Config.SilenceTimeout
+	AddrDown    AddrState = "down"    // it is being dialled, or will be
+	AddrIdle    AddrState = "resting" // IdleTimeout has passed; the next call has it dialled
+	AddrLeaving AddrState = "leaving" // removed; it answers what it has been asked
 )
 
-// AddrStats is what a broker knows of one address.
+// AddrStats is what a broker knows of one server.
 type AddrStats struct {
 	Addr     string
+	Weight   int // see Broker.SetWeight
 	State    AddrState
-	Failures int   // failed dials, lost and silent connections in a row since its last reply
+	Share    int   // percent of its part that it takes: less than 100 when it is back, see Config.SlowStart
+	Failures int   // calls in a row without a reply, or failed dials, lost and silent connections in a row since its last reply
 	LastErr  error // of its last dial, or why its connection was given up; nil if all was well
 
-	// Stats has the counts of its connections. QueueFull, Retries and Panics are the
+	// Stats has the counts of its connections. QueueFull, Retries, RetriesDenied and Panics are the
 	// broker's and 0 here, and requests that found no connection belong to no address.
 	Stats
 }
 
-// AddrStats returns a snapshot for each address, in the order of Config.Addrs.
+// AddrStats returns a snapshot for each server: in the order of Config.Addrs, then those that
+// were added, then those that were removed and are not gone.
 func (b *Broker) AddrStats() []AddrStats {
-	all := make([]AddrStats, len(b.addrs))
+	b.judges.Advance(time.Now()) // the clock may sleep
 	b.mu.Lock()
-	for i, a := range b.addrs {
-		all[i] = AddrStats{Addr: a.name, Stats: a.past}
+	servers := slices.Concat(b.servers(), b.leaving)
+	all := make([]AddrStats, len(servers))
+	for i, a := range servers {
+		all[i] = AddrStats{Addr: a.name, Weight: max(int(a.weight.Load()), 1), Stats: a.past}
 		for _, c := range b.conns() {
 			if c.link.addr == a {
 				c.addTo(&all[i].Stats)
@@ -105,9 +124,10 @@ func (b *Broker) AddrStats() []AddrStats {
 		}
 	}
 	b.mu.Unlock()
-	for i, a := range b.addrs {
+	for i, a := range servers {
 		a.addTo(&all[i].Stats)
 		all[i].State, all[i].Failures = a.state()
+		all[i].Share = a.judge.Share()
 		if last := a.lastErr.Load(); last != nil {
 			all[i].LastErr = last
 		}
@@ -118,8 +138,14 @@ func (b *Broker) AddrStats() []AddrStats {
 // state returns how the address is used, and its failures in a row.
 func (a *address) state() (state AddrState, failures int) {
 	a.mu.Lock()
-	failures, untried := a.failures, a.untried
+	untried := a.untried
 	a.mu.Unlock()
+	failures = a.judge.Status().Failures
+	select {
+	case <-a.removed:
+		return AddrLeaving, failures
+	default:
+	}
 	state = AddrDown
 	for _, l := range a.links {
 		c := l.current.Load()
@@ -127,8 +153,10 @@ func (a *address) state() (state AddrState, failures int) {
 		case c == nil || c.phase.Load() != phaseUp:
 		case c.standing.suspect.Load():
 			state = AddrSilent
-		case a.proven.Load():
+		case a.proven():
 			return AddrUp, failures
+		case a.judge.State() == health.Ejected:
+			return AddrEjected, failures
 		default:
 			return AddrTrial, failures
 		}

@@ -17,6 +17,7 @@ import (
 // connection was lost, and is up again. Only for bubbles.
 func onTrial(t *testing.T, cfg Config) (b *Broker, sound, tried *player) {
 	t.Helper()
+	cfg.SlowStart = -1
 	b, s := onStage(t, cfg, "sound:1", "tried:1")
 	synctest.Wait()
 	s["tried:1"].cut()
@@ -128,7 +129,7 @@ func TestATrialThatIsGivenUpBeforeItIsWrittenIsFollowedByAnother(t *testing.T) {
 		t.Cleanup(gate.release)
 		s := newStage("sound:1", "tried:1")
 		tried := s["tried:1"]
-		cfg := Config{Addrs: []string{"sound:1", "tried:1"}, SilenceTimeout: -1, WriteTimeout: -1}
+		cfg := Config{Addrs: []string{"sound:1", "tried:1"}, SilenceTimeout: -1, WriteTimeout: -1, SlowStart: -1}
 		cfg.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if addr == "sound:1" || len(tried.dialled()) == 0 {
 				return s.dial(ctx, network, addr)
@@ -171,7 +172,7 @@ func TestATrialThatIsGivenUpBeforeItIsWrittenIsFollowedByAnother(t *testing.T) {
 // replaced: what fails puts it on trial, and each trial is answered.
 func TestAConnectionThatCannotBeReplacedGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, s := onStage(t, Config{MaxInFlight: 16, ReadTimeout: time.Second, SilenceTimeout: -1,
+		b, s := onStage(t, Config{MaxInFlight: 16, ReadTimeout: time.Second, SilenceTimeout: -1, EjectionTime: -1, SlowStart: -1,
 			BackoffBase: time.Second, BackoffMax: time.Second}, "full:1", "other:1", "door:1")
 		full, other := s["full:1"], s["other:1"]
 		s["door:1"].behave(shuts) // it comes and goes

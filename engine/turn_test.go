@@ -306,7 +306,7 @@ func TestWhatWaitsDoesNotTakeTheSlotOfACallbackThatHasReturned(t *testing.T) {
 		require.NoError(t, b.Go(bg, []byte("x"), func([]byte, error) {
 			r := request{payload: []byte("y"), to: plainCallback(func([]byte, error) { close(ran) })}
 			r.deadline = taskid.NoTick
-			assert.True(t, b.backlog.pushAnyway(&r))
+			assert.True(t, b.backlog.pushAnyway(&r, 0))
 		}))
 		<-ran
 		synctest.Wait()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ringwire/ringwire/health"
 	"github.com/ringwire/ringwire/internal/greeting"
 	"github.com/ringwire/ringwire/taskid"
 )
@@ -41,7 +42,10 @@ type watch struct {
 	callback      uint64    // the callback that ran at the last sweep,
 	callbackSince time.Time // and when it was first seen
 
-	vain bool // a trial was under way at the last sweep, and nothing was in flight
+	vain    bool        // a trial was under way at the last sweep, and nothing was in flight
+	triedAt taskid.Tick // first sweep that saw the trial that is under way
+
+	late int // attempts that this sweep has found beyond ReadTimeout
 
 	still standstill
 }
@@ -57,21 +61,38 @@ func (c *conn) sweep(now taskid.Tick, steps uint32, real time.Time) {
 	c.watch.reads = reads
 	c.watchStill(now, steps, read)
 	c.table.ExpireIf(now, c.overdue, c.expire)
+	c.watchFailures(now, real)
 	c.reclaim(read)
 	c.watchWrite(now)
 	c.watchFrame(now)
 	c.watchSilence(now, read)
-	c.watchOrphans()
+	c.watchOrphans(now)
 }
 
 // expire completes a request whose time is up.
 func (c *conn) expire(s *slot, id taskid.ID) {
 	to, limit := s.V.to, c.limitOf(s)
+	if errors.Is(limit, c.b.readLimit) {
+		c.watch.late++
+	}
 	c.giveBack(s.V.at.length())
 	c.table.Release(id)
 	c.ends.timeouts.Add(1)
 	err := &OpError{Op: "wait", Addr: c.link.addr.name, Written: true, Err: limit}
 	c.b.callbacks.fail(c.link, to, err)
+}
+
+// watchFailures tells the address of attempts that had no reply within ReadTimeout. On a
+// connection where nothing at all was read meanwhile, the silence is told, if that is soon.
+func (c *conn) watchFailures(now taskid.Tick, real time.Time) {
+	late := c.watch.late
+	if c.watch.late = 0; late == 0 {
+		return
+	}
+	patience, ticks := c.link.addr.patience(), c.b.readTicks
+	if patience == 0 || patience > ticks || now.Since(c.watch.readAt) < ticks {
+		c.link.addr.failed(late, real.Add(-time.Duration(ticks)*c.b.clock.tick))
+	}
 }
 
 // reclaim gives the right to read to the reader when nobody has used it since the last
@@ -136,6 +157,9 @@ func speaks(kind greeting.Kind) string {
 	if kind == greeting.Unknown {
 		return "; is it a ringwire or anet server, and are both set to the same frame format?"
 	}
+	if kind == greeting.TLS {
+		return "; it looks like " + kind.String() + ": set Config.TLS if it is yours"
+	}
 	return "; it looks like " + kind.String()
 }
 
@@ -176,9 +200,19 @@ func (c *conn) watchSilence(now taskid.Tick, read bool) {
 }
 
 // watchTrial has a trial made again that was given up before it was sent. It looks twice,
-// since whoever makes one says so before there is anything to see.
-func (c *conn) watchTrial() {
+// since whoever makes one says so before there is anything to see. One whose caller was too
+// impatient to prove anything is followed by another after ReadTimeout.
+func (c *conn) watchTrial(now taskid.Tick) {
 	w := &c.watch
+	switch {
+	case !c.standing.tried.Load() || c.link.addr.judge.State() != health.Trial:
+		w.triedAt = taskid.NoTick
+	case w.triedAt == taskid.NoTick:
+		w.triedAt = now
+	case c.b.readTicks > 0 && now.Since(w.triedAt) > c.b.readTicks:
+		w.triedAt = taskid.NoTick
+		c.standing.tried.Store(false)
+	}
 	vain := c.standing.tried.Load() && c.unanswered() == 0
 	if vain && w.vain {
 		c.standing.tried.Store(false)
@@ -189,14 +223,14 @@ func (c *conn) watchTrial() {
 
 // watchOrphans has a connection replaced on which too many requests were given up, and
 // ends one that has been replaced with its last request.
-func (c *conn) watchOrphans() {
+func (c *conn) watchOrphans(now taskid.Tick) {
 	if c.phase.Load() == phaseRetiring {
 		if c.open() == 0 && !c.out.ready() {
 			c.fail("close", lost(c.whyRetired()))
 		}
 		return
 	}
-	c.watchTrial()
+	c.watchTrial(now)
 	orphans := c.table.Orphans()
 	if orphans > 0 && orphans*orphanShare >= c.table.Cap() && !c.standing.aged.Swap(true) {
 		c.link.wakeUp()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/internal/racedetector"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -66,10 +67,14 @@ var ways = []struct {
 	{"SendBatch, watched", watched(byBatch)},
 }
 
-// eachWay runs f in a bubble for each way to make a call; in short tests for two of them.
+// fewWays is true when there is no time for all of them. A bubble runs one goroutine after
+// another most of the time, so the race detector finds what there is with few.
+func fewWays() bool { return testing.Short() || racedetector.On }
+
+// eachWay runs f in a bubble for each way to make a call, or for two of them.
 func eachWay(t *testing.T, f func(t *testing.T, call aWay)) {
 	for i, w := range ways {
-		if testing.Short() && i != 0 && i != 3 {
+		if fewWays() && i != 0 && i != 3 {
 			continue
 		}
 		t.Run(w.name, func(t *testing.T) {
@@ -78,10 +83,10 @@ func eachWay(t *testing.T, f func(t *testing.T, call aWay)) {
 	}
 }
 
-// someWays is eachWay for three of them, where each takes long.
+// someWays is eachWay for three of them, or one, where each takes long.
 func someWays(t *testing.T, f func(t *testing.T, call aWay)) {
 	for i, w := range ways {
-		if i%2 == 1 || testing.Short() && i > 0 {
+		if i%2 == 1 || fewWays() && i > 0 {
 			continue
 		}
 		t.Run(w.name, func(t *testing.T) {

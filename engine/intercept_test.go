@@ -1,0 +1,264 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// throughAll makes a call by each method that has a reply, and hands what it returned to check.
+func throughAll(t *testing.T, c Client, check func(t *testing.T, m Method, reply string, err error)) {
+	t.Helper()
+	t.Run("Send", func(t *testing.T) {
+		reply, err := c.Send(bg, []byte("x"), Call{Priority: 1})
+		check(t, MethodSend, string(reply), err)
+	})
+	t.Run("SendInto", func(t *testing.T) {
+		for _, dst := range [][]byte{[]byte("dst "), append(make([]byte, 0, 100), "dst "...)} {
+			reply, err := c.SendInto(bg, dst, []byte("x"), Call{Priority: 1})
+			require.Equal(t, "dst ", string(reply[:4]))
+			check(t, MethodSend, string(reply[4:]), err)
+		}
+	})
+	t.Run("Go", func(t *testing.T) {
+		type outcome struct {
+			reply string
+			err   error
+		}
+		done := make(chan outcome, 2)
+		err := c.Go(bg, []byte("x"), func(reply []byte, err error) { done <- outcome{string(reply), err} }, Call{Priority: 1})
+		got := outcome{"", err}
+		if err == nil {
+			got = <-done
+		}
+		check(t, MethodGo, got.reply, got.err)
+		assert.Empty(t, done)
+	})
+	t.Run("SendBatch", func(t *testing.T) {
+		told := make([]int, 2)
+		err := c.SendBatch(bg, [][]byte{[]byte("x"), []byte("x")}, func(i int, reply []byte, err error) {
+			told[i]++
+			check(t, MethodSendBatch, string(reply), err)
+		}, Call{Priority: 1})
+		assert.Equal(t, []int{1, 1}, told)
+		check(t, MethodSendBatch, "batch", err)
+	})
+}
+
+// echoBroker is a broker whose peer returns what it is sent.
+func echoBroker(t *testing.T) *Broker {
+	b := newBroker(t, Config{Addrs: []string{rawEcho(t)}})
+	ready(t, b)
+	return b
+}
+
+// bracket puts its name around requests and replies.
+func bracket(name string) Interceptor {
+	return func(ctx context.Context, in Invocation, next Invoker) error {
+		changed := make([][]byte, len(in.Requests))
+		for i, req := range in.Requests {
+			changed[i] = fmt.Appendf(nil, "%s(%s", name, req)
+		}
+		in.Requests = changed
+		done := in.Done
+		in.Done = func(i int, reply []byte, err error) { done(i, fmt.Appendf(nil, "%s)%s", reply, name), err) }
+		return next(ctx, in)
+	}
+}
+
+func TestInterceptorsAreInOrderAndChangeRequestsAndReplies(t *testing.T) {
+	throughAll(t, Intercept(echoBroker(t), bracket("a"), nil, bracket("b")), func(t *testing.T, m Method, reply string, err error) {
+		require.NoError(t, err)
+		if reply != "batch" {
+			assert.Equal(t, "b(a(x)b)a", reply)
+		}
+	})
+}
+
+func TestWithoutInterceptorsAllIsAsItWas(t *testing.T) {
+	b := echoBroker(t)
+	c := Intercept(b)
+	throughAll(t, c, func(t *testing.T, m Method, reply string, err error) {
+		require.NoError(t, err)
+		if reply != "batch" {
+			assert.Equal(t, "x", reply)
+		}
+	})
+	reply, err := c.Send(bg, nil)
+	require.NoError(t, err)
+	assert.NotNil(t, reply)
+	require.NoError(t, c.SendOneWay(bg, nil))
+	assert.EqualValues(t, 1, b.Stats().OneWay)
+	assert.ErrorIs(t, c.Go(bg, nil, nil), errNoFunc)
+	assert.ErrorIs(t, c.SendBatch(bg, nil, nil), errNoFunc)
+	require.NoError(t, c.SendBatch(bg, nil, func(int, []byte, error) {}))
+	gone, cancel := context.WithCancel(bg)
+	cancel()
+	_, err = c.Send(gone, nil)
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.ErrorIs(t, c.Go(gone, nil, func([]byte, error) { t.Error("it was not accepted") }), context.Canceled)
+	// From a callback.
+	failed := make(chan error, 1)
+	require.NoError(t, c.Go(bg, nil, func([]byte, error) {
+		failed <- c.SendBatch(bg, [][]byte{nil}, func(int, []byte, error) { t.Error("nothing was sent") })
+	}))
+	assert.ErrorIs(t, <-failed, ErrInCallback)
+}
+
+func TestAnInterceptorSeesTheMethodAndTheOptions(t *testing.T) {
+	var seen []Method
+	note := func(ctx context.Context, in Invocation, next Invoker) error {
+		seen = append(seen, in.Method)
+		if in.Method != MethodSendOneWay {
+			assert.Equal(t, Call{Priority: 1}, in.Call)
+		}
+		in.Call.Trace = new(Trace)
+		err := next(ctx, in)
+		if in.Method == MethodSend || in.Method == MethodSendBatch {
+			events := in.Call.Trace.Events()
+			assert.Equal(t, StageDone, events[len(events)-1].Stage, "its own options are passed on")
+		}
+		return err
+	}
+	c := Intercept(echoBroker(t), note)
+	throughAll(t, c, func(t *testing.T, m Method, _ string, err error) { require.NoError(t, err) })
+	require.NoError(t, c.SendOneWay(bg, nil))
+	assert.Equal(t, []Method{MethodSend, MethodSend, MethodSend, MethodGo, MethodSendBatch, MethodSendOneWay}, seen)
+}
+
+func TestAnInterceptorCanAnswerItself(t *testing.T) {
+	refused := errors.New("refused")
+	b := echoBroker(t)
+	for name, c := range map[string]struct {
+		does  Interceptor
+		reply string
+		err   error
+	}{
+		"it fails":    {func(context.Context, Invocation, Invoker) error { return refused }, "", refused},
+		"it forgets":  {func(context.Context, Invocation, Invoker) error { return nil }, "", errNoOutcome},
+		"it tells":    {func(_ context.Context, in Invocation, _ Invoker) error { return tellAll(in, []byte("cached"), nil) }, "cached", nil},
+		"it tells so": {func(_ context.Context, in Invocation, _ Invoker) error { return tellAll(in, nil, refused) }, "", refused},
+		"it tells twice": {func(_ context.Context, in Invocation, _ Invoker) error {
+			_ = tellAll(in, []byte("cached"), nil)
+			return tellAll(in, []byte("cached"), nil)
+		}, "cached", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := Intercept(b, c.does)
+			if name == "it forgets" { // with Go nobody can know that it will not remember
+				_, err := client.Send(bg, nil)
+				require.ErrorIs(t, err, errNoOutcome)
+				require.ErrorIs(t, client.SendBatch(bg, [][]byte{nil}, func(_ int, _ []byte, err error) {
+					assert.ErrorIs(t, err, errNoOutcome)
+				}), errNoOutcome)
+				return
+			}
+			throughAll(t, client, func(t *testing.T, _ Method, reply string, err error) {
+				require.ErrorIs(t, err, c.err)
+				if reply != "batch" {
+					assert.Equal(t, c.reply, reply)
+				}
+			})
+		})
+	}
+	assert.Zero(t, b.Stats().Accepted)
+}
+
+func tellAll(in Invocation, reply []byte, err error) error {
+	for i := range in.Requests {
+		in.Done(i, reply, err)
+	}
+	return nil
+}
+
+// One that repeats keeps to itself what is not final, and the others see one call.
+func TestAnInterceptorCanRepeat(t *testing.T) {
+	attempts := 0
+	flaky := func(ctx context.Context, in Invocation, next Invoker) error {
+		if attempts++; attempts%3 != 0 {
+			in.Done(0, nil, ErrConnLost)
+			return ErrConnLost
+		}
+		return next(ctx, in)
+	}
+	repeat := func(ctx context.Context, in Invocation, next Invoker) (err error) {
+		done := in.Done
+		for range 3 {
+			var reply []byte
+			in.Done = func(_ int, r []byte, e error) { reply, err = append(reply, r...), e }
+			if err = next(ctx, in); err == nil {
+				done(0, reply, nil)
+				return nil
+			}
+		}
+		done(0, nil, err)
+		return err
+	}
+	seen := 0
+	count := func(ctx context.Context, in Invocation, next Invoker) error {
+		done := in.Done
+		in.Done = func(i int, reply []byte, err error) { seen++; done(i, reply, err) }
+		return next(ctx, in)
+	}
+	reply, err := Intercept(echoBroker(t), count, repeat, flaky).Send(bg, []byte("x"))
+	require.NoError(t, err)
+	assert.Equal(t, "x", string(reply))
+	assert.Equal(t, 3, attempts)
+	assert.Equal(t, 1, seen)
+}
+
+// A Done that panics is what a function of Go is that does.
+func TestAPanicInDoneCostsItsOwnCallOnly(t *testing.T) {
+	b := echoBroker(t)
+	c := Intercept(b, func(ctx context.Context, in Invocation, next Invoker) error {
+		in.Done = func(int, []byte, error) { panic("no") }
+		return next(ctx, in)
+	})
+	require.NoError(t, c.Go(bg, nil, func([]byte, error) { t.Error("the panic came before") }))
+	require.Eventually(t, func() bool { return b.Stats().Panics == 1 }, 10*time.Second, time.Millisecond)
+	_, err := b.Send(bg, nil)
+	require.NoError(t, err)
+	assert.PanicsWithValue(t, "no", func() { _, _ = c.Send(bg, nil) }, "it is the caller's")
+}
+
+func ExampleIntercept() {
+	slow := func(ctx context.Context, in Invocation, next Invoker) error {
+		began, done := time.Now(), in.Done
+		in.Done = func(i int, reply []byte, err error) {
+			if took := time.Since(began); took > time.Second {
+				fmt.Println(in.Method, "took", took, err)
+			}
+			done(i, reply, err)
+		}
+		return next(ctx, in)
+	}
+	b, err := New(Config{Addrs: []string{"127.0.0.1:9000"}})
+	if err != nil {
+		return
+	}
+	defer b.Close()
+	client := Intercept(b, slow) // what the program calls instead of b
+	_, _ = client.Send(context.Background(), []byte("hello"))
+}
+
+func BenchmarkIntercept(b *testing.B) {
+	pass := func(ctx context.Context, in Invocation, next Invoker) error { return next(ctx, in) }
+	for name, c := range map[string]Client{"none": nothing{}, "one": Intercept(nothing{}, pass)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = c.SendInto(bg, nil, nil)
+			}
+		})
+	}
+}
+
+// nothing is a Client whose calls take no time.
+type nothing struct{ Client }
+
+func (nothing) SendInto(context.Context, []byte, []byte, ...Call) ([]byte, error) { return nil, nil }

@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"github.com/ringwire/ringwire/internal/stopwatch"
+	"github.com/ringwire/ringwire/latency"
+)
+
+// Latency returns how long calls have taken since New, as far as they were timed, see
+// Config.LatencyEvery: from the call of Send, SendInto, Go or SendBatch until its outcome, whatever
+// that is, with all waiting and repetitions; of a callback until it is called. Left out are what Go did
+// not accept, and SendOneWay. The difference of two snapshots is what lies between them
+// (latency.Histogram.Since).
+func (b *Broker) Latency() latency.Histogram { return b.stopwatch.Histogram() }
+
+// newTimedWaiter makes what Broker.waiters has none of.
+func (b *Broker) newTimedWaiter() any {
+	w := newWaiter().(*waiter)
+	w.turns = b.stopwatch.NewTurns()
+	return w
+}
+
+// timedCallback is the outcome of a Go that is timed and whose context cannot end.
+type timedCallback struct {
+	b     *Broker
+	fn    func(reply []byte, err error)
+	began stopwatch.Time
+}
+
+func (t *timedCallback) callback(reply []byte, err error) {
+	b, fn := t.b, t.fn
+	b.stopwatch.End(t.began) // first: fn may panic
+	if b.pooled {
+		t.fn = nil
+		b.timed.Put(t)
+	}
+	fn(reply, err)
+}
+
+// calling returns the outcome of a Go whose context cannot end.
+func (b *Broker) calling(fn func(reply []byte, err error)) outcome {
+	began := b.stopwatch.Begin()
+	if began == 0 {
+		return plainCallback(fn)
+	}
+	t, _ := b.timed.Get().(*timedCallback)
+	if t == nil {
+		t = new(timedCallback)
+	}
+	t.b, t.fn, t.began = b, fn, began
+	return t
+}
+
+// timeSome chooses which requests of a batch that begins are timed.
+func (b *Broker) timeSome(bt *batch) {
+	if b.stopwatch == nil {
+		return
+	}
+	i := b.stopwatch.First()
+	if i >= len(bt.items) {
+		return
+	}
+	bt.began = stopwatch.Now()
+	for ; i < len(bt.items); i += b.stopwatch.Every() {
+		bt.items[i].timed = true
+	}
+}
