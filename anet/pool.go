@@ -184,8 +184,7 @@ func (p *connPool) Put(item PoolItem) {
 	p.mu.RLock()
 	if p.closed {
 		p.mu.RUnlock()
-		// Not put back between Clean and Retire: nobody waits for what Retire closes.
-		p.Release(item)
+		p.Release(item) // who puts it back sees it closed; the native Put does not wait for that
 		return
 	}
 	err := p.native.Put(item)
@@ -219,11 +218,13 @@ func (p *connPool) Len() int { return p.native.Len() }
 // Cap implements Pool.
 func (p *connPool) Cap() int { return p.native.Cap() }
 
-// Close implements Pool. The idle items are closed when it returns.
+// Close implements Pool. When it returns the idle items are closed, and those that factories were
+// about to return, unless that takes longer than the native pool's CloseTimeout.
 func (p *connPool) Close() {
 	p.mu.Lock()
-	p.closed = true
+	p.closed = true // who puts an item back closes it from now on
 	p.mu.Unlock()
-	p.native.Clean() // nothing becomes idle any more
-	p.native.Retire()
+	if err := p.native.Settle(); err != nil {
+		p.logger.Errorf("pool of %s: %v", p.addr, err)
+	}
 }

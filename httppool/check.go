@@ -1,0 +1,59 @@
+package httppool
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/ringwire/ringwire/health"
+)
+
+// drainMax is how much of a check's response is read, so that its connection can be used again.
+const drainMax = 64 << 10
+
+// probe checks the server: GET HealthCheckPath, on a connection that counts like any other.
+func (s *server) probe(ctx context.Context) error {
+	p := s.p
+	c, _, err := p.lease(ctx, &want{only: s, lane: laneUrgent})
+	if err != nil {
+		if e, ok := err.(*Error); !ok || e.Op != "dial" {
+			return health.ErrNoVerdict // all its connections are taken, or the pool closes
+		}
+		p.counts.checksFailed.Add(1)
+		return err
+	}
+	if err = s.check(ctx, c); err != nil {
+		p.counts.checksFailed.Add(1)
+		p.scrap(c)
+		return err
+	}
+	p.counts.checksPassed.Add(1)
+	p.release(c)
+	return nil
+}
+
+// check makes the request of a probe.
+func (s *server) check(ctx context.Context, c *conn) error {
+	cfg := &s.p.cfg
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url.Scheme+"://"+s.url.Host+cfg.HealthCheckPath, nil)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("httppool: health check: %w", err)
+	}
+	defer resp.Body.Close()
+	s.smooth(time.Since(began))
+	if _, err := io.CopyN(io.Discard, resp.Body, drainMax); err != nil && err != io.EOF {
+		return fmt.Errorf("httppool: health check: %w", err)
+	}
+	c.ending.Store(resp.Close)
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return fmt.Errorf("httppool: health check: GET %s: status %s; HealthCheckPath must be a path that answers 200 to 299", cfg.HealthCheckPath, resp.Status)
+	}
+	return nil
+}
