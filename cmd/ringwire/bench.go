@@ -44,6 +44,7 @@ type benchFlags struct {
 	json, svg  string
 	markdown   string
 	noProgress bool
+	tls        tlsFlags
 }
 
 func newBench() *cobra.Command {
@@ -68,6 +69,9 @@ workers, no polling, 4 connections, 4 servers; and it compares the processor tim
 an idle pair, of 100 requests a second, and of handlers that take 5 ms. Both run, in
 the same rounds. Who names a load with --callers or --apis gets the group best only,
 unless --groups says otherwise.
+
+With --tls-cert and --tls-key the connections of ringwire are secured, with --tls-ca
+mutually; the same certificate serves both ends. Those of anet stay plain: it has no TLS.
 
 The default takes about twelve minutes, --quick 90 seconds; the group best alone five
 minutes and half a minute. Ctrl-C prints what was measured until then, marked partial.
@@ -100,6 +104,7 @@ request.`,
 	flags.StringVar(&f.json, "json", "", "write the result to this file as JSON")
 	flags.StringVar(&f.markdown, "markdown", "", "write the result to this file as Markdown")
 	flags.StringVar(&f.svg, "svg", "", "draw the group best into this file")
+	f.tls.registerClient(cmd, aboutSameCert, "name that the server's certificate must have (default the first that it has)")
 	flags.BoolVar(&f.noProgress, "no-progress", false, "do not show how far the run is")
 	return cmd
 }
@@ -172,6 +177,10 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 	if err != nil {
 		return err
 	}
+	secure, err := f.tls.benchClient()
+	if err != nil {
+		return err
+	}
 	files, err := createOutputs(f.json, f.markdown, f.svg)
 	if err != nil {
 		return err
@@ -184,7 +193,8 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 	context.AfterFunc(ctx, stop)
 
 	metadata := bench.Describe(cfg, commit, commandLine())
-	servers := &servers{ctx: ctx, flags: f}
+	metadata.Secured = f.tls.secured()
+	servers := &servers{ctx: ctx, flags: f, secure: secure}
 	defer servers.stop()
 	plan, err := planOf(cmd, cfg, servers)
 	if err != nil {
@@ -228,7 +238,7 @@ func planOf(cmd *cobra.Command, cfg bench.Config, s *servers) (bench.Plan, error
 	if !s.flags.has(cmd, groupEveryday) {
 		return plan, nil
 	}
-	everyday := bench.Everyday{Targets: targets, Start: s.start, BusyPoll: s.flags.busyPoll}
+	everyday := bench.Everyday{Targets: targets, Start: s.start, BusyPoll: s.flags.busyPoll, TLS: s.secure}
 	if s.flags.quick && !cmd.Flags().Changed("slice") {
 		everyday.Slice = everydaySlice
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,6 +25,7 @@ var baselines = []struct{ system, program string }{
 type servers struct {
 	ctx      context.Context
 	flags    benchFlags
+	secure   *tls.Config       // of our client; nil: plain
 	self     string            // this program
 	programs map[string]string // of the baselines, by system
 	running  map[key]bench.Server
@@ -55,7 +57,9 @@ func (s *servers) targets(cfg bench.Config) ([]bench.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	adjust := func(c *engine.Config) { c.ConnsPerAddr, c.BusyPoll = cfg.Conns, s.flags.busyPoll }
+	adjust := func(c *engine.Config) {
+		c.ConnsPerAddr, c.BusyPoll, c.TLS = cfg.Conns, s.flags.busyPoll, s.secure
+	}
 	targets := []bench.Target{
 		bench.NewRingwireVariant(bench.Ringwire, ours.Addr, ours.PID, adjust)}
 	for _, b := range baselines {
@@ -100,6 +104,7 @@ func (s *servers) command(system string, setup bench.Setup) (path string, args [
 	if setup.NoPolling {
 		busyPoll = -1
 	}
+	args = append(args, s.flags.tls.arguments()...)
 	return s.self, append([]string{"serve", "--loops", strconv.Itoa(s.flags.loops),
 		"--busy-poll", busyPoll.String(), "--workers", strconv.Itoa(setup.Workers)}, args...)
 }

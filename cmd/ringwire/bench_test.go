@@ -48,8 +48,8 @@ func children(t *testing.T) []int {
 	return pids
 }
 
-// report is the part of the JSON output that tests read.
-type report struct {
+// benchReport is the part of the JSON output that tests read.
+type benchReport struct {
 	SchemaVersion int              `json:"schema_version"`
 	Partial       bool             `json:"partial"`
 	Metadata      map[string]any   `json:"metadata"`
@@ -57,11 +57,11 @@ type report struct {
 	Everyday      []map[string]any `json:"everyday"`
 }
 
-func readReport(t *testing.T, path string) report {
+func readReport(t *testing.T, path string) benchReport {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
-	var r report
+	var r benchReport
 	require.NoError(t, json.Unmarshal(data, &r))
 	return r
 }

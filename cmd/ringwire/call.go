@@ -25,6 +25,7 @@ type callFlags struct {
 	count       int
 	extensions  bool
 	frameLength int
+	tls         tlsFlags
 }
 
 func newCall() *cobra.Command {
@@ -35,10 +36,14 @@ func newCall() *cobra.Command {
 		Long: `call sends a request and prints the reply's bytes to standard output: as they
 are, or as hexadecimal digits. With -n above 1 it sends one after the other and
 ends each reply with a newline. When a request fails, call says why on standard
-error and exits with 1.`,
+error and exits with 1.
+
+Any of the --tls flags has the connection secured; without --tls-ca the authorities of
+the system are trusted.`,
 		Example: `  ringwire call --addr 127.0.0.1:9000 --data hello
   ringwire call --addr 127.0.0.1:9000 --data @request.bin --hex
-  printf NC | ringwire call --addr hsm.example:1500 --data - --timeout 2s`,
+  printf NC | ringwire call --addr hsm.example:1500 --data - --timeout 2s
+  ringwire call --addr shop.example:1500 --data hello --tls-ca ca.pem --tls-cert cert.pem --tls-key key.pem`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return call(cmd, f) },
 	}
@@ -50,6 +55,7 @@ error and exits with 1.`,
 	flags.IntVarP(&f.count, "count", "n", 1, "send the request so many times")
 	flags.BoolVar(&f.extensions, "extensions", false, "speak the extension of the protocol, which the server must have switched on")
 	flags.IntVar(&f.frameLength, "frame-length", 2, "bytes of the frame's length field, 2 or 4")
+	f.tls.registerClient(cmd, aboutOurCert, "name that the server's certificate must have (default the host of --addr)")
 	return cmd
 }
 
@@ -70,8 +76,12 @@ func call(cmd *cobra.Command, f callFlags) error {
 	if err != nil {
 		return err
 	}
+	secure, err := f.tls.client()
+	if err != nil {
+		return err
+	}
 	broker, err := engine.New(engine.Config{
-		Addrs: []string{f.addr}, Framing: format,
+		Addrs: []string{f.addr}, Framing: format, TLS: secure,
 		DialTimeout: f.timeout, RequestTimeout: f.timeout, Extensions: f.extensions,
 	})
 	if err != nil {
@@ -135,8 +145,8 @@ func readPayload(data string, stdin io.Reader, limit int) ([]byte, error) {
 	return payload, nil
 }
 
-// isTerminal reports whether w is a terminal.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+// isTerminal reports whether a stream is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -8,4 +8,7 @@ import "os"
 // go build -ldflags "-X main.commit=$(git rev-parse --short=12 HEAD)".
 var commit string
 
+// version is that of a release's binary. One that go install has built knows its own.
+var version string
+
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }

@@ -96,7 +96,7 @@ func startServe(t *testing.T, args ...string) (addr string, interrupt func() str
 
 func TestHelpShowsExamplesForEveryCommand(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"help", "bench"}, {"serve", "--help"}, {"call", "-h"}, {"bench", "--help"}, {"version", "--help"},
-		{"profile", "--help"}, {"profile", "diff", "--help"}, {"profile", "keep", "--help"}} {
+		{"profile", "--help"}, {"profile", "diff", "--help"}, {"profile", "keep", "--help"}, {"load", "merge", "--help"}, {"compare", "--help"}} {
 		got := execute(t, "", binary, args...)
 		assert.Equal(t, exitOK, got.code, args)
 		assert.Contains(t, got.stdout, "Examples:", args)
@@ -108,6 +108,7 @@ func TestUsageErrorsExitWithTwoAndSayWhatIsWrong(t *testing.T) {
 	for line, want := range map[string]string{
 		"":                                          "no command",
 		"frobnicate":                                `unknown command "frobnicate"`,
+		"laod":                                      `unknown command "laod": did you mean load?`,
 		"--loud":                                    "--loud",
 		"serve --loud":                              "--loud",
 		"serve here":                                `"here"`,
@@ -144,9 +145,25 @@ func TestUsageErrorsExitWithTwoAndSayWhatIsWrong(t *testing.T) {
 }
 
 func TestVersionPrintsTheCommit(t *testing.T) {
-	got := execute(t, "", binary, "version")
-	assert.Equal(t, exitOK, got.code)
-	assert.Contains(t, got.stdout, "ringwire commit 0123456789ab go")
+	for _, ask := range []string{"version", "--version"} {
+		got := execute(t, "", binary, ask)
+		assert.Equal(t, exitOK, got.code)
+		assert.Contains(t, got.stdout, "ringwire devel commit 0123456789ab go")
+		assert.Equal(t, 1, strings.Count(got.stdout, "\n"))
+	}
+}
+
+func TestShellsCompleteCommandsAndFlags(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		got := execute(t, "", binary, "completion", shell)
+		assert.Equal(t, exitOK, got.code)
+		assert.Contains(t, got.stdout, "ringwire", shell)
+	}
+	for ask, want := range map[string]string{"lo": "load", "load --thresh": "--threshold", "serve --tls-c": "--tls-cert",
+		"load --metrics": "--metrics-addr", "load --framing pay": "payshield", "load --arrivals p": "poisson", "load --order u": "unique"} {
+		got := execute(t, "", binary, append([]string{"__complete"}, strings.Fields(ask)...)...)
+		assert.Contains(t, got.stdout, want)
+	}
 }
 
 func TestCallPrintsTheReplyOfServe(t *testing.T) {

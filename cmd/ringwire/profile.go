@@ -149,8 +149,8 @@ func profileSuite(ctx context.Context, progress io.Writer, suite profile.Suite, 
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(sockets) }()
-	pprofAddr := "unix:" + filepath.Join(sockets, "pprof")
-	child, err := proc.Start(ctx, self, "serve", "--addr", "127.0.0.1:0", "--stdin", "--pprof", pprofAddr)
+	debugAddr := "unix:" + filepath.Join(sockets, "debug")
+	child, err := proc.Start(ctx, self, "serve", "--addr", "127.0.0.1:0", "--stdin", "--debug-addr", debugAddr)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +159,7 @@ func profileSuite(ctx context.Context, progress io.Writer, suite profile.Suite, 
 	recorder := &record.Recorder{}
 	defer recorder.Close()
 	captured, err := capture.Run(ctx, capture.Config{Suite: suite, Target: &target, Conns: f.conns, Duration: f.duration,
-		Client: record.Local{Recorder: recorder}, Server: record.Dial(pprofAddr)},
+		Client: record.Local{Recorder: recorder}, Server: record.Dial(debugAddr)},
 		func(phase string) { _, _ = fmt.Fprintf(progress, "%s: %s\n", suite.Name, phase) })
 	if err != nil {
 		return nil, err

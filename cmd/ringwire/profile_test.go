@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -159,17 +158,14 @@ func TestALargeFlameGraphIsNotKept(t *testing.T) {
 
 func TestProfileRefusesNonsense(t *testing.T) {
 	for line, want := range map[string]string{
-		"profile --suite small":                 `suite "small"`,
-		"profile --duration 1h":                 "--duration 1h0m0s: must be",
-		"profile --conns 0":                     "--conns 0",
-		"profile extra":                         `"extra"`,
-		"profile diff a":                        "1 arguments given, 2 needed",
-		"profile diff a b --min 101":            "--min 101",
-		"profile diff a b --min-allocs 0":       "--min-allocs 0",
-		"profile keep":                          "0 arguments given, 1 needed",
-		"serve --pprof 0.0.0.0:0":               "--pprof-remote",
-		"serve --pprof nonsense":                "HOST:PORT",
-		"serve --pprof nonsense --pprof-remote": "HOST:PORT",
+		"profile --suite small":           `suite "small"`,
+		"profile --duration 1h":           "--duration 1h0m0s: must be",
+		"profile --conns 0":               "--conns 0",
+		"profile extra":                   `"extra"`,
+		"profile diff a":                  "1 arguments given, 2 needed",
+		"profile diff a b --min 101":      "--min 101",
+		"profile diff a b --min-allocs 0": "--min-allocs 0",
+		"profile keep":                    "0 arguments given, 1 needed",
 	} {
 		got := execute(t, "", binary, strings.Fields(line)...)
 		assert.Equal(t, exitUsage, got.code, line)
@@ -177,22 +173,6 @@ func TestProfileRefusesNonsense(t *testing.T) {
 	}
 	got := execute(t, "", binary, "profile", "diff", t.TempDir(), t.TempDir())
 	assert.Equal(t, exitFailed, got.code)
-}
-
-func TestServeAnnouncesItsProfilesOnASecondLine(t *testing.T) {
-	addr, stdout := startServeLines(t, "--pprof", "127.0.0.1:0")
-	assert.True(t, strings.HasPrefix(addr, "listening on 127.0.0.1:"), addr)
-	line, err := stdout.ReadString('\n')
-	require.NoError(t, err)
-	url, ok := strings.CutPrefix(strings.TrimSpace(line), "pprof on ")
-	require.True(t, ok, line)
-	resp, err := http.Get(url + "goroutine?debug=1")
-	require.NoError(t, err)
-	defer func() { _ = resp.Body.Close() }()
-	body, err := bufio.NewReader(resp.Body).ReadString('\n')
-	require.NoError(t, err)
-	assert.Contains(t, body, "goroutine profile")
-	http.DefaultClient.CloseIdleConnections()
 }
 
 // startServeLines runs "ringwire serve" until the test ends, and returns its first

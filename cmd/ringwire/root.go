@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"runtime/debug"
+	"strings"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
 	"github.com/ringwire/ringwire/framing"
@@ -16,7 +18,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1 // the work could not be done, or gave a wrong result
 	exitUsage       = 2
-	exitRegression  = 98 // profile diff --fail found one
+	exitRegression  = 98 // compare --max-regression or profile diff --fail found one
 	exitThreshold   = 99 // as k6
 	exitInterrupted = 130
 )
@@ -65,25 +67,48 @@ func newRoot() *cobra.Command {
 		Long: `ringwire serves, calls, measures and profiles request/response servers that
 speak [uint16 length][uint32 task ID][payload], the frame of ringwire and of anet.
 
-Exit codes: 0 success, 1 failure, 2 usage error, 98 regression found by
-profile diff --fail, 99 threshold not met, 130 interrupted.`,
+load does so to any backend whose frames have a length.
+
+Exit codes: 0 success, 1 failure, 2 usage error, 3 wrong replies and 4 inconclusive
+(load and compare), 98 regression found by compare --max-regression or profile diff --fail,
+99 threshold not met, 130 interrupted.`,
 		Example: `  ringwire serve --addr 127.0.0.1:9000
   ringwire call --addr 127.0.0.1:9000 --data hello
+  ringwire load --framing payshield --check hsm.example:1500
   ringwire bench --quick`,
 		Args:          cobra.ArbitraryArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError("unknown command %q", args[0])
+				return usageError("unknown command %q%s", args[0], meant(cmd, args[0]))
 			}
 			_ = cmd.Help()
 			return usageError("no command given")
 		},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(newServe(), newCall(), newBench(), newProfile(), newVersion())
+	root.SuggestionsMinimumDistance = 2
+	root.Version = versionLine()
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, withUnit(err)} })
+	root.AddCommand(newServe(), newCall(), newLoad(), newCompare(), newBench(), newProfile(), newVersion())
 	return root
+}
+
+// withUnit adds what a time that is only a number lacks.
+func withUnit(err error) error {
+	if strings.Contains(err.Error(), "missing unit in duration") {
+		return fmt.Errorf("%w: times have a unit, such as 500ms, 10s or 2m", err)
+	}
+	return err
+}
+
+// meant says which command somebody may have meant.
+func meant(cmd *cobra.Command, name string) string {
+	if names := cmd.SuggestionsFor(name); len(names) > 0 {
+		return ": did you mean " + strings.Join(names, " or ") + "?"
+	}
+	return ""
 }
 
 // noArgs refuses arguments as a usage error.
@@ -101,11 +126,26 @@ func newVersion() *cobra.Command {
 		Example: "  ringwire version",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "ringwire commit %s %s %s/%s\n",
-				revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), versionLine())
 			return err
 		},
 	}
+}
+
+func versionLine() string {
+	return fmt.Sprintf("ringwire %s commit %s %s %s/%s", release(), revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// release returns the version that was released, or devel.
+func release() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if ok && info.Main.Sum != "" { // it came as a module, not as a clone
+		return info.Main.Version
+	}
+	return "devel"
 }
 
 func revision() string {

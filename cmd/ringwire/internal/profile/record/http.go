@@ -46,7 +46,7 @@ func CheckAddr(addr string, remote bool) error {
 }
 
 // Server answers those who profile this process: the handlers of net/http/pprof
-// under /debug/pprof/, and a Recorder for Remote.
+// under /debug/pprof/, a Recorder for Remote, and others' pages.
 type Server struct {
 	recorder Recorder
 	listener net.Listener
@@ -55,8 +55,8 @@ type Server struct {
 }
 
 // Listen starts a Server on an address that CheckAddr accepts; port 0 takes a
-// free one. The caller must Close it.
-func Listen(addr string) (*Server, error) {
+// free one. rest, which may be nil, answers requests for other paths. The caller must Close it.
+func Listen(addr string, rest http.Handler) (*Server, error) {
 	network, address := "tcp", addr
 	if path, ok := strings.CutPrefix(addr, unixPrefix); ok {
 		network, address = "unix", path
@@ -74,6 +74,9 @@ func Listen(addr string) (*Server, error) {
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("POST "+startPath, s.start)
 	mux.HandleFunc("POST "+stopPath, s.stop)
+	if rest != nil {
+		mux.Handle("/", rest)
+	}
 	// A web page in a browser on this machine must not be able to start anything.
 	s.http = &http.Server{Handler: http.NewCrossOriginProtection().Handler(mux), ReadHeaderTimeout: requestTimeout}
 	go func() {
@@ -84,12 +87,12 @@ func Listen(addr string) (*Server, error) {
 	return s, nil
 }
 
-// URL is where a browser finds the profiles, or the unix socket.
+// URL is where a browser finds all pages, or the unix socket.
 func (s *Server) URL() string {
 	if s.listener.Addr().Network() == "unix" {
 		return unixPrefix + s.listener.Addr().String()
 	}
-	return "http://" + s.listener.Addr().String() + "/debug/pprof/"
+	return "http://" + s.listener.Addr().String() + "/"
 }
 
 // Close stops serving and every recording. Requests in progress are cut off.

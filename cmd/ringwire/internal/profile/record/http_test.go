@@ -16,7 +16,7 @@ import (
 
 func serve(t *testing.T, addr string) *Server {
 	t.Helper()
-	s, err := Listen(addr)
+	s, err := Listen(addr, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
@@ -52,7 +52,7 @@ func TestARemoteRecordsLikeALocal(t *testing.T) {
 }
 
 func TestARemoteFailsWhenNobodyServes(t *testing.T) {
-	s, err := Listen("127.0.0.1:0")
+	s, err := Listen("127.0.0.1:0", nil)
 	require.NoError(t, err)
 	addr := s.listener.Addr().String()
 	require.NoError(t, s.Close())
@@ -66,7 +66,7 @@ func TestTheStandardProfilesAreServed(t *testing.T) {
 		"goroutine?debug=1": "goroutine profile",
 		"cmdline":           "record.test",
 	} {
-		resp, err := http.Get(s.URL() + path)
+		resp, err := http.Get(s.URL() + "debug/pprof/" + path)
 		require.NoError(t, err)
 		body, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
@@ -79,7 +79,7 @@ func TestTheStandardProfilesAreServed(t *testing.T) {
 func TestAnotherSitesPageCannotRecord(t *testing.T) {
 	s := serve(t, "127.0.0.1:0")
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
-		strings.Replace(s.URL(), "/debug/pprof/", startPath+"?kind=cpu", 1), nil)
+		strings.TrimSuffix(s.URL(), "/")+startPath+"?kind=cpu", nil)
 	require.NoError(t, err)
 	req.Header.Set("Origin", "https://example.org")
 	resp, err := http.DefaultClient.Do(req)
