@@ -39,9 +39,9 @@ func impatient(run context.Context, nonce uint64) (context.Context, context.Canc
 // TestCancelAndTimeoutAtRandomPoints gives calls up at every point of their life
 // while the server answers late, out of order, or not at all.
 func TestCancelAndTimeoutAtRandomPoints(t *testing.T) {
-	requests := sized[int64](100_000, 1_000_000)
-	if testing.Short() {
-		requests = 20_000
+	requests := sized[int64](30_000, 1_000_000)
+	if small() {
+		requests = 15_000
 	}
 	t.Run("roomy", func(t *testing.T) {
 		// No quarantine fills up, so connections live as long as the broker, and

@@ -44,12 +44,12 @@ func someContexts(run context.Context, nonce uint64) (context.Context, context.C
 func TestChaosResetsNeverMisdeliver(t *testing.T) {
 	requests, resets := *requestsFlag, *resetsFlag
 	if requests == 0 {
-		requests = sized[int64](200_000, 10_000_000)
+		requests = sized[int64](60_000, 10_000_000)
 	}
 	if resets == 0 {
-		resets = sized[int64](500, 10_000)
+		resets = sized[int64](150, 10_000)
 	}
-	if testing.Short() {
+	if small() {
 		requests, resets = 40_000, 50
 	}
 	for _, front := range fronts {
@@ -60,7 +60,7 @@ func TestChaosResetsNeverMisdeliver(t *testing.T) {
 			// maximum: this makes a third more of them than wanted, and where there are few,
 			// which scatter widely, twice as many.
 			distance := 3 * bytesPerRequest * n / want * 3 / 4
-			if testing.Short() {
+			if small() {
 				distance = 3 * bytesPerRequest * n / want / 2
 			}
 			r := newRig(t,
@@ -138,7 +138,7 @@ func TestChaosHalfClosesNeverMisdeliver(t *testing.T) {
 // dropped or right, and the broker goes on.
 func TestChaosPartitionFailsCallsAtTheirDeadline(t *testing.T) {
 	r := newRig(t,
-		newHarness(t, chaos.Config{Seed: seed(t), Requests: sized[int64](20_000, 500_000), Timeout: productTimeout}),
+		newHarness(t, chaos.Config{Seed: seed(t), Requests: sized[int64](10_000, 500_000), Timeout: productTimeout}),
 		server.Config{},
 		faultnet.Config{},
 		engine.Config{ConnsPerAddr: 2, ReadTimeout: productTimeout / 2},
@@ -179,14 +179,14 @@ func TestChaosSplitsNeverChangeResults(t *testing.T) {
 		maxPayload int
 		proxy      faultnet.Config
 	}{
-		{"byte by byte", 300, 200, faultnet.Config{SplitRate: 1, SplitMax: 1}},
-		{"few bytes at a time", 2000, 2000, faultnet.Config{SplitRate: 1, SplitMax: 13}},
-		{"merged", 10_000, 65531, faultnet.Config{MergeRate: 1, MergeMax: 32 << 10}},
-		{"mixed", 10_000, 65531, faultnet.Config{SplitRate: 0.4, SplitMax: 300, MergeRate: 0.4, DelayRate: 0.02}},
+		{"byte by byte", 150, 200, faultnet.Config{SplitRate: 1, SplitMax: 1}},
+		{"few bytes at a time", 1000, 2000, faultnet.Config{SplitRate: 1, SplitMax: 13}},
+		{"merged", 4000, 65531, faultnet.Config{MergeRate: 1, MergeMax: 32 << 10}},
+		{"mixed", 4000, 65531, faultnet.Config{SplitRate: 0.4, SplitMax: 300, MergeRate: 0.4, DelayRate: 0.02}},
 	} {
 		for _, front := range fronts {
 			t.Run(tc.name+"/"+front.name, func(t *testing.T) {
-				requests := tc.requests * sized[int64](1, 20)
+				requests := tc.requests * sized[int64](1, 50)
 				tc.proxy.Seed = seed(t)
 				r := newRig(t,
 					newHarness(t, chaos.Config{

@@ -136,7 +136,7 @@ func TestCloseAtAnyMoment(t *testing.T) {
 	checkLeaks(t)
 	s := seed(t)
 	rounds := sized(200, 1000)
-	if testing.Short() {
+	if small() {
 		rounds = 40
 	}
 	// Several at a time: most of a round is waiting.

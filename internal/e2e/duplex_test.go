@@ -57,7 +57,7 @@ func dialNarrow(ctx context.Context, network, addr string) (net.Conn, error) {
 // write nearly always. A server by hand does not read while it writes, so if the client
 // did not either, neither would go on.
 func TestLargeRequestsInBothDirectionsNeverStall(t *testing.T) {
-	const callers, size = 512, 60_000
+	callers, size := sized(128, 512), 60_000
 	rounds := sized(1, 30)
 	for _, network := range []string{"tcp", "unix"} {
 		for name, serve := range map[string]func(*testing.T, net.Listener){"server": serveEcho, "by hand": serveByHand} {

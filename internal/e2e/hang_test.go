@@ -104,8 +104,8 @@ func (w *wave) context(run context.Context, nonce uint64) (context.Context, cont
 // never. The output of a connection that hangs fills up, so when it is reset requests
 // move to others.
 func TestChaosHangsAndBadCallbacksAndCancellations(t *testing.T) {
-	requests, hangs := sized[int64](24_000, 1_500_000), sized[uint64](1, 50)
-	if testing.Short() {
+	requests, hangs := sized[int64](12_000, 1_500_000), sized[uint64](1, 50)
+	if small() {
 		requests = 12_000
 	}
 	for _, front := range fronts {

@@ -118,9 +118,9 @@ func (s *hostile) breakFraming(c net.Conn, out []byte, nonce uint64) {
 // an ID that is not waiting for a reply reaches nobody.
 func TestChaosHostileServerNeverDeliversForeignReplies(t *testing.T) {
 	checkLeaks(t)
-	requests := sized[int64](100_000, 1_000_000)
-	if testing.Short() {
-		requests = 20_000
+	requests := sized[int64](30_000, 1_000_000)
+	if small() {
+		requests = 15_000
 	}
 	s := &hostile{h: newHarness(t, chaos.Config{Seed: seed(t), Requests: requests, Timeout: productTimeout})}
 	p := newPeer(t, s.serve)
@@ -140,5 +140,6 @@ func TestChaosHostileServerNeverDeliversForeignReplies(t *testing.T) {
 	assert.Positive(t, s.broken.Load())
 	assert.Equal(t, s.broken.Load(), s.dropped.Load(), "a broken stream must be closed")
 	assert.Greater(t, stats.UnknownReplies, uint64(requests/4))
-	assert.LessOrEqual(t, stats.UnknownReplies+stats.LateReplies, s.forged.Load())
+	// What had been read of a connection when it ended may answer requests that its end has failed.
+	assert.LessOrEqual(t, stats.UnknownReplies+stats.LateReplies, s.forged.Load()+stats.Failed)
 }

@@ -258,7 +258,7 @@ func (m *mob) disperse() {
 type siege struct {
 	do    misbehaviour
 	cfg   server.Config
-	limit time.Duration                // until all are gone
+	limit time.Duration                // until all are gone, on a machine that does nothing else
 	held  int64                        // bytes the server may hold for each; 0: not looked at
 	count func(c server.Closed) uint64 // by reason
 }
@@ -280,7 +280,7 @@ func (row siege) withstand(t *testing.T) {
 	assert.Eventually(t, func() bool {
 		held = max(held, s.Stats().HeldBytes)
 		return s.Stats().Conns == healthy
-	}, sized(row.limit, 10*row.limit), time.Millisecond, "connections that should be gone")
+	}, 10*row.limit, time.Millisecond, "connections that should be gone")
 	st := s.Stats()
 	t.Logf("%d gone after %v, %d bytes held: %+v", n, time.Since(began).Round(time.Millisecond), held, st.Closed)
 	b.served(t, 10)
@@ -397,7 +397,7 @@ func TestServerRowFloodsAreSlowedAndTheirNeighboursServed(t *testing.T) {
 			floods, end, err := startFloods(s.Addr().String(), 3)
 			require.NoError(t, err)
 			defer end()
-			b.served(t, sized[int64](5, 100))
+			b.served(t, sized[int64](2, 100))
 			end()
 			b.end()
 			failed, why := b.failures()

@@ -36,7 +36,7 @@ func TestFramesOfEveryLengthAreUnknown(t *testing.T) {
 	}
 	for _, payload := range payloads {
 		for _, id := range ids {
-			for length := 4; length <= math.MaxUint16; length++ {
+			for length := 4; length <= math.MaxUint16; length += 1 + length/256 {
 				if kind := greeting.Of(narrow(uint16(length), id, payload)); kind != greeting.Unknown {
 					t.Fatalf("length %d, ID %#x, %q: %s", length, id, payload, kind)
 				}

@@ -1,23 +1,33 @@
 module github.com/ringwire/ringwire/internal/interop
 
-go 1.25
+go 1.25.0
 
 require (
 	github.com/andrei-cloud/anet v1.0.0
+	github.com/moov-io/iso8583 v0.26.1
+	github.com/moov-io/iso8583-connection v0.9.0
 	github.com/ringwire/ringwire v0.0.0
+	github.com/ringwire/ringwire/load v0.0.0
 	github.com/stretchr/testify v1.12.1
 )
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0 // indirect
 	github.com/panjf2000/ants/v2 v2.12.1 // indirect
 	github.com/panjf2000/gnet/v2 v2.10.0 // indirect
 	github.com/valyala/bytebufferpool v1.0.0 // indirect
+	github.com/yerden/go-util v1.1.4 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	go.uber.org/zap v1.28.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	golang.org/x/sync v0.11.0 // indirect
+	golang.org/x/sync v0.22.0 // indirect
 	golang.org/x/sys v0.30.0 // indirect
+	golang.org/x/text v0.41.0 // indirect
 	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
+	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
 
-replace github.com/ringwire/ringwire => ../..
+replace (
+	github.com/ringwire/ringwire => ../..
+	github.com/ringwire/ringwire/load => ../../load
+)
