@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ringwire/ringwire/benchmarks/internal/pace"
 	"github.com/ringwire/ringwire/engine"
+	"github.com/ringwire/ringwire/internal/pace"
 )
 
 // roomTimeout bounds the wait for room in the queue, for the last replies, and for how
@@ -21,6 +21,7 @@ const roomTimeout = 30 * time.Second
 // fixedRate sends requests when the pacer says so, whatever becomes of those before.
 type fixedRate struct {
 	broker *engine.Broker
+	rate   float64 // requests a second
 	pacer  *pace.Pacer
 
 	latency histogram // from the intended time to the reply; belongs to the reader
@@ -31,7 +32,7 @@ type fixedRate struct {
 }
 
 func newFixedRate(broker *engine.Broker, rate int) *fixedRate {
-	return &fixedRate{broker: broker, pacer: pace.New(float64(rate), roomTimeout)}
+	return &fixedRate{broker: broker, rate: float64(rate), pacer: pace.New(float64(rate), roomTimeout)}
 }
 
 // answered takes a reply, which carries its request's number. There is one
@@ -44,7 +45,7 @@ func (f *fixedRate) answered(reply []byte, err error) {
 		err = fmt.Errorf("a reply of %d bytes", len(reply))
 		f.failure.CompareAndSwap(nil, &err)
 	default:
-		f.latency.add(f.pacer.Now() - f.pacer.At(int64(binary.BigEndian.Uint64(reply))))
+		f.latency.add(f.pacer.Now() - pace.At(f.rate, int64(binary.BigEndian.Uint64(reply))))
 	}
 	if f.left.Add(-1) == 0 {
 		close(f.done)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -185,6 +187,95 @@ func TestRunMeasuresTheServerAndLeavesNothingRunning(t *testing.T) {
 	}
 }
 
+func TestRunMeasuresEverybodyOverTLSAndLeavesNothingBehind(t *testing.T) {
+	dir, temp := t.TempDir(), t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	bin := programs(t)
+	stdout, stderr, err := command(t, "run", "--bin", bin, "--peers", "rueidis,grpc-go,arpc,nats,net.Conn",
+		"--sections", "tls", "--rounds", "1", "--slice", "20ms", "--json", filepath.Join(dir, "tls.json"))
+	require.NoError(t, err, "%s", stderr)
+	in, err := os.Open(filepath.Join(dir, "tls.json"))
+	require.NoError(t, err)
+	defer func() { _ = in.Close() }()
+	report, err := suite.Read(in)
+	require.NoError(t, err)
+	require.Len(t, report.Sections, 1)
+	measured := make(map[string][]int)
+	for _, row := range report.Sections[0].Rows {
+		name := row.System
+		if row.API == bench.Callback || row.API == bench.Batch {
+			name += " " + string(row.API)
+		}
+		measured[name] = append(measured[name], row.Callers)
+		assert.GreaterOrEqual(t, row.Requests, uint64(row.Callers), "%s: each caller sends", name)
+		assert.Zero(t, row.Errors, name)
+		assert.Empty(t, row.Failure, name)
+	}
+	callers := []int{1, 16, 64, 256}
+	want := map[string][]int{"tls.Conn ping-pong": {1}, "tls.Conn prebuilt frames": {1024}}
+	for _, name := range []string{bench.Ringwire, "ringwire plain", "rueidis", "grpc-go", "arpc", "nats", "tls.Conn"} {
+		want[name] = callers
+	}
+	for _, name := range []string{bench.Ringwire, "ringwire plain"} {
+		want[name+" callback"], want[name+" batch"] = []int{1024}, []int{1024}
+	}
+	goals := 5*len(callers) + 2 + len(callers) + 2
+	if without := "rueidis over TLS is left out: "; strings.Contains(stderr, without) {
+		assert.Equal(t, 1, strings.Count(stdout, without))
+		delete(want, "rueidis")
+		goals -= len(callers)
+	}
+	assert.Equal(t, want, measured)
+	assert.Len(t, report.Goals, goals)
+	left, err := os.ReadDir(temp)
+	require.NoError(t, err)
+	assert.Empty(t, left, "the key of the run")
+	for _, program := range []string{bin, os.Args[0] + "\x00serve"} {
+		assert.Eventually(t, func() bool { return len(running(t, program)) == 0 }, 10*time.Second, 10*time.Millisecond,
+			"%q", running(t, program))
+	}
+}
+
+func TestRunReadsTheMemoryOfIdleConnectionsOverTLS(t *testing.T) {
+	if race.Enabled || runtime.GOOS != "linux" {
+		t.Skip("memory is read on Linux, and the race detector's is not ours")
+	}
+	dir := t.TempDir()
+	stdout, stderr, err := command(t, "run", "--bin", programs(t), "--peers", "net.Conn", "--sections", "memory",
+		"--rounds", "1", "--json", filepath.Join(dir, "memory.json"))
+	require.NoError(t, err, "%s", stderr)
+	in, err := os.Open(filepath.Join(dir, "memory.json"))
+	require.NoError(t, err)
+	defer func() { _ = in.Close() }()
+	report, err := suite.Read(in)
+	require.NoError(t, err)
+	var systems []string
+	for _, m := range report.Memory {
+		systems = append(systems, m.System)
+		require.Len(t, m.BytesPerConn, 1, m.System)
+		assert.Greater(t, m.BytesPerConn[0], 100.0, m.System)
+		assert.Contains(t, stdout, m.System)
+	}
+	assert.Equal(t, []string{bench.Ringwire, "net.Conn", "ringwire over TLS", "a bare tls.Conn and a goroutine"}, systems)
+	require.Len(t, report.Goals, 2)
+	assert.Equal(t, "memory of our server over TLS", report.Goals[1].Against)
+}
+
+func TestServeTrimsItsMemoryIfAskedTo(t *testing.T) {
+	forced := func() uint32 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.NumForcedGC
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	before := forced()
+	go func() { ended <- serve(ctx, "net.Conn", serveFlags{addr: "127.0.0.1:0", trim: true}, io.Discard) }()
+	assert.Eventually(t, func() bool { return forced() > before+1 }, 10*time.Second, 10*time.Millisecond)
+	cancel()
+	require.NoError(t, <-ended)
+}
+
 // running are the command lines of processes that begin so, where /proc tells.
 func running(t *testing.T, begin string) []string {
 	t.Helper()
@@ -238,6 +329,9 @@ func TestRunRefusesWhatItDoesNotKnow(t *testing.T) {
 		"no server":       {"serve", "anet"},
 		"unknown command": {"measure"},
 		"callers 0":       {"run", "--callers", "0"},
+		"belong together": {"serve", "grpc-go", "--tls-cert", "cert.pem"},
+		"over TLS":        {"serve", "kitex", "--tls-cert", "cert.pem", "--tls-key", "key.pem"},
+		"of the run":      {"serve", "grpc-go", "--tls-cert", "none.pem", "--tls-key", "none.pem"},
 		"light clients":   {"run", "--clients", "0"},
 		"must be 0":       {"serve", "grpc-go", "--latency", "-1s"},
 		"that waits":      {"serve", "gorpc", "--latency", "1s"},

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"time"
@@ -30,7 +31,9 @@ type Everyday struct {
 	Start func(system string, setup Setup) (Server, error)
 	// BusyPoll is our client's, unless the condition is not to poll.
 	BusyPoll time.Duration
-	Slice    time.Duration // measured time per case and round, idle twice that; 0: the plan's
+	// TLS secures our client's connections; nil: they are plain.
+	TLS   *tls.Config
+	Slice time.Duration // measured time per case and round, idle twice that; 0: the plan's
 }
 
 // calling is how calls are bounded.

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/proc"
-	"github.com/ringwire/ringwire/benchmarks/internal/pace"
+	"github.com/ringwire/ringwire/internal/pace"
 )
 
 const (

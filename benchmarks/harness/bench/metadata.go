@@ -27,6 +27,8 @@ type Metadata struct {
 	Commit   string   `json:"commit,omitempty"`
 	Command  []string `json:"command"`
 	Baseline string   `json:"baseline,omitempty"`
+	// Secured says how ringwire's connections are secured; empty: they are plain.
+	Secured string `json:"secured,omitempty"`
 
 	Slice  string `json:"slice"`
 	Rounds int    `json:"rounds"` // asked for; a partial result has fewer

@@ -3,7 +3,7 @@ package bench
 import (
 	"time"
 
-	"github.com/ringwire/ringwire/benchmarks/internal/pace"
+	"github.com/ringwire/ringwire/internal/pace"
 )
 
 // launchPaced begins requests at the load's rate, however long earlier ones take:

@@ -30,7 +30,7 @@ func NewRingwireVariant(name, addr string, pid int, adjust func(*engine.Config))
 // ringwire is our target under a condition.
 func (e *Everyday) ringwire(name string, servers []Server, conns int, cond condition) Target {
 	adjust := func(c *engine.Config) {
-		c.ConnsPerAddr, c.BusyPoll = conns, e.BusyPoll
+		c.ConnsPerAddr, c.BusyPoll, c.TLS = conns, e.BusyPoll, e.TLS
 		if cond.setup.NoPolling {
 			c.BusyPoll = -1
 		}
@@ -89,6 +89,9 @@ func (c ringwireClient) SendBatch(reqs [][]byte, fn func(i int, reply []byte, er
 }
 
 func (c ringwireClient) Close() error { return c.broker.Close() }
+
+// Broker is the client's broker, for who wants its statistics.
+func (c ringwireClient) Broker() *engine.Broker { return c.broker }
 
 // timeoutClient bounds each call without a context of its own.
 type timeoutClient struct{ ringwireClient }

@@ -96,6 +96,9 @@ func (m *Metadata) Notes() []string {
 	if m.Baseline != "" {
 		date += "; anet: " + m.Baseline
 	}
+	if m.Secured != "" {
+		date += "; ringwire: " + m.Secured
+	}
 	return []string{m.Machine(), "$ " + shellLine(m.Command), date}
 }
 

@@ -179,6 +179,9 @@ func (r *Result) notes() []string {
 	if m.Baseline != "" {
 		notes = append(notes, "anet: "+m.Baseline+".")
 	}
+	if m.Secured != "" {
+		notes = append(notes, "ringwire: "+m.Secured+"; connections of all others are plain.")
+	}
 	return append(notes,
 		"req/s     median over rounds; in each round every row runs once, in a different order. Warm-up is not counted.",
 		"spread    interquartile range of the rounds, in percent of the median.",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"testing"
 
@@ -84,6 +85,19 @@ func TestBarsOnALogarithmicAxisGoBothWaysFromTheirOrigin(t *testing.T) {
 	linear := (&Bars{Bars: []Bar{{Value: 5}}}).axis(rect{left: 10, width: 100})
 	assert.InDelta(t, 10, linear(0), 1e-9)
 	assert.InDelta(t, 110, linear(5), 1e-9)
+}
+
+func TestTimelinesLieBelowEachOtherAndShowWhatHappened(t *testing.T) {
+	rate := &Timeline{Title: "rate", Step: 0.1, Format: plain, Marks: []Mark{{At: 0.1, Text: "kill <b>"}}, Series: []Series{
+		{Name: "a", Values: []float64{100, 50, math.NaN(), 100}}, {Name: "b", Values: []float64{0, 0, 0, 0}}}}
+	p99 := &Timeline{Title: "p99", Step: 0.1, Log: true, Format: plain, Series: []Series{{Name: "c", Values: []float64{0.1, 0, 100}}}}
+	picture := draw(t, Figure{Stacked: true, Panels: []Panel{rate, p99, &Timeline{Format: plain}}})
+	assert.Contains(t, picture, "kill &lt;b&gt;")
+	assert.Equal(t, 5, strings.Count(picture, "<polyline"), "two pieces, a whole line, two dots")
+	figure := Figure{Stacked: true, Panels: []Panel{rate, p99}}
+	assert.InDelta(t, figure.area(0, 0).top+timelineHeight+stackGap, figure.area(1, 0).top, 1e-9)
+	assert.InDelta(t, 0.5, tick(5, 12), 1e-9)
+	assert.InDelta(t, 5000, tick(20000, 4), 1e-9)
 }
 
 func TestLongNotesAreCut(t *testing.T) {

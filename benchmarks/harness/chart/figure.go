@@ -18,6 +18,7 @@ const (
 	footLine      = 16 // one note
 	footMargin    = 20
 	axisHeight    = 44 // labels below a panel
+	stackGap      = 62 // between panels that lie below each other: axis and title
 	valueWidth    = 52 // labels left of a panel
 	labelSpacing  = 15 // least distance of two lines' labels
 	noteRunes     = 165
@@ -33,19 +34,20 @@ text{font-family:system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif;fon
 .bg{fill:#ffffff}.title{font-size:17px;font-weight:600}.sub{font-size:13px}.small{font-size:10.5px;fill:#57606a}
 .grid{stroke:#d8dee4;stroke-width:1}.mark{stroke:#24292f;stroke-width:1.5;stroke-dasharray:3 3}
 .line{fill:none;stroke-width:2;stroke-linejoin:round}.bold{stroke-width:3.25}.base{stroke-dasharray:6 4}
-.leader{stroke-width:.75;opacity:.6}
+.thin{stroke-width:1.5}.leader{stroke-width:.75;opacity:.6}
 ` + palette + `
 @media (prefers-color-scheme:dark){
 text{fill:#e6edf3}.bg{fill:#0d1117}.small{fill:#9198a1}.grid{stroke:#30363d}.mark{stroke:#e6edf3}
 ` + darkPalette + `
 }`
 
-// Figure is a picture of one or two panels side by side.
+// Figure is a picture of one or two panels side by side, or of any number below each other.
 type Figure struct {
 	Title, Subtitle string
 	Label           string   // what the picture shows, for who cannot see it
 	Notes           []string // machine, command, versions; one line each, cut when too long
 	Panels          []Panel
+	Stacked         bool // the panels lie below each other
 }
 
 // Panel is one diagram.
@@ -62,9 +64,16 @@ type rect struct{ left, top, width, height, labels float64 }
 
 // WriteSVG draws the figure.
 func (f *Figure) WriteSVG(w io.Writer) error {
-	plot := 0
+	plot := 0 // from the first panel's top to the last one's bottom
 	for _, p := range f.Panels {
-		plot = max(plot, p.height())
+		if f.Stacked && plot > 0 {
+			plot += stackGap
+		}
+		if f.Stacked {
+			plot += p.height()
+		} else {
+			plot = max(plot, p.height())
+		}
 	}
 	height := headHeight + plot + axisHeight + footMargin + footLine*len(f.Notes)
 	var b strings.Builder
@@ -84,8 +93,18 @@ func (f *Figure) WriteSVG(w io.Writer) error {
 	return err
 }
 
-// area divides the width among the panels.
+// area divides the width, or the height, among the panels.
 func (f *Figure) area(i, plot int) rect {
+	if f.Stacked {
+		top := headHeight
+		for _, p := range f.Panels[:i] {
+			top += p.height() + stackGap
+		}
+		one := Figure{Panels: f.Panels[i : i+1]}
+		area := one.area(0, f.Panels[i].height())
+		area.top = float64(top)
+		return area
+	}
 	column := float64(width-margin) / float64(len(f.Panels))
 	labels := 175.0
 	return rect{

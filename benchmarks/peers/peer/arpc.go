@@ -11,18 +11,21 @@ import (
 const arpcMethod = "/echo"
 
 // ARPC is lesismal/arpc with its defaults, which batch what is sent and received.
-func ARPC() Peer {
+func ARPC() Peer { return arpcOver(nil) }
+
+func arpcOver(id *Identity) Peer {
 	target := func(addr string, pid int) (bench.Target, error) {
 		return blocking("arpc", "", pid, func(context.Context, int) (bench.Client, error) {
 			quiet()
-			client, err := arpc.NewClient(func() (net.Conn, error) { return net.DialTimeout("tcp", addr, dialTimeout) })
+			client, err := arpc.NewClient(func() (net.Conn, error) { return id.Dial(addr) })
 			if err != nil {
 				return nil, err
 			}
 			return ready(arpcClient{client}, nil)
 		}), nil
 	}
-	return Peer{Name: "arpc", Module: "github.com/lesismal/arpc", Serve: serveARPC, Target: target}
+	serve := func(addr string) (*Server, error) { return serveARPC(id, addr) }
+	return Peer{Name: "arpc", Module: "github.com/lesismal/arpc", Serve: serve, Target: target, Secured: arpcOver, Identity: id}
 }
 
 type arpcClient struct{ client *arpc.Client }
@@ -39,10 +42,10 @@ func (c arpcClient) Close() error {
 	return nil
 }
 
-func serveARPC(addr string) (*Server, error) {
+func serveARPC(id *Identity, addr string) (*Server, error) {
 	quiet()
 	srv := arpc.NewServer()
 	srv.Handler.Handle(arpcMethod, func(ctx *arpc.Context) { _ = ctx.Write(ctx.Body()) })
 	// The end of its listener ends it; its Stop has a data race with its loop.
-	return serve(addr, func(l net.Listener) { _ = srv.Serve(l) }, func() {})
+	return serve(addr, func(l net.Listener) { _ = srv.Serve(id.over(l)) }, func() {})
 }

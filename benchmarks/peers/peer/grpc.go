@@ -9,6 +9,7 @@ import (
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/mem"
 )
@@ -17,12 +18,18 @@ const grpcMethod = "/bench.Echo/Call"
 
 // GRPC is grpc-go: unary calls on one HTTP/2 connection, with a codec that
 // passes bytes through, so that no time goes into protocol buffers.
-func GRPC() Peer {
+func GRPC() Peer { return grpcOver(nil) }
+
+func grpcOver(id *Identity) Peer {
 	const note = "unary calls; a codec that passes bytes through instead of protocol buffers"
 	target := func(addr string, pid int) (bench.Target, error) {
 		return blocking("grpc-go", note, pid, func(context.Context, int) (bench.Client, error) {
+			secrecy := insecure.NewCredentials()
+			if id != nil {
+				secrecy = credentials.NewTLS(id.client())
+			}
 			conn, err := grpc.NewClient(addr,
-				grpc.WithTransportCredentials(insecure.NewCredentials()),
+				grpc.WithTransportCredentials(secrecy),
 				grpc.WithDefaultCallOptions(grpc.ForceCodecV2(grpcBytes{})))
 			if err != nil {
 				return nil, err
@@ -30,7 +37,9 @@ func GRPC() Peer {
 			return ready(grpcClient{conn}, nil)
 		}), nil
 	}
-	return Peer{Name: "grpc-go", Module: "google.golang.org/grpc", Note: note, Serve: late(serveGRPC), Late: serveGRPC, Target: target}
+	serve := func(addr string, latency time.Duration) (*Server, error) { return serveGRPC(id, addr, latency) }
+	return Peer{Name: "grpc-go", Module: "google.golang.org/grpc", Note: note, Serve: late(serve), Late: serve, Target: target,
+		Secured: grpcOver, Identity: id}
 }
 
 type grpcClient struct{ conn *grpc.ClientConn }
@@ -42,9 +51,13 @@ func (c grpcClient) Call(dst []byte, req *[]byte) ([]byte, error) {
 
 func (c grpcClient) Close() error { return c.conn.Close() }
 
-func serveGRPC(addr string, latency time.Duration) (*Server, error) {
+func serveGRPC(id *Identity, addr string, latency time.Duration) (*Server, error) {
 	// Standing workers cost less processor time here than a goroutine per call.
-	srv := grpc.NewServer(grpc.ForceServerCodecV2(grpcBytes{}), grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))))
+	options := []grpc.ServerOption{grpc.ForceServerCodecV2(grpcBytes{}), grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0)))}
+	if id != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(id.server())))
+	}
+	srv := grpc.NewServer(options...)
 	srv.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "bench.Echo",
 		HandlerType: (*any)(nil),

@@ -18,10 +18,14 @@ const limitBuffer = 1 << 20
 
 // FramesLimit is the limit for any client of our server: all of the window's
 // frames, built beforehand, in one write, and the bytes of the replies only
-// counted. The next write begins when the last one's replies are there.
-func FramesLimit(addr string, pid int) bench.Target {
-	const note = "frames built beforehand, replies only counted"
-	return native("prebuilt frames", note, addr, pid, func(conn net.Conn, c bench.Case) loop {
+// counted. The next write begins when the last one's replies are there. With an identity it is
+// over TLS.
+func FramesLimit(id *Identity, addr string, pid int) bench.Target {
+	name, note := "prebuilt frames", "frames built beforehand, replies only counted"
+	if id != nil {
+		name, note = "tls.Conn prebuilt frames", note+"; a bare tls.Conn, written and read by one goroutine"
+	}
+	return native(id, name, note, addr, pid, func(conn net.Conn, c bench.Case) loop {
 		batch := frames(c.Callers, c.PayloadBytes)
 		buf := make([]byte, limitBuffer)
 		return loop{step: func() (int, error) {
@@ -56,10 +60,10 @@ func frames(n, payloadBytes int) []byte {
 }
 
 // PingPong is one frame at a time, written and read by one goroutine: what the
-// network costs a lone caller of our server.
-func PingPong(addr string, pid int) bench.Target {
-	const note = "one frame at a time on a bare net.Conn, written and read by one goroutine"
-	t := native("net.Conn ping-pong", note, addr, pid, func(conn net.Conn, c bench.Case) loop {
+// network, and with an identity TLS, costs a lone caller of our server.
+func PingPong(id *Identity, addr string, pid int) bench.Target {
+	note := "one frame at a time on a bare " + id.bare() + ", written and read by one goroutine"
+	t := native(id, id.bare()+" ping-pong", note, addr, pid, func(conn net.Conn, c bench.Case) loop {
 		frame := frames(1, c.PayloadBytes)
 		reply := make([]byte, len(frame))
 		number := uint32(0)
@@ -86,7 +90,7 @@ func PingPong(addr string, pid int) bench.Target {
 // payloads outstanding as there are callers: a goroutine writes, another reads.
 func EchoStream(addr string, pid int) bench.Target {
 	const note = "payloads one after the other on a bare net.Conn, no frames; a goroutine writes, one reads and looks at the ends of each"
-	return native("net.Conn stream", note, addr, pid, func(conn net.Conn, c bench.Case) loop {
+	return native(nil, "net.Conn stream", note, addr, pid, func(conn net.Conn, c bench.Case) loop {
 		s := startStream(conn, c)
 		return loop{step: s.next, end: s.end, streams: true}
 	})

@@ -25,9 +25,9 @@ type loop struct {
 }
 
 // native is a target that runs a loop on a bare connection of its own.
-func native(name, note, addr string, pid int, start func(conn net.Conn, c bench.Case) loop) bench.Target {
+func native(id *Identity, name, note, addr string, pid int, start func(conn net.Conn, c bench.Case) loop) bench.Target {
 	measure := func(ctx context.Context, c bench.Case, d time.Duration) (bench.Sample, error) {
-		conn, err := net.DialTimeout("tcp", addr, dialTimeout)
+		conn, err := id.Dial(addr)
 		if err != nil {
 			return bench.Sample{}, err
 		}

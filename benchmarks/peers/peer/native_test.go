@@ -12,7 +12,7 @@ import (
 
 func TestNativeTargetsCountAnsweredRequests(t *testing.T) {
 	frames := startFrames(t)
-	stream, err := serveNetConn("127.0.0.1:0")
+	stream, err := serveStreams(nil, "127.0.0.1:0")
 	require.NoError(t, err)
 	defer stream.Close()
 	for _, c := range []struct {
@@ -21,8 +21,8 @@ func TestNativeTargetsCountAnsweredRequests(t *testing.T) {
 		multiple uint64 // requests come in multiples of this
 		timed    bool
 	}{
-		{FramesLimit(frames, os.Getpid()), 16, 16, true},
-		{PingPong(frames, os.Getpid()), 1, 1, true},
+		{FramesLimit(nil, frames, os.Getpid()), 16, 16, true},
+		{PingPong(nil, frames, os.Getpid()), 1, 1, true},
 		{EchoStream(stream.Addr, os.Getpid()), 16, 1, false},
 	} {
 		t.Run(c.target.Name, func(t *testing.T) {
@@ -38,11 +38,11 @@ func TestNativeTargetsCountAnsweredRequests(t *testing.T) {
 
 func TestNativeTargetsFindAWrongReply(t *testing.T) {
 	// The payload's first bytes are zero until the number in its end grows.
-	pingPong := PingPong(startCorrupting(t, startFrames(t), [][]byte{{0, 0, 0, 1}}), os.Getpid())
+	pingPong := PingPong(nil, startCorrupting(t, startFrames(t), [][]byte{{0, 0, 0, 1}}), os.Getpid())
 	_, err := bench.RunPlan(t.Context(), plan(&pingPong, bench.Native, 1), nil)
 	require.ErrorContains(t, err, "wrong reply")
 
-	raw, err := serveNetConn("127.0.0.1:0")
+	raw, err := serveStreams(nil, "127.0.0.1:0")
 	require.NoError(t, err)
 	defer raw.Close()
 	// A payload is its number, zeros, and its number again.
@@ -58,7 +58,7 @@ func TestNativeTargetsFailWhenNobodyListens(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, listener.Close())
-	limit := FramesLimit(listener.Addr().String(), 0)
+	limit := FramesLimit(nil, listener.Addr().String(), 0)
 	_, err = bench.RunPlan(t.Context(), plan(&limit, bench.Native, 4), nil)
 	require.Error(t, err)
 }

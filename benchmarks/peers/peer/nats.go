@@ -16,18 +16,30 @@ const natsSubject = "echo"
 // NATS is request/reply over nats-server. The responder is a client of the
 // broker in the broker's own process, connected over loopback, so a request
 // takes four hops where others take two.
-func NATS() Peer {
+func NATS() Peer { return natsOver(nil) }
+
+func natsOver(id *Identity) Peer {
 	const note = "through a broker, four hops: nats-server with its responder in one process"
 	target := func(addr string, pid int) (bench.Target, error) {
 		return blocking("nats", note, pid, func(context.Context, int) (bench.Client, error) {
-			conn, err := nats.Connect("nats://"+addr, nats.Timeout(dialTimeout))
+			conn, err := dialNATS(id, addr)
 			if err != nil {
 				return nil, err
 			}
 			return ready(natsClient{conn}, nil)
 		}), nil
 	}
-	return Peer{Name: "nats", Module: "github.com/nats-io/nats.go", Note: note, Serve: serveNATS, Target: target}
+	serve := func(addr string) (*Server, error) { return serveNATS(id, addr) }
+	return Peer{Name: "nats", Module: "github.com/nats-io/nats.go", Note: note, Serve: serve, Target: target,
+		Secured: natsOver, Identity: id}
+}
+
+func dialNATS(id *Identity, addr string) (*nats.Conn, error) {
+	options := []nats.Option{nats.Timeout(dialTimeout)}
+	if id != nil {
+		options = append(options, nats.Secure(id.client()), nats.TLSHandshakeFirst())
+	}
+	return nats.Connect("nats://"+addr, options...)
 }
 
 type natsClient struct{ conn *nats.Conn }
@@ -46,7 +58,7 @@ func (c natsClient) Close() error {
 	return nil
 }
 
-func serveNATS(addr string) (*Server, error) {
+func serveNATS(id *Identity, addr string) (*Server, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
@@ -58,7 +70,12 @@ func serveNATS(addr string) (*Server, error) {
 	if number == 0 {
 		number = natsserver.RANDOM_PORT
 	}
-	srv, err := natsserver.NewServer(&natsserver.Options{Host: host, Port: number, NoLog: true, NoSigs: true})
+	options := &natsserver.Options{Host: host, Port: number, NoLog: true, NoSigs: true}
+	if id != nil {
+		options.TLSConfig, options.TLSHandshakeFirst = id.server(), true
+		options.TLSTimeout = dialTimeout.Seconds()
+	}
+	srv, err := natsserver.NewServer(options)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +85,7 @@ func serveNATS(addr string) (*Server, error) {
 		stop()
 		return nil, errors.New("nats: the server takes no connections at " + addr)
 	}
-	responder, err := nats.Connect("nats://" + srv.Addr().String())
+	responder, err := dialNATS(id, srv.Addr().String())
 	if err != nil {
 		stop()
 		return nil, err

@@ -8,17 +8,24 @@ import (
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
 )
 
-// netConnBuffer is what the raw server reads at once, and holds per connection.
-const netConnBuffer = 64 << 10
+// What the raw server reads at once, and holds per connection. Over TLS it is so little that
+// nearly all of a connection's memory is that of crypto/tls.
+const (
+	netConnBuffer = 64 << 10
+	tlsConnBuffer = 512
+)
 
 // NetConn is a bare net.Conn without frames: what Go's network costs when a
 // connection carries one request at a time and a goroutine serves it.
-func NetConn() Peer {
+func NetConn() Peer { return netConnOver(nil) }
+
+// netConnOver appears in results as "tls.Conn" if there is an identity.
+func netConnOver(id *Identity) Peer {
 	const note = perCaller + ", no frames, a goroutine on either side"
 	target := func(addr string, pid int) (bench.Target, error) {
-		return blocking("net.Conn", note, pid, func(_ context.Context, callers int) (bench.Client, error) {
+		return blocking(id.bare(), note, pid, func(_ context.Context, callers int) (bench.Client, error) {
 			return dialLines(callers, func() (line, error) {
-				conn, err := net.DialTimeout("tcp", addr, dialTimeout)
+				conn, err := id.Dial(addr)
 				if err != nil {
 					return nil, err
 				}
@@ -26,7 +33,8 @@ func NetConn() Peer {
 			})
 		}), nil
 	}
-	return Peer{Name: "net.Conn", Note: note, Serve: serveNetConn, Target: target}
+	serve := func(addr string) (*Server, error) { return serveStreams(id, addr) }
+	return Peer{Name: "net.Conn", Note: note, Serve: serve, Target: target, Secured: netConnOver, Identity: id}
 }
 
 type netLine struct{ conn net.Conn }
@@ -43,24 +51,28 @@ func (l netLine) call(dst, req []byte) ([]byte, error) {
 
 func (l netLine) close() error { return l.conn.Close() }
 
-// serveNetConn echoes whatever arrives, with a goroutine for each connection,
+// serveStreams echoes whatever arrives, with a goroutine for each connection,
 // which ends when its client does.
-func serveNetConn(addr string) (*Server, error) {
+func serveStreams(id *Identity, addr string) (*Server, error) {
+	size := netConnBuffer
+	if id != nil {
+		size = tlsConnBuffer
+	}
 	accept := func(l net.Listener) {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
 				return
 			}
-			go echoStream(conn)
+			go echoStream(conn, size)
 		}
 	}
-	return serve(addr, accept, func() {})
+	return serve(addr, func(l net.Listener) { accept(id.over(l)) }, func() {})
 }
 
-func echoStream(conn net.Conn) {
+func echoStream(conn net.Conn, size int) {
 	defer func() { _ = conn.Close() }()
-	buf := make([]byte, netConnBuffer)
+	buf := make([]byte, size)
 	for {
 		n, err := conn.Read(buf)
 		if err != nil {

@@ -34,6 +34,11 @@ type Peer struct {
 	Late func(addr string, latency time.Duration) (*Server, error)
 	// Program is that program, which lies beside this one, and its arguments.
 	Program []string
+	// Secured is the same system over TLS, under the same name, whose server shows the identity
+	// and whose client trusts nothing else. It is nil for those that are not measured so.
+	Secured func(*Identity) Peer
+	// Identity is that of a system over TLS; nil: it is plain.
+	Identity *Identity
 	// Target is the client for the server at addr, whose process, or the process
 	// that started it, is pid.
 	Target func(addr string, pid int) (bench.Target, error)
@@ -57,6 +62,17 @@ func All() []Peer {
 // clients: LightServers, Polling.
 func Servers() []Peer { return []Peer{Goroutines(), Gnet(), Netpoll(), Polling()} }
 
+// Secured are ringwire and its peers over TLS with the identity, in the order of reports.
+func Secured(id *Identity) []Peer {
+	var all []Peer
+	for _, p := range All() {
+		if p.Secured != nil {
+			all = append(all, p.Secured(id))
+		}
+	}
+	return all
+}
+
 // Find returns the peer, or the server, of that name.
 func Find(name string) (Peer, bool) {
 	all := slices.Concat(All(), Servers())
@@ -68,7 +84,7 @@ func Find(name string) (Peer, bool) {
 
 // Ringwire is our own system with its defaults.
 func Ringwire() Peer {
-	return Peer{Name: bench.Ringwire, Program: []string{"ringwire", "serve"},
+	return Peer{Name: bench.Ringwire, Program: []string{"ringwire", "serve"}, Secured: ringwireOver,
 		Target: func(addr string, pid int) (bench.Target, error) { return bench.NewRingwire(addr, pid, 1), nil }}
 }
 

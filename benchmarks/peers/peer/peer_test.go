@@ -137,7 +137,7 @@ func TestPeersHaveDifferentNamesAndVersions(t *testing.T) {
 }
 
 func TestLinesReachOneServerOnAConnectionForEachCaller(t *testing.T) {
-	srv, err := serveNetConn("127.0.0.1:0")
+	srv, err := serveStreams(nil, "127.0.0.1:0")
 	require.NoError(t, err)
 	defer srv.Close()
 	target, err := NetConn().Target(srv.Addr, os.Getpid())

@@ -28,6 +28,21 @@ const (
 	redisNote  = "beside Redis, in C; GET of a stored value: the request is a key, so its bytes are fewer; the reply is compared with the value"
 )
 
+// redisTLSMissing says what is missing to measure Redis over TLS; "" when nothing is. A Redis
+// without TLS does not know the setting that this names before one that no Redis takes.
+func redisTLSMissing() string {
+	if missing := RedisMissing(); missing != "" {
+		return missing
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), redisStart)
+	defer cancel()
+	out, _ := exec.CommandContext(ctx, redisProgram, "--tls-port", "0", "--port", "none").CombinedOutput()
+	if strings.Contains(string(out), "tls-port") {
+		return redisProgram + " is built without TLS"
+	}
+	return ""
+}
+
 // RedisMissing says what is missing to measure Redis; "" when nothing is.
 func RedisMissing() string {
 	for _, program := range []string{redisProgram, RedisBenchmark} {
@@ -49,14 +64,16 @@ func redisValue() []byte {
 
 // Rueidis is redis/rueidis beside a Redis server: automatic pipelining on one
 // connection, client-side caching off.
-func Rueidis() Peer {
+func Rueidis() Peer { return rueidisOver(nil) }
+
+func rueidisOver(id *Identity) Peer {
 	target := func(addr string, _ int) (bench.Target, error) {
-		pid, err := redisPID(addr)
+		pid, err := redisPID(id, addr)
 		if err != nil {
 			return bench.Target{}, err
 		}
 		t := blocking("rueidis", redisNote, pid, func(context.Context, int) (bench.Client, error) {
-			client, err := newRueidis(addr)
+			client, err := newRueidis(id, addr)
 			if err != nil {
 				return nil, err
 			}
@@ -65,17 +82,26 @@ func Rueidis() Peer {
 		t.Reply = redisValue()
 		return t, nil
 	}
-	return Peer{Name: "rueidis", Module: "github.com/redis/rueidis", Note: redisNote, Serve: serveRedis, Target: target,
-		Missing: RedisMissing}
+	serve := func(addr string) (*Server, error) { return serveRedis(id, addr) }
+	p := Peer{Name: "rueidis", Module: "github.com/redis/rueidis", Note: redisNote, Serve: serve, Target: target,
+		Missing: RedisMissing, Secured: rueidisOver, Identity: id}
+	if id != nil {
+		p.Missing = redisTLSMissing
+	}
+	return p
 }
 
-func newRueidis(addr string) (rueidis.Client, error) {
-	return rueidis.NewClient(rueidis.ClientOption{
+func newRueidis(id *Identity, addr string) (rueidis.Client, error) {
+	options := rueidis.ClientOption{
 		InitAddress:       []string{addr},
 		DisableCache:      true,
 		ForceSingleClient: true,
 		PipelineMultiplex: -1, // one connection
-	})
+	}
+	if id != nil {
+		options.TLSConfig = id.client()
+	}
+	return rueidis.NewClient(options)
 }
 
 type rueidisClient struct{ client rueidis.Client }
@@ -92,8 +118,8 @@ func (c rueidisClient) Close() error {
 
 // redisPID asks the server for its process: it is a child of the process that
 // announced it.
-func redisPID(addr string) (int, error) {
-	client, err := newRueidis(addr)
+func redisPID(id *Identity, addr string) (int, error) {
+	client, err := newRueidis(id, addr)
 	if err != nil {
 		return 0, err
 	}
@@ -113,9 +139,13 @@ func redisPID(addr string) (int, error) {
 
 // serveRedis runs a Redis server as a child process, without persistence, in a
 // folder of its own, and stores the value.
-func serveRedis(addr string) (*Server, error) {
-	if missing := RedisMissing(); missing != "" {
-		return nil, errors.New(missing)
+func serveRedis(id *Identity, addr string) (*Server, error) {
+	missing := RedisMissing
+	if id != nil {
+		missing = redisTLSMissing
+	}
+	if why := missing(); why != "" {
+		return nil, errors.New(why)
 	}
 	host, port, err := freeAddr(addr)
 	if err != nil {
@@ -125,8 +155,8 @@ func serveRedis(addr string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(redisProgram, "--bind", host, "--port", port, "--dir", dir,
-		"--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning")
+	cmd := exec.Command(redisProgram, append(redisListen(id, port), "--bind", host, "--dir", dir,
+		"--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning")...)
 	endWithParent(cmd)
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -137,11 +167,20 @@ func serveRedis(addr string) (*Server, error) {
 		_ = os.RemoveAll(dir)
 	}
 	bound := net.JoinHostPort(host, port)
-	if err := storeValue(bound); err != nil {
+	if err := storeValue(id, bound); err != nil {
 		stop()
 		return nil, err
 	}
 	return &Server{Addr: bound, Close: stop}, nil
+}
+
+// redisListen are the settings of where it listens, and how.
+func redisListen(id *Identity, port string) []string {
+	if id == nil {
+		return []string{"--port", port}
+	}
+	return []string{"--port", "0", "--tls-port", port, "--tls-cert-file", id.Cert, "--tls-key-file", id.Key,
+		"--tls-auth-clients", "no", "--tls-protocols", "TLSv1.3"}
 }
 
 // freeAddr replaces port 0 with one that was free a moment ago: Redis does not
@@ -156,11 +195,11 @@ func freeAddr(addr string) (host, port string, err error) {
 }
 
 // storeValue waits until the server answers.
-func storeValue(addr string) error {
+func storeValue(id *Identity, addr string) error {
 	var err error
 	for deadline := time.Now().Add(redisStart); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		var client rueidis.Client
-		if client, err = newRueidis(addr); err != nil {
+		if client, err = newRueidis(id, addr); err != nil {
 			continue
 		}
 		defer client.Close()

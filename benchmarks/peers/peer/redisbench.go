@@ -26,7 +26,7 @@ func RedisPipeline(addr string, pid int) (bench.Target, error) {
 	if err != nil {
 		return bench.Target{}, err
 	}
-	if pid, err = redisPID(addr); err != nil {
+	if pid, err = redisPID(nil, addr); err != nil {
 		return bench.Target{}, err
 	}
 	measure := func(ctx context.Context, c bench.Case, d time.Duration) (bench.Sample, error) {

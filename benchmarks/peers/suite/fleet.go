@@ -23,8 +23,9 @@ type fleet struct {
 
 // key is what tells servers apart.
 type key struct {
-	name  string // the peer's
-	setup bench.Setup
+	name    string // the peer's
+	secured bool   // over TLS with the run's identity
+	setup   bench.Setup
 }
 
 func newFleet(programs string) (*fleet, error) {
@@ -52,7 +53,7 @@ func (f *fleet) server(ctx context.Context, p peer.Peer) (*proc.Child, error) {
 
 // with is server for one that is set up in that way.
 func (f *fleet) with(ctx context.Context, p peer.Peer, setup bench.Setup) (*proc.Child, error) {
-	k := key{p.Name, setup}
+	k := key{p.Name, p.Identity != nil, setup}
 	if server := f.servers[k]; server != nil {
 		return server, nil
 	}
@@ -88,6 +89,9 @@ func (f *fleet) start(ctx context.Context, p peer.Peer, args ...string) (*proc.C
 			return nil, err
 		}
 		command = append(append([]string{path}, p.Program[1:]...), "--addr", "127.0.0.1:0", "--stdin")
+	}
+	if p.Identity != nil {
+		command = append(command, "--tls-cert", p.Identity.Cert, "--tls-key", p.Identity.Key)
 	}
 	return proc.Start(ctx, command[0], append(command[1:], args...)...)
 }

@@ -3,6 +3,7 @@ package suite
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
 	"github.com/ringwire/ringwire/benchmarks/peers/peer"
@@ -111,6 +112,7 @@ func (r *Report) goals() []Goal {
 	all = append(all, r.otherPeerGoals()...)
 	all = append(all, r.bandwidthGoals()...)
 	all = append(all, r.rateGoals()...)
+	all = append(all, r.securedGoals()...)
 	all = append(all, r.memoryGoals()...)
 	all = append(all, r.growthGoals()...)
 	all = append(all, r.optionGoals()...)
@@ -213,15 +215,59 @@ func (r *Report) rateGoals() []Goal {
 	return goals
 }
 
-func (r *Report) memoryGoals() []Goal {
-	i := slices.IndexFunc(r.Memory, func(m Memory) bool { return m.System == bench.Ringwire })
-	if i < 0 {
+// securedGoals are all blocking callers beside everybody else's, and ringwire's beside what
+// crypto/tls can do. What TLS costs ringwire itself is shown and has no target.
+func (r *Report) securedGoals() []Goal {
+	s := r.section("tls")
+	if s == nil {
 		return nil
 	}
-	g := Goal{Against: "memory of our server", Metric: "memory", Op: "<=", Want: 1024, Unit: "B",
-		At: fmt.Sprintf("%d idle used connections, each", memoryConns), Rounds: r.Memory[i].BytesPerConn}
-	g.settle()
-	return []Goal{g}
+	var goals []Goal
+	for i := range s.Rows {
+		row := &s.Rows[i]
+		if row.API == bench.Blocking && !strings.HasPrefix(row.System, bench.Ringwire) {
+			goals = append(goals, compare(s.blockingRow(bench.Ringwire, row.Callers), row,
+				row.System, overTLS(atCallers(row.Callers)), throughput, ">", 1))
+		}
+	}
+	find := func(system string, api bench.API, callers int) *bench.Row {
+		return s.row(func(row *bench.Row) bool { return row.System == system && row.API == api && row.Callers == callers })
+	}
+	goals = append(goals,
+		compare(find(bench.Ringwire, bench.Callback, window), find("tls.Conn prebuilt frames", bench.Native, window),
+			"raw crypto/tls (prebuilt frames, replies only counted)", overTLS("Go, window 1024"), throughput, ">=", 0.7),
+		compare(find(bench.Ringwire, bench.Blocking, 1), find("tls.Conn ping-pong", bench.Native, 1),
+			"raw crypto/tls (one frame, our server)", overTLS(atCallers(1)), throughput, ">=", 0.9))
+	shown := func(api bench.API, callers int, at string) Goal {
+		return compare(find(bench.Ringwire, api, callers), find(peer.RingwirePlainName, api, callers),
+			"ringwire without TLS", overTLS(at), throughput, ">", 0)
+	}
+	for _, callers := range securedCallers {
+		goals = append(goals, shown(bench.Blocking, callers, atCallers(callers)))
+	}
+	return append(goals, shown(bench.Callback, window, "Go, window 1024"), shown(bench.Batch, window, "SendBatch of 1024"))
+}
+
+func overTLS(at string) string { return at + ", over TLS" }
+
+// Bytes of memory that our server may use for an idle connection.
+const (
+	memoryWant    = 1 << 10
+	memoryTLSWant = 24 << 10
+)
+
+func (r *Report) memoryGoals() []Goal {
+	goal := func(system, against string, want float64) Goal {
+		g := Goal{Against: against, Metric: "memory", Op: "<=", Want: want, Unit: "B"}
+		if i := slices.IndexFunc(r.Memory, func(m Memory) bool { return m.System == system }); i >= 0 {
+			g.At = fmt.Sprintf("%d idle used connections, each", r.Memory[i].Conns)
+			g.Rounds = r.Memory[i].BytesPerConn
+		}
+		g.settle()
+		return g
+	}
+	return []Goal{goal(bench.Ringwire, "memory of our server", memoryWant),
+		goal(securedName(bench.Ringwire), "memory of our server over TLS", memoryTLSWant)}
 }
 
 // oursBefore is whom a step of growth is compared with.

@@ -31,6 +31,7 @@ func Run(ctx context.Context, o Options, metadata bench.Metadata, progress Progr
 	defer servers.stop()
 	b := &builder{options: &o, fleet: servers, used: make(map[string]bool), missing: make(map[string]string),
 		note: progress.Note, files: filesMax()}
+	defer b.forget()
 	r := &Report{SchemaVersion: SchemaVersion, Metadata: metadata}
 	for _, s := range sections() {
 		if len(o.Sections) > 0 && !slices.Contains(o.Sections, s.name) {

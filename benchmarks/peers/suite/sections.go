@@ -62,6 +62,7 @@ func sections() []section {
 			beside: peer.GoroutinesName},
 		{name: "handlers", title: "Handlers that wait, off the event loops", cases: handlerCases},
 		{name: "polling", title: "One fast client: our server beside a bare loop that only polls and echoes", cases: pollingCases},
+		{name: "tls", title: "Over TLS 1.3, 64 bytes, one connection", cases: securedCases},
 		{name: "memory", title: memoryTitle},
 	}
 }
@@ -76,6 +77,8 @@ type builder struct {
 	notes   []string          // what the section that is built has to say in the report
 	failed  error             // peers that should have started and did not
 	files   int64             // how many a process may have open; 0: not known
+	id      *peer.Identity    // of all servers over TLS; nil: nobody has asked for it
+	idDir   string            // its folder
 }
 
 // say tells the user, and the reader of the section.
@@ -165,7 +168,7 @@ func limitCases(ctx context.Context, b *builder) ([]bench.Case, error) {
 		return nil, err
 	}
 	ours := bench.NewRingwire(addr, pid, 1)
-	limit, pingPong := peer.FramesLimit(addr, pid), peer.PingPong(addr, pid)
+	limit, pingPong := peer.FramesLimit(nil, addr, pid), peer.PingPong(nil, addr, pid)
 	cases := []bench.Case{
 		oneConn(&ours, bench.Blocking, 1, payload),
 		oneConn(&pingPong, bench.Native, 1, payload),
