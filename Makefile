@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help build test bench gate microbench chaos race procs fuzz stress fmt lint cover tidy-check clean \
-	fmt-check vet staticcheck layers unit alloc models bench-once smoke nested cross
+	fmt-check vet staticcheck layers unit counts smoke nested cross
 
 BIN         := $(CURDIR)/bin
 TOOL        := go tool -modfile=$(CURDIR)/.ci/tools/go.mod
@@ -35,12 +35,10 @@ test: ## Everything CI runs, stage by stage, in at most 15 minutes on two cores
 		staticcheck "staticcheck" \
 		layers      "layers, lengths, documents" \
 		unit        "unit and example tests, race" \
-		procs       "correctness on 1, 2, 4, 8 processors" \
-		alloc       "allocation budgets, no race" \
-		models      "a million operations beside models" \
+		fronts      "the server's tests over each front" \
+		procs       "correctness on 1 processor" \
+		counts      "allocation budgets, models, each benchmark once" \
 		gate        "regression gate, counts" \
-		bench-once  "each benchmark once" \
-		fuzz        "fuzz, $(FUZZTIME) each" \
 		smoke       "command line smoke" \
 		nested      "nested modules' tests, race" \
 		anet-compat "anet's own tests through the facade" \
@@ -51,6 +49,10 @@ bench: build ## Benchmark against the baseline: make bench, make bench QUICK=1
 
 gate: ## Counts per request against their budgets: allocations, system calls, frames per write, waits
 	.ci/gate
+
+.PHONY: metrics-cost
+metrics-cost: build ## What metrics cost at 256 callers, two processes, interleaved (a minute): at most 3 %
+	cd benchmarks/harness && go run ./metricscost -ringwire $(BIN)/ringwire $(COSTFLAGS)
 
 microbench: ## Benchmarks for benchstat, MICROCOUNT (10) times, those like MICROBENCH (all), into MICROOUT
 	.ci/microbench $(MICROOUT) $(MICROCOUNT) '$(MICROBENCH)'
@@ -95,20 +97,64 @@ server-rows: build ## The server's rows of docs/RELIABILITY.md at full size, bes
 	go test -v -count=1 -timeout 30m -run 'ServerRow|TestOverload' ./internal/e2e -chaos.full
 	go test -v -count=1 -timeout 10m ./examples/restart -restarts 20
 
+.PHONY: release
+release: ## Static binaries with checksums, and a commit that go install can use: make release VERSION=v0.2.0 [RELEASEFLAGS=-tag]
+	@[ -n "$(VERSION)" ] || { echo "say which: make release VERSION=v0.2.0"; exit 2; }
+	cd internal/release && go run . -version $(VERSION) -out $(CURDIR)/dist/$(VERSION) $(RELEASEFLAGS)
+
 race: ## Unit and example tests with the race detector and the assertions
 	@[ -n "$(RACE)" ] || { echo "no C compiler ($$(go env CC)): testing WITHOUT the race detector"; [ -z "$$CI" ]; }
-	go test $(TESTFLAGS) ./...
+	go test $(TESTFLAGS) $$(go list ./... | grep -v /internal/tidy) # which is the stage layers
 
-# As many as the machine has are left out: the unit tests run with those, and the race detector.
-procs: ## The core packages' tests with GOMAXPROCS 1, 2, 4 and 8
+# Without the race detector, and package engine whole: the unit tests run two of its six ways
+# to make a call. GOMAXPROCS is for the tests, and not for the command that runs them.
+PROCS ?= 1
+ONPROCS = go test -exec 'env GOMAXPROCS=$$n' -count=1 -vet=off
+procs: ## The queues, IDs, framing, pool and engine with GOMAXPROCS 1
+	for n in $(PROCS); do \
+		eval "$(ONPROCS) -short" ./taskid ./ring ./framing ./pool || exit 1; \
+		eval "$(ONPROCS) -tags invariant" ./engine || exit 1; \
+	done
+
+procs-all: ## The same with more processors, and the other packages
+	$(MAKE) procs PROCS='1 2 4 8'
 	for n in 1 2 4 8; do \
-		[ $$n != "$$(getconf _NPROCESSORS_ONLN)" ] || continue; \
-		GOMAXPROCS=$$n go test -count=1 -short -vet=off $(HOT) || exit 1; \
+		eval "$(ONPROCS)" ./server ./pool/paired ./anet/... ./internal/e2e || exit 1; \
 	done
-	for n in 1 8; do \
-		GOMAXPROCS=$$n go test -count=1 -short -run 'Chaos|Cancel|Virtual' ./internal/e2e || exit 1; \
-		GOMAXPROCS=$$n go test -count=1 -short -vet=off ./pool/paired ./anet/... || exit 1; \
-	done
+
+.PHONY: load-check load-foreign
+load-check: load-foreign load-timed ## Both: what of the acceptance table of docs/LOAD-TESTING.md needs time or servers of other authors
+
+load-foreign: ## The load generator against servers of other authors, then beside dnsperf: installs them from Debian packages (ROUNDS=10, four minutes)
+	@internal/foreign/install
+	cd internal/foreign && go test -count=1 -v -timeout 10m -skip Dnsperf ./...
+	cd internal/foreign && go test -count=1 -v -timeout 30m -run Dnsperf . -args -rounds $(or $(ROUNDS),10)
+
+.PHONY: load-browser
+load-browser: ## The load generator's page in chromium, and its screen in tmux: installs both from Debian packages
+	{ command -v chromium && command -v tmux; } >/dev/null || apt-get install -y --no-install-recommends chromium tmux
+	cd load && go test -count=1 -v -run Browser ./page
+	cd cmd/ringwire && go test -count=1 -v -run APersonSees .
+
+# LOADCHECK_MINUTES is how long memory is watched under load; of the other rows the two of
+# find-max and compare last longest. LOADCHECK_FLAGS: '-rows C1,C4', '-short'.
+.PHONY: load-timed
+LOADCHECK_MINUTES ?= 30
+load-timed: build ## The load generator's timed rows, on a machine that does nothing else (some 75 minutes): internal/loadrows
+	cd internal/loadrows && go build -o $(BIN)/loadrows .
+	$(BIN)/loadrows -root . -long $(LOADCHECK_MINUTES)m $(LOADCHECK_FLAGS)
+
+.PHONY: backends
+backends: build ## Servers that die, hang, are slow, come and go: asserts, and draws over time into BACKENDSOUT (four minutes)
+	cd benchmarks/backends && go build -o $(BIN)/backends .
+	$(BIN)/backends --server bin/ringwire --out $(BACKENDSOUT) --commit '$(COMMIT)' $(BACKENDSFLAGS)
+# To keep a run: make backends BACKENDSOUT=docs/img.
+BACKENDSOUT ?= bin/backends-results
+
+.PHONY: etcd
+etcd: ## The resolver of etcd with a real one: installs etcd from Debian's etcd-server
+	@resolve/etcd/install
+	cd resolve/etcd && go test $(TESTFLAGS) -count=1 -v ./...
 
 fuzz: ## Fuzz every target for FUZZTIME (1s) each
 	.ci/fuzz $(FUZZTIME)
@@ -152,25 +198,49 @@ layers:
 
 unit: race
 
-alloc:
-	.ci/find-tests 'Alloc'
-	go test -count=1 -timeout 5m -run 'Alloc' ./...
+# Side by side, because their tests wait more than they compute.
+.PHONY: fronts fronts-race nightly
+fronts:
+	go test -tags invariant -count=1 -short -vet=off ./server -args -front tls & \
+	go test $(RACE) -tags invariant -count=1 -short -vet=off ./server -args -front streams; status=$$?; \
+	wait $$! && exit $$status
 
-models:
-	.ci/find-tests 'Model$$'
-	go test -count=1 -timeout 5m -run 'Model$$' ./...
+fronts-race: ## The server's tests over connections with goroutines of their own, plain and with TLS, race
+	for f in streams tls; do go test $(TESTFLAGS) -count=1 ./server -args -front $$f || exit 1; done
 
-bench-once:
-	.ci/find-tests '^Benchmark'
-	.ci/each all go test -timeout 5m -run '^$$' -bench . -benchtime 1x ./...
+nightly: ## What is slow and rarely finds anything (two hours): full sizes, more processors, longer fuzzing
+	$(MAKE) fronts-race
+	$(MAKE) procs-all
+	$(MAKE) nested-all
+	$(MAKE) fuzz FUZZTIME=60s
+	$(MAKE) chaos
+	$(MAKE) stress
+	$(MAKE) server-rows
+
+counts:
+	.ci/counts
 
 smoke: build
 	.ci/smoke
 
+# The modules that compare and measure, and are no part of what is imported or installed; the
+# command, which is, has the harness run in its own tests.
+MEASURING = ./benchmarks/backends ./benchmarks/harness ./benchmarks/peers ./benchmarks/peers/anetserver ./benchmarks/pools ./benchmarks/queues ./internal/e2e/anetcontrol
+
+# The command's tests wait for processes most of the time, so the others run beside them.
+.PHONY: nested-all procs-all
 nested:
-	RACELESS=./benchmarks/peers .ci/each nested go test $(TESTFLAGS) ./...
-	benchmarks/peers/anetserver/go-v1 test -count=1 . # the same tests, anet v1.0.0's server
+	(SKIP="./cmd/ringwire ./resolve/etcd ./internal/foreign $(MEASURING)" .ci/each nested go test $(TESTFLAGS) ./... && \
+		cd resolve/etcd && go test -count=1 ./...) & \
+	(cd cmd/ringwire && go test $(TESTFLAGS) ./...); status=$$?; \
+	wait $$! && exit $$status
 	cd internal/interop && go test -count=1 ./... # anet's default, which is no good under -race
+	cd internal/foreign && go test -count=1 -timeout 5m ./... # no code of ours runs in it but in a process of its own
+
+nested-all: nested ## The tests of all nested modules, those that compare and measure too
+	for m in $(filter-out ./benchmarks/peers,$(MEASURING)); do (cd $$m && go test $(TESTFLAGS) ./...) || exit 1; done
+	cd resolve/etcd && go test $(TESTFLAGS) ./... # which builds gRPC again
+	benchmarks/peers/anetserver/go-v1 test -count=1 . # the same tests, anet v1.0.0's server
 	cd benchmarks/peers && go test -count=1 ./... # other people's clients, of which some have races
 
 cross:
