@@ -217,7 +217,6 @@ func TestASuspectConnectionIsGivenNoRequest(t *testing.T) {
 func TestALateReplyClearsASuspectConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, s := onStage(t, Config{SilenceTimeout: time.Second, ReadTimeout: -1, ConnectWait: time.Minute}, "one:1")
-		synctest.Wait()
 		one := s["one:1"]
 		one.single.Store(true) // no successor
 		one.behave(swallows)

@@ -98,7 +98,6 @@ func TestByLeastConnectionsASlowServerGetsLess(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					b, s := onStage(t, Config{Balance: strategy, SilenceTimeout: -1, ReadTimeout: -1},
 						"slow:1", "two:1", "three:1")
-					synctest.Wait()
 					s["slow:1"].behave(swallows)
 					for range 100 {
 						require.NoError(t, call(b, 3, func(err error) { assert.NoError(t, err) }))
@@ -319,7 +318,6 @@ func TestARepetitionGoesToAnotherServerThanTheLostConnectionsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 20 {
 			b, s := onStage(t, Config{ConnsPerAddr: 3, SilenceTimeout: -1}, "one:1", "two:1")
-			synctest.Wait()
 			s["one:1"].behave(swallows)
 			done := make(chan error, 1)
 			go func() {
@@ -344,7 +342,6 @@ func TestARepetitionGoesToAnotherServerThanTheLostConnectionsOwn(t *testing.T) {
 func TestARepetitionAfterReadTimeoutGoesToAnotherServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, s := onStage(t, Config{ConnsPerAddr: 3, SilenceTimeout: -1, ReadTimeout: time.Second, EjectionTime: -1}, "one:1", "two:1")
-		synctest.Wait()
 		s["one:1"].behave(swallows)
 		for n := range 10 { // as often as the budget allows
 			_, err := b.Send(bg, []byte("x"), Call{Server: "one:1", Idempotent: true})

@@ -47,7 +47,6 @@ func stateOf(b *Broker, addr string) AddrStats {
 func TestAServerWhoseCallsFailIsEjectedForATimeThatGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, s := onStage(t, failing(), "ill:1", "well:1", "fine:1")
-		synctest.Wait()
 		ill := s["ill:1"]
 		ill.behave(swallows)
 		fail(t, b, "ill:1", 2)
@@ -105,7 +104,6 @@ func TestAServerWhoseCallsFailIsEjectedForATimeThatGrows(t *testing.T) {
 func TestAnEjectionEndsThoughNobodyCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, s := onStage(t, failing(), "ill:1", "well:1")
-		synctest.Wait()
 		s["ill:1"].behave(swallows)
 		fail(t, b, "ill:1", 3)
 		require.Equal(t, AddrEjected, stateOf(b, "ill:1").State)
@@ -123,7 +121,6 @@ func TestAnEjectionEndsThoughNobodyCalls(t *testing.T) {
 func TestAReplyDuringTheEjectionIsNotTheTrials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, s := onStage(t, failing(), "ill:1", "well:1")
-		synctest.Wait()
 		s["ill:1"].behave(swallows)
 		patient := begin(t, b, "patient", Call{Server: "ill:1", Timeout: time.Minute})
 		fail(t, b, "ill:1", 3)
@@ -143,7 +140,6 @@ func TestAReplyDuringTheEjectionIsNotTheTrials(t *testing.T) {
 func TestARepliedCallEndsTheRow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, s := onStage(t, failing(), "ill:1", "well:1")
-		synctest.Wait()
 		for range 10 {
 			s["ill:1"].behave(swallows)
 			fail(t, b, "ill:1", 2)
@@ -165,7 +161,6 @@ func TestARepliedCallEndsTheRow(t *testing.T) {
 func TestImpatientCallersEjectNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, s := onStage(t, failing(), "ill:1", "well:1")
-		synctest.Wait()
 		s["ill:1"].behave(swallows)
 		for range 20 {
 			_, err := b.Send(bg, []byte("x"), Call{Server: "ill:1", Timeout: 2 * time.Second})
@@ -194,9 +189,9 @@ func TestImpatientCallersEjectNobody(t *testing.T) {
 func TestHalfOfTheServersAtMostAreEjectedAndNeverTheLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		names := []string{"a:1", "b:1", "c:1", "d:1", "e:1"}
-		b, s := onStage(t, failing(), names...)
+		s := newStage(names...)
 		s["e:1"].behave(refuses) // without a connection it does not count
-		synctest.Wait()
+		b := s.broker(t, failing(), names...)
 		for _, name := range names[:4] {
 			s[name].behave(swallows)
 		}
@@ -232,7 +227,6 @@ func TestHalfOfTheServersAtMostAreEjectedAndNeverTheLast(t *testing.T) {
 func TestALoneServerIsNotEjected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, s := onStage(t, failing(), "one:1")
-		synctest.Wait()
 		s["one:1"].behave(swallows)
 		fail(t, b, "one:1", 50)
 		require.Equal(t, AddrUp, stateOf(b, "one:1").State)
@@ -249,7 +243,6 @@ func TestAServerThatWasNeverReachedStandsInForNobody(t *testing.T) {
 		cfg := failing()
 		cfg.IdleTimeout = time.Minute
 		b, s := onStage(t, cfg, "one:1", "rests:1")
-		synctest.Wait()
 		requireServed(t, b, 2)
 		for range 4 { // the other one has nothing to do, and lets its connection go
 			_, err := b.Send(bg, []byte("x"), Call{Server: "one:1"})
@@ -341,7 +334,6 @@ func TestTheLogIsNotFloodedByAServerThatComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := new(journal)
 		b, s := onStage(t, Config{Logger: slog.New(log), BackoffBase: 1, BackoffMax: 1}, "moody:1", "well:1")
-		synctest.Wait()
 		const rounds = 200
 		for range rounds {
 			s["moody:1"].cut()

@@ -167,7 +167,6 @@ func TestAConnectionIsReplacedAtTheEndOfItsLifeAndNoCallFails(t *testing.T) {
 func TestAConnectionThatWasReplacedTakesNoRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := onStage(t, Config{}, "one:1")
-		synctest.Wait()
 		c := onlyConn(t, b)
 		outcome := make(chan error, 1)
 		require.NoError(t, b.Go(bg, []byte("in 3s"), func(_ []byte, err error) { outcome <- err }))

@@ -49,7 +49,6 @@ func TestARepetitionAtTheSameServerPauses(t *testing.T) {
 						defer cancel()
 					}
 					b, s := onStage(t, pausing(), "one:1")
-					synctest.Wait()
 					var sum, longest time.Duration
 					const rounds = 3 // thrice as many repetitions as the budget has at first
 					for range rounds {
@@ -78,7 +77,6 @@ func TestAPauseIsInNobodysWay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b, s := onStage(t, pausing(), "one:1")
-				synctest.Wait()
 				for range 5 {
 					s["one:1"].behave(swallows)
 					ctx, cancel := context.WithCancel(bg)
@@ -122,7 +120,6 @@ func TestAPauseEndsWithinTheDeadline(t *testing.T) {
 				cfg := pausing()
 				cfg.BackoffBase, cfg.BackoffMax = time.Hour, time.Hour
 				b, s := onStage(t, cfg, "one:1")
-				synctest.Wait()
 				s["one:1"].behave(swallows)
 				for _, by := range []string{"Timeout", "context"} {
 					ctx, o := bg, Call{Idempotent: true, Timeout: 10 * time.Second}
@@ -154,7 +151,6 @@ func TestARepetitionElsewhereDoesNotPause(t *testing.T) {
 				cfg := pausing()
 				cfg.BackoffBase, cfg.BackoffMax = time.Hour, time.Hour
 				b, s := onStage(t, cfg, "one:1", "two:1")
-				synctest.Wait()
 				s["one:1"].behave(swallows)
 				began, done := time.Now(), make(chan error, 1)
 				require.NoError(t, call(bg, b, Call{Idempotent: true, Server: "one:1"}, func(err error) { done <- err }))

@@ -239,9 +239,9 @@ func TestAConnectionWhoseFramesComeInHalvesGoesOn(t *testing.T) {
 // call that finds none has lost nothing, and is not made again.
 func TestAnIdempotentCallIsNotMadeAgainWhereNobodyIs(t *testing.T) {
 	eachWay(t, func(t *testing.T, call aWay) {
-		b, s := onStage(t, Config{ConnectWait: -1, BackoffBase: 1e6 * time.Hour, BackoffMax: 1e6 * time.Hour}, "door:1")
+		s := newStage("door:1")
 		s["door:1"].behave(shuts)
-		synctest.Wait()
+		b := s.broker(t, Config{ConnectWait: -1, BackoffBase: 1e6 * time.Hour, BackoffMax: 1e6 * time.Hour}, "door:1")
 		s["door:1"].cut()
 		synctest.Wait()
 		require.Empty(t, b.conns())

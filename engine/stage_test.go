@@ -152,12 +152,20 @@ func newStage(addrs ...string) stage {
 
 func (s stage) dial(_ context.Context, _, addr string) (net.Conn, error) { return s[addr].dial() }
 
-// onStage returns a broker for one or two players. Only for bubbles.
+// onStage returns a broker for players that answer; it has met them all. Only for bubbles.
 func onStage(t *testing.T, cfg Config, addrs ...string) (*Broker, stage) {
 	t.Helper()
 	s := newStage(addrs...)
+	return s.broker(t, cfg, addrs...), s
+}
+
+// broker returns a broker that has met the players, in the manners that they have.
+func (s stage) broker(t *testing.T, cfg Config, addrs ...string) *Broker {
+	t.Helper()
 	cfg.Addrs, cfg.DialContext = addrs, s.dial
-	return bubbleBroker(t, cfg), s
+	b := bubbleBroker(t, cfg)
+	synctest.Wait()
+	return b
 }
 
 // pass lets virtual time pass, and what it sets off happen.

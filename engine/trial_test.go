@@ -19,7 +19,6 @@ func onTrial(t *testing.T, cfg Config) (b *Broker, sound, tried *player) {
 	t.Helper()
 	cfg.SlowStart = -1
 	b, s := onStage(t, cfg, "sound:1", "tried:1")
-	synctest.Wait()
 	s["tried:1"].cut()
 	pass(time.Second)
 	require.Len(t, s["tried:1"].dialled(), 2)
@@ -172,12 +171,12 @@ func TestATrialThatIsGivenUpBeforeItIsWrittenIsFollowedByAnother(t *testing.T) {
 // replaced: what fails puts it on trial, and each trial is answered.
 func TestAConnectionThatCannotBeReplacedGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, s := onStage(t, Config{MaxInFlight: 16, ReadTimeout: time.Second, SilenceTimeout: -1, EjectionTime: -1, SlowStart: -1,
-			BackoffBase: time.Second, BackoffMax: time.Second}, "full:1", "other:1", "door:1")
+		s := newStage("full:1", "other:1", "door:1")
 		full, other := s["full:1"], s["other:1"]
 		s["door:1"].behave(shuts) // it comes and goes
 		full.single.Store(true)
-		synctest.Wait()
+		b := s.broker(t, Config{MaxInFlight: 16, ReadTimeout: time.Second, SilenceTimeout: -1, EjectionTime: -1, SlowStart: -1,
+			BackoffBase: time.Second, BackoffMax: time.Second}, "full:1", "other:1", "door:1")
 		full.behave(swallows)
 		for len(full.asked()) < 4 { // a quarter of its IDs are lost
 			_, _ = b.Send(bg, []byte("x"))
