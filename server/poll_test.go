@@ -16,6 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// unhurried is a stay that does not end in the middle because the machine is busy.
+const unhurried = 200 * time.Millisecond
+
 // alone returns a connection that its loop may stay with, for so long.
 func alone(t *testing.T, cfg Config, busyPoll time.Duration) (*Conn, *scripted) {
 	t.Helper()
@@ -59,7 +62,7 @@ func pauses(c *Conn) (n int) {
 }
 
 func TestTheLoopServesWhatComesDuringAStay(t *testing.T) {
-	c, l := alone(t, Config{}, time.Millisecond)
+	c, l := alone(t, Config{}, unhurried)
 	for range 3 {
 		c.loop.pause.Vain()
 	}
@@ -181,7 +184,7 @@ func TestAPanicDuringAStayFailsItsRequestOnly(t *testing.T) {
 	c, l := alone(t, Config{
 		Handler:    HandlerFunc(func(_ *Conn, dst, req []byte) ([]byte, error) { panic("handler") }),
 		ErrorReply: func(_ *Conn, dst, _ []byte, _ error) []byte { return append(dst, "failed"...) },
-	}, time.Millisecond)
+	}, unhurried)
 	feed(l, oneFrame(t, 1), oneFrame(t, 2))
 	require.True(t, c.poll())
 	require.EqualValues(t, 2, c.loop.counted().Replies)
@@ -232,7 +235,7 @@ func TestAConnectionThatHadToWaitMakesStaysRare(t *testing.T) {
 
 func TestAStayLetsOthersRun(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	c, _ := alone(t, Config{}, time.Millisecond)
+	c, _ := alone(t, Config{}, unhurried)
 	var turns atomic.Int64
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {

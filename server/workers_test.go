@@ -119,7 +119,9 @@ func TestWhatWaitsForAWorkerIsBounded(t *testing.T) {
 	c.write(c.pipeline(n, 100))
 	eventually(t, s, "parsing to stop", func(st Stats) bool { return st.Pauses == 1 && st.Running == 1 })
 	st := s.Stats()
-	assert.InDelta(t, share, s.jobBytes.Load(), 400)
+	const largest = 8*256 + requestBytes // the pool may lend a buffer three classes higher
+	assert.GreaterOrEqual(t, s.jobBytes.Load(), int64(share))
+	assert.Less(t, s.jobBytes.Load(), int64(share+largest), "one request beyond it")
 	assert.Less(t, st.Requests, uint64(n/2))
 	close(h.gate('p'))
 	for range n {
