@@ -100,6 +100,10 @@ type link interface {
 	hear(reads, unsent bool) bool
 	// othersWait reports whether the event loop has something else to do. Loop only.
 	othersWait() bool
+	// back returns when, by the clock, the loop came back from the last turn that has kept it
+	// from its peers for long: now if one goes on. Such time is the handler's, and no peer's.
+	// Anybody may call it.
+	back(now int64) int64
 	// wake makes the loop call serve, close makes it end the connection. Anybody may
 	// call them at any time.
 	wake()
@@ -259,7 +263,7 @@ func (c *Conn) serve(in []byte) bool {
 		c.settle()
 	}
 	l.callNext()
-	l.end()
+	l.end(c.srv)
 	return c.at() < phaseDoomed
 }
 

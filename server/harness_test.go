@@ -317,6 +317,8 @@ type scripted struct {
 	deaf   bool // it is
 	others bool // somebody else waits for the loop
 
+	cameBack int64 // the clock when the loop was last back
+
 	loop    *loop // nil: nobody asks it
 	onWrite func()
 	onRead  func(p []byte) (int, error) // nil: there is nothing to read
@@ -346,6 +348,7 @@ func (l *scripted) hear(reads, _ bool) bool {
 	return l.pauses
 }
 func (l *scripted) othersWait() bool { return l.others }
+func (l *scripted) back(int64) int64 { return l.cameBack }
 func (l *scripted) wake()            { l.wakes.Add(1); l.call() }
 func (l *scripted) close()           { l.closed = true; l.call() }
 func (l *scripted) drop()            { l.closed = true }

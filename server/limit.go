@@ -74,7 +74,7 @@ func (c *Conn) measureProgress() (advanced bool) {
 		c.marked, c.progress = taken, now
 		return advanced
 	}
-	if limit := s.cfg.WriteTimeout; limit > 0 && now-c.progress > s.patience(limit) {
+	if limit := s.cfg.WriteTimeout; limit > 0 && c.overdue(c.progress, now, s.patience(limit)) {
 		c.fail(reasonSlowReader)
 	}
 	return advanced
@@ -192,6 +192,12 @@ func (s *Server) patience(timeout time.Duration) int64 {
 	return (timeout + s.interval).Milliseconds()
 }
 
+// overdue reports whether what the peer does, or does not, has taken longer than most since then,
+// and for as long its loop would have seen an end of it.
+func (c *Conn) overdue(since, now, most int64) bool {
+	return now-since > most && now-c.link.back(now) > most
+}
+
 // registry holds the open connections.
 type registry struct {
 	mu        sync.Mutex // held for a few instructions, or one chunk of a scan
@@ -305,9 +311,9 @@ func (s *Server) inspect(c *Conn, now int64) {
 	switch at := c.cutAt.Load(); {
 	case at != 0 && now >= at:
 		s.cut(c, reasonShutdown)
-	case frame > 0 && since != 0 && now-since > s.patience(frame)*pieces:
+	case frame > 0 && since != 0 && c.overdue(since, now, s.patience(frame)*pieces):
 		s.cut(c, reasonFrameTime)
-	case idle > 0 && since == 0 && watch&(watchUnsent|watchBusy|watchPaused) == 0 && quiet > s.patience(idle):
+	case idle > 0 && since == 0 && watch&(watchUnsent|watchBusy|watchPaused) == 0 && c.overdue(now-quiet, now, s.patience(idle)):
 		s.cut(c, reasonIdle)
 	case watch&watchBusy != 0 && c.heldUp():
 		s.wake(c)

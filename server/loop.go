@@ -258,6 +258,8 @@ func (l *gnetLink) hear(reads, unsent bool) bool {
 // othersWait supposes so where it cannot tell.
 func (l *gnetLink) othersWait() bool { return !l.loop.pauses || l.loop.epoll.Ready() }
 
+func (l *gnetLink) back(now int64) int64 { return l.loop.back(now, l.loop.front.srv.interval) }
+
 func (l *gnetLink) buffered() int { return l.conn.OutboundBuffered() }
 
 // closeWrite uses the descriptor, which is the connection's because its end has

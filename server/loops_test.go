@@ -233,7 +233,7 @@ func TestALongTurnOfShortHandlersIsNotNamed(t *testing.T) {
 	c.turnOver()
 	assert.Greater(t, c.loop.since.Load(), first)
 	assert.Equal(t, 1, f.busyFor(0))
-	c.loop.end()
+	c.loop.end(c.srv)
 	assert.Zero(t, f.busyFor(0))
 }
 

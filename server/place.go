@@ -45,10 +45,11 @@ type host struct {
 	el     gnet.EventLoop // nil before the first connection; written while the door is open
 	buried bool           // its goroutine ends; the loop's
 
-	since  atomic.Int64         // when what has its turn began, see mark; 0: nothing has
-	holder atomic.Pointer[Conn] // whose turn it is, or was last
-	seen   int64                // since when the sweep looked last; the sweep's
-	named  int64                // since of what was named in the log; the sweep's
+	since    atomic.Int64         // when what has its turn began, see mark; 0: nothing has
+	cameBack atomic.Int64         // the clock at the end of the last turn that was long
+	holder   atomic.Pointer[Conn] // whose turn it is, or was last
+	seen     int64                // since when the sweep looked last; the sweep's
+	named    int64                // since of what was named in the log; the sweep's
 }
 
 const (

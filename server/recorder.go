@@ -163,5 +163,6 @@ func (l *recorded) read([]byte) (int, error) { return 0, nil }
 func (l *recorded) closeWrite()              {}
 func (l *recorded) hear(_, _ bool) bool      { return false }
 func (l *recorded) othersWait() bool         { return false }
+func (l *recorded) back(int64) int64         { return 0 }
 func (l *recorded) close()                   {}
 func (l *recorded) drop()                    {}

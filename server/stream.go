@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,6 +39,9 @@ type stream struct {
 	carrier carrier
 
 	over bool // the connection has ended; his who has the turn
+
+	lent     atomic.Pointer[loop] // with which the turn goes on; nil: with none
+	cameBack atomic.Int64         // loop.cameBack of the last turn that was long
 
 	writeFn, turnFn func() // bound once: method values allocate
 
@@ -128,6 +132,15 @@ func (s *stream) hear(reads, _ bool) bool {
 		s.changed.Broadcast()
 	}
 	return true
+}
+
+// back implements link.
+func (s *stream) back(now int64) int64 {
+	last := s.cameBack.Load()
+	if l := s.lent.Load(); l != nil {
+		return max(last, l.back(now, s.front.srv.interval))
+	}
+	return last
 }
 
 // othersWait implements link: the system's scheduler sees to them.

@@ -50,6 +50,7 @@ func (f *streams) lend() *loop {
 // giveBack ends the use of a loop. One that a turn has left in the middle is not used again.
 func (f *streams) giveBack(l *loop, whole bool) {
 	l.holder.Store(nil)
+	l.cameBack.Store(0)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.lent, l)

@@ -72,11 +72,16 @@ func (s *stream) turn(do func(*loop) bool) (goOn bool) {
 	}
 	l := s.front.lend()
 	s.conn.loop = l
+	s.lent.Store(l)
 	returned := false
 	defer func() {
 		if !returned {
 			s.abandonTurn(l, recover())
 		}
+		if at := l.cameBack.Load(); at != 0 {
+			s.cameBack.Store(at)
+		}
+		s.lent.Store(nil)
 		s.front.giveBack(l, returned)
 	}()
 	goOn = do(l)

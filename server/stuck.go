@@ -24,6 +24,14 @@ func (l *loop) mark(now time.Time) {
 	l.since.Store(int64(now.Sub(loadTime)))
 }
 
+// back is that of link. A turn is long that lasts for more than an interval of the clock.
+func (l *loop) back(now int64, interval time.Duration) int64 {
+	if since := l.since.Load(); since != 0 && time.Since(loadTime)-time.Duration(since) > interval {
+		return now
+	}
+	return l.cameBack.Load()
+}
+
 // busyFor counts the loops on which something has its turn for at least so long. f may be
 // nil.
 func (f *front) busyFor(least time.Duration) (n int) {

@@ -69,9 +69,12 @@ func (l *loop) begin(in []byte, s *Server) {
 }
 
 // end ends a turn.
-func (l *loop) end() {
+func (l *loop) end(s *Server) {
 	if l.event != (tally{}) {
 		l.publish()
+	}
+	if now := s.clock.Load(); now-l.now > s.interval.Milliseconds() {
+		l.cameBack.Store(now)
 	}
 	l.since.Store(0)
 	l.in, l.request = nil, Request{}

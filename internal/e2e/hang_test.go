@@ -89,7 +89,7 @@ func (w *wave) breakNow() {
 func (w *wave) context(run context.Context, nonce uint64) (context.Context, context.CancelFunc) {
 	switch nonce >> 56 % 4 {
 	case 0:
-		return impatient(run, nonce)
+		return impatient(run, nonce, 1)
 	case 1:
 		return w.join(), func() {}
 	default:
