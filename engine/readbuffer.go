@@ -39,28 +39,30 @@ func (r *readBuffer) makeRoom(format framing.Format) {
 		}
 		return
 	}
-	r.grow(size+readBytes, rest, true) // FrameSize bounds it
+	r.grow(size+readBytes, rest) // FrameSize bounds it
 }
 
 // replace leaves the buffer to whoever has borrowed bytes of it, and goes on with another
-// one, with what was not dispatched.
-func (r *readBuffer) replace() {
+// one, with what was not dispatched. What it returns, if it is of the pool, goes back there
+// when the bytes do.
+func (r *readBuffer) replace() (left *bytepool.Buffer) {
 	rest := r.rest()
 	r.init()
-	r.large = nil
+	left, r.large = r.large, nil
 	if len(rest) < readBytes {
 		r.used, r.end = 0, copy(r.b, rest)
-		return
+	} else {
+		r.grow(2*len(rest), rest)
 	}
-	r.grow(2*len(rest), rest, false)
+	return left
 }
 
 // grow goes on with a pooled buffer of at least n bytes, and gives a former one back.
-func (r *readBuffer) grow(n int, rest []byte, giveBack bool) {
+func (r *readBuffer) grow(n int, rest []byte) {
 	larger := bytepool.Get(n)
 	larger.B = larger.B[:cap(larger.B)]
 	r.used, r.end = 0, copy(larger.B, rest)
-	if r.large != nil && giveBack {
+	if r.large != nil {
 		bytepool.Put(r.large)
 	}
 	r.large, r.b = larger, larger.B

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -155,4 +157,36 @@ func TestALargeReplyOverASocketLeavesTheReadBufferSmall(t *testing.T) {
 	require.NoError(t, b.Close())
 	requireSmall(t, conn)
 	requireAllBack(t, lent)
+}
+
+// A callback that blocks keeps the buffer that its reply lies in until it returns, however it does.
+func TestALargeReplyWhoseCallbackBlocksLeavesNoBufferBehind(t *testing.T) {
+	for name, end := range map[string]func(){"return": func() {}, "Goexit": runtime.Goexit, "panic": func() { panic("over") }} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := bubbleBroker(t, Config{Framing: wide, DialContext: pipeDial(farEnd(wide, bigReplies))})
+				conn := onlyConn(t, b)
+				lent := bytepool.Outstanding()
+				g := newTurnstile()
+				t.Cleanup(g.release)
+				whole := make(chan bool, 1)
+				require.NoError(t, b.Go(bg, []byte("200000"), func(reply []byte, err error) {
+					<-g.open
+					whole <- err == nil && bytes.Equal(reply, make([]byte, 200_000))
+					end()
+				}))
+				time.Sleep(callbackPatience * 3 / 2) // others read meanwhile
+				for range 3 {
+					reply, err := b.Send(bg, []byte("300000"))
+					require.NoError(t, err)
+					require.Len(t, reply, 300_000)
+				}
+				g.release()
+				require.True(t, <-whole, "the bytes were its own")
+				synctest.Wait()
+				requireSmall(t, conn)
+				requireAllBack(t, lent)
+			})
+		})
+	}
 }

@@ -46,7 +46,7 @@ func (c *conn) takeOver(t *turn, word uint64) bool {
 		c.in.returns.Add(oneReturn - 1)
 	}
 	c.in.buf.used += int(word >> turnUsed)
-	c.in.buf.replace()
+	t.left = c.in.buf.replace()
 	t.word.Store(turnTaken)
 	c.b.backlog.moveOn()
 	c.replaceReader()

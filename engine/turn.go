@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync/atomic"
 
+	"github.com/ringwire/ringwire/internal/bytepool"
 	"github.com/ringwire/ringwire/internal/cacheline"
 	"github.com/ringwire/ringwire/internal/goroutine"
 	"github.com/ringwire/ringwire/internal/invariant"
@@ -54,6 +55,9 @@ type turn struct {
 	// detained says that the slot of the request whose callback blocks is counted in
 	// inbox.detained. The clock writes it, the goroutine reads it when it has lost the rest.
 	detained bool
+	// left is the buffer that b is of, if it is to go back into its pool when the callback that
+	// has lost the rest returns. The clock writes it.
+	left *bytepool.Buffer
 }
 
 // tally counts what was dispatched.
@@ -181,6 +185,9 @@ func (c *conn) endTurn(t *turn) {
 func (c *conn) leaveTurn(t *turn) {
 	for t.word.Load() != turnTaken {
 		runtime.Gosched() // the clock is at it
+	}
+	if t.left != nil {
+		bytepool.Put(t.left)
 	}
 	told := &t.told[t.guard>>turnTold&1]
 	c.freeRest(t, told.freed)
