@@ -108,12 +108,14 @@ func TestWeightsAreExactForBatches(t *testing.T) {
 	}
 }
 
-// By load a server is chosen for a run, so a batch may miss each server's part by about one.
+// By load a server is chosen for a run, so a batch may miss each server's part by about one; by
+// two choices, which are at random, by some: three are one in a thousand.
 func TestABatchByLoadMissesNoPartByMoreThanARun(t *testing.T) {
-	for _, strategy := range []balance.Strategy{balance.LeastConn, balance.TwoChoices} {
+	for strategy, runs := range map[balance.Strategy]int{balance.LeastConn: 1, balance.TwoChoices: 6} {
 		t.Run(string(strategy), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b, names, s := together(t, Config{Balance: strategy, SilenceTimeout: -1, ReadTimeout: -1})
+				// None has its queue full, or the others get what it refuses.
+				b, names, s := together(t, Config{Balance: strategy, SilenceTimeout: -1, ReadTimeout: -1, QueueSize: 8192})
 				for _, name := range names {
 					s[name].behave(swallows)
 				}
@@ -122,7 +124,7 @@ func TestABatchByLoadMissesNoPartByMoreThanARun(t *testing.T) {
 				go func() { done <- b.SendBatch(bg, make([][]byte, n), func(int, []byte, error) {}) }()
 				synctest.Wait()
 				for i, got := range s.counts(names) {
-					require.InDelta(t, n*(i+1)/6, got, 2*runMax, names[i])
+					require.InDelta(t, n*(i+1)/6, got, float64(runs*runMax), names[i])
 				}
 				for _, name := range names {
 					s[name].relent()
