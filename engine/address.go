@@ -49,6 +49,7 @@ type address struct {
 	load            *balance.Load
 	weight          atomic.Int32
 	removed         chan struct{} // closed by RemoveServer
+	onTrial         chan struct{} // told when a connection of it comes on trial, for Config.Probe
 	left            atomic.Int32  // links that run
 
 	known   atomic.Bool // a reply has come from it, ever
@@ -57,6 +58,7 @@ type address struct {
 	lastErr atomic.Pointer[OpError]
 
 	connsLost, suspected atomic.Uint64
+	probes, probesFailed atomic.Uint64
 	lines, verdicts      lines         // of the log: about connections, and about the server
 	told                 atomic.Uint32 // the health.State that was logged last
 	_                    cacheline.Pad
@@ -163,11 +165,11 @@ func (a *address) askFor(news uint32) {
 	}
 }
 
-// failed reports calls that had no reply within ReadTimeout, n of them, the broker's own bound:
-// callers' deadlines are no evidence. began is when they did.
-func (a *address) failed(n int, began time.Time) {
+// failed reports calls that failed, n of them, and with what: they had no reply within ReadTimeout,
+// the broker's own bound (callers' deadlines are no evidence), or were probes. began is when they did.
+func (a *address) failed(n int, began time.Time, cause error) {
 	for range min(n, health.DefaultUnhealthyThreshold) {
-		a.judge.Report(health.Failed, began, a.b.readLimit)
+		a.judge.Report(health.Failed, began, cause)
 	}
 	a.askFor(newsReply) // after: a reply that is told before them ends no row
 }

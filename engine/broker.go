@@ -113,7 +113,7 @@ func New(cfg Config) (*Broker, error) {
 		cfg:        cfg,
 		format:     cfg.Framing,
 		header:     cfg.Framing.HeaderSize(),
-		maxPayload: cfg.Framing.MaxPayload(),
+		maxPayload: cfg.maxPayload(),
 		pooled:     cfg.OptimizeMemory != Off,
 		silent:     silent,
 		byLoad:     cfg.Balance == balance.LeastConn || cfg.Balance == balance.TwoChoices,
@@ -129,7 +129,6 @@ func New(cfg Config) (*Broker, error) {
 	if cfg.Extensions {
 		b.extended = true
 		b.header += framing.RemainingSize
-		b.maxPayload -= framing.RemainingSize
 	}
 	b.live.Store(&[]*conn{})
 	b.routes.Store(new(routes))

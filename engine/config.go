@@ -175,6 +175,11 @@ type Config struct {
 	// at random; negative: never. MaxRetries says what becomes of the calls.
 	EjectionTime time.Duration
 
+	// Probe, if not nil, has servers probed that are up and of which nothing comes. Three probes in
+	// a row that fail count as three calls that fail do, see EjectionTime. Default: the broker sends
+	// nothing of its own; TCP probes an idle connection, see KeepAlive, which a server passes that hangs.
+	Probe *Probe
+
 	// SlowStart is how long the share of a server grows, from a tenth, that has come back.
 	// Default 3 s, negative: it has its whole share with its first reply.
 	SlowStart time.Duration
@@ -266,6 +271,7 @@ func (c Config) withDefaults() Config {
 	defaults.Set(&c.SlowStart, DefaultSlowStart)
 	defaults.Set(&c.SilenceTimeout, c.ReadTimeout)
 	defaults.Set(&c.ConnectWait, DefaultConnectWait)
+	c.Probe = c.Probe.withDefaults()
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -278,6 +284,14 @@ func (c Config) withDefaults() Config {
 
 // defaultConns is as many connections as a server on this machine has event loops.
 func defaultConns() int { return max(1, runtime.GOMAXPROCS(0)/4) }
+
+// maxPayload is the largest payload of a request.
+func (c *Config) maxPayload() int {
+	if c.Extensions {
+		return c.Framing.MaxPayload() - framing.RemainingSize
+	}
+	return c.Framing.MaxPayload()
+}
 
 // validate reports the first field that makes no sense, with its range. It runs
 // after withDefaults.
@@ -326,6 +340,9 @@ func (c *Config) validate() error {
 			return fmt.Errorf("engine: Config.%s is %v; it must be at most %v, or negative for none",
 				t.field, t.value, MaxTimeout)
 		}
+	}
+	if err := c.Probe.validate(c.maxPayload()); err != nil {
+		return err
 	}
 	if c.BackoffBase < 0 || c.BackoffMax < c.BackoffBase {
 		return fmt.Errorf("engine: Config.BackoffBase %v and BackoffMax %v must satisfy 0 < base <= max", c.BackoffBase, c.BackoffMax)

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/ringwire/ringwire/framing"
@@ -64,7 +63,7 @@ func (b *Broker) hasPlaceFor(r *request, err error) bool {
 	r.shun |= refused.by.bit
 	rt := b.routes.Load()
 	other := func(c *conn) bool { return !r.shuns(c.link.addr) }
-	return slices.ContainsFunc(rt.conns, other) || slices.ContainsFunc(rt.trials, other)
+	return rt.some(other)
 }
 
 // pause returns for how many ticks a request waits before its n-th repetition, because err may
@@ -75,8 +74,7 @@ func (b *Broker) pause(ctx context.Context, r *request, err error, n int) (ticks
 	var op *OpError
 	rt, failed := b.routes.Load(), r.failedAt()
 	other := func(c *conn) bool { return c.link.addr != failed && !r.shuns(c.link.addr) }
-	if !errors.As(err, &op) || !op.Written || len(rt.conns) == 0 ||
-		slices.ContainsFunc(rt.conns, other) || slices.ContainsFunc(rt.trials, other) {
+	if !errors.As(err, &op) || !op.Written || len(rt.conns) == 0 || rt.some(other) {
 		return 0
 	}
 	d := backoff.Policy{Min: b.cfg.BackoffBase, Max: b.cfg.BackoffMax}.Delay(n)

@@ -17,6 +17,7 @@ type routes struct {
 	conns   []*conn  // that take requests in turn,
 	servers []*route // and the same by server
 	trials  []*conn  // one request each: their address has to prove itself
+	probed  bool     // it does so by probes, and gets no request meanwhile
 }
 
 // route is one server among the routes.
@@ -46,6 +47,7 @@ func (b *Broker) reroute() {
 		if !slices.Contains(was.trials, c) { // its own trial begins, whatever came before
 			c.standing.tried.Store(false)
 			c.standing.news.Or(newsReply)
+			c.link.addr.probeSoon()
 		}
 	}
 	if len(now.conns) == 0 && len(was.conns) > 0 {
@@ -73,7 +75,7 @@ func (b *Broker) rejudge() {
 // findRoutes goes over the connections. An address on trial takes its full share when no
 // other is up, and so does one that is ejected when there is nobody else.
 func (b *Broker) findRoutes() *routes {
-	r := new(routes)
+	r := &routes{probed: b.cfg.Probe != nil}
 	var ejected []*conn
 	for _, a := range b.servers() {
 		for _, l := range a.links {
@@ -123,6 +125,9 @@ func (b *Broker) balance(rt *routes) {
 
 // try offers the request to the connections that are on trial, unless it has failed there.
 func (rt *routes) try(r *request, relieve bool) bool {
+	if rt.probed {
+		return false
+	}
 	failed := r.failedAt()
 	for _, c := range rt.trials {
 		a := c.link.addr
@@ -139,7 +144,12 @@ func (rt *routes) try(r *request, relieve bool) bool {
 
 // wanting reports whether a connection on trial has not had its request.
 func (rt *routes) wanting() bool {
-	return slices.ContainsFunc(rt.trials, func(c *conn) bool { return !c.standing.tried.Load() })
+	return !rt.probed && slices.ContainsFunc(rt.trials, func(c *conn) bool { return !c.standing.tried.Load() })
+}
+
+// some reports whether there is such a connection that takes requests.
+func (rt *routes) some(such func(*conn) bool) bool {
+	return slices.ContainsFunc(rt.conns, such) || !rt.probed && slices.ContainsFunc(rt.trials, such)
 }
 
 // hopes reports whether requests may wait although no connection is up: some dial is the

@@ -82,7 +82,7 @@ func (b *Broker) newAddress(addr string, weight int) (*address, error) {
 	}
 	a := &address{
 		b: b, name: addr, network: network, target: target, pool: conns, judge: judge, untried: true,
-		removed: make(chan struct{}),
+		removed: make(chan struct{}), onTrial: make(chan struct{}, 1),
 	}
 	a.weight.Store(int32(weight))
 	a.load = balance.LoadOf(a.unanswered)
@@ -108,10 +108,14 @@ func (b *Broker) freeBit() uint32 {
 	return 1 << bits.TrailingZeros32(^used)
 }
 
-// startLinks has the links of an address run, each with a poller: there are as many of
-// these as a server on such a machine has event loops. Broker.mu is held, or nobody knows
-// the broker yet.
+// startLinks has an address probed, if that is wanted, and its links run, each with a poller:
+// there are as many of these as a server on such a machine has event loops. Broker.mu is held,
+// or nobody knows the broker yet.
 func (b *Broker) startLinks(a *address) {
+	if b.cfg.Probe != nil {
+		b.wg.Add(1)
+		go (&prober{Probe: b.cfg.Probe, addr: a}).run()
+	}
 	for _, l := range a.links {
 		if b.cfg.BusyPoll >= 0 {
 			if len(b.polling) < defaultConns() {
@@ -270,6 +274,8 @@ func (a *address) depart() {
 	b.past.DialErrors += last.DialErrors
 	b.past.ConnsLost += last.ConnsLost
 	b.past.Suspected += last.Suspected
+	b.past.Probes += last.Probes
+	b.past.ProbesFailed += last.ProbesFailed
 	b.mu.Unlock()
 }
 

@@ -76,7 +76,7 @@ func (b *Broker) Close() error {
 		return nil
 	case <-ctx.Done():
 		return &OpError{Op: "close", Err: fmt.Errorf("%w: a function of yours still runs after %v: "+
-			"a callback, DialContext, the Close of a connection or the Logger", ErrTimeout, b.cfg.ShutdownTimeout)}
+			"a callback, DialContext, Probe.Check, the Close of a connection or the Logger", ErrTimeout, b.cfg.ShutdownTimeout)}
 	}
 }
 

@@ -48,6 +48,9 @@ type Stats struct {
 	ConnsLost  uint64 // connections that ended without being closed by us
 	Suspected  uint64 // connections that were silent for SilenceTimeout
 
+	Probes       uint64 // see Config.Probe; each is a request, too
+	ProbesFailed uint64
+
 	BytesIn, BytesOut   uint64
 	Reads, Writes       uint64 // system calls that moved bytes; FramesOut/Writes is the batch size
 	Polled              uint64 // of Reads, those of busy polling
@@ -174,6 +177,8 @@ func (a *address) addTo(s *Stats) {
 	s.DialErrors += dialled.DialErrors
 	s.ConnsLost += a.connsLost.Load()
 	s.Suspected += a.suspected.Load()
+	s.Probes += a.probes.Load()
+	s.ProbesFailed += a.probesFailed.Load()
 }
 
 func (e *ends) sum() uint64 { return e.timeouts.Load() + e.cancelled.Load() + e.failed.Load() }

@@ -91,7 +91,7 @@ func (c *conn) watchFailures(now taskid.Tick, real time.Time) {
 	}
 	patience, ticks := c.link.addr.patience(), c.b.readTicks
 	if patience == 0 || patience > ticks || now.Since(c.watch.readAt) < ticks {
-		c.link.addr.failed(late, real.Add(-time.Duration(ticks)*c.b.clock.tick))
+		c.link.addr.failed(late, real.Add(-time.Duration(ticks)*c.b.clock.tick), c.b.readLimit)
 	}
 }
 

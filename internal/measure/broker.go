@@ -52,6 +52,8 @@ func brokerConnections() []Value[brokerStats] {
 		of(counter("ringwire_client_dial_errors_total", "Attempts to connect that failed."), func(s *brokerStats) uint64 { return s.DialErrors }),
 		of(counter("ringwire_client_connections_lost_total", "Connections that ended without being closed by the broker."), func(s *brokerStats) uint64 { return s.ConnsLost }),
 		of(counter("ringwire_client_connections_suspected_total", "Connections that were silent for SilenceTimeout."), func(s *brokerStats) uint64 { return s.Suspected }),
+		of(counter("ringwire_client_probes_total", "Probes of servers that were up and of which nothing came."), func(s *brokerStats) uint64 { return s.Probes }),
+		of(counter("ringwire_client_probes_failed_total", "Probes that had no reply in time, or one that the check refused."), func(s *brokerStats) uint64 { return s.ProbesFailed }),
 		of(counter("ringwire_client_pings_total", "Pings begun because a server was silent."), func(s *brokerStats) uint64 { return s.Pings }),
 		of(counter("ringwire_client_goaways_total", "Servers' announcements that they end a connection."), func(s *brokerStats) uint64 { return s.Goaways }),
 		of(counter("ringwire_client_unknown_controls_total", "Control frames of an unknown type, dropped."), func(s *brokerStats) uint64 { return s.UnknownControls }),
