@@ -149,7 +149,8 @@ func TestAServerWhoseRepliesTheCheckRefusesStaysOut(t *testing.T) {
 			require.Equal(t, AddrUp, stateOf(b, name).State)
 			require.Equal(t, 100, stateOf(b, name).Share)
 		}
-		require.Contains(t, strings.Join(journal.states("ill:1"), "; "), "probe failed: the disk is full")
+		all := append(journal.states(names[0]), journal.states(names[1])...)
+		require.Contains(t, strings.Join(all, "; "), "probe failed: the disk is full")
 	})
 }
 

@@ -284,7 +284,7 @@ func TestFunctionsOfTheConfigurationHoldUpNobody(t *testing.T) {
 				waitFor(t, "the functions", func() bool { return bad.Load() <= 0 })
 				x.enter(t, good).call(1, []byte("others are served"))
 				if what == "waits" {
-					assert.EqualValues(t, n, x.shaking.n.Load())
+					x.shakingNow(t, n)
 				} else {
 					eventually(t, x.Server, "their ends", func(st Stats) bool { return st.Closed.Handshake == uint64(n) })
 					assert.EqualValues(t, n, x.Stats().Panics)
