@@ -131,6 +131,31 @@ func TestAnInterceptorSeesTheMethodAndTheOptions(t *testing.T) {
 	assert.Equal(t, []Method{MethodSend, MethodSend, MethodSend, MethodGo, MethodSendBatch, MethodSendOneWay}, seen)
 }
 
+// Who looks at outcomes by Done misses none: a call that fails is one, too.
+func TestAnInterceptorsDoneIsToldOfFailures(t *testing.T) {
+	var told []error
+	note := func(ctx context.Context, in Invocation, next Invoker) error {
+		done := in.Done
+		in.Done = func(i int, reply []byte, err error) {
+			told = append(told, err)
+			done(i, reply, err)
+		}
+		return next(ctx, in)
+	}
+	c := Intercept(echoBroker(t), note)
+	gone, cancel := context.WithCancel(bg)
+	cancel()
+	_, err := c.Send(gone, nil)
+	require.ErrorIs(t, err, context.Canceled)
+	dst, err := c.SendInto(gone, []byte("mine"), nil)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, "mine", string(dst))
+	require.Len(t, told, 2)
+	for _, err := range told {
+		require.ErrorIs(t, err, context.Canceled)
+	}
+}
+
 func TestAnInterceptorCanAnswerItself(t *testing.T) {
 	refused := errors.New("refused")
 	b := echoBroker(t)
