@@ -249,6 +249,9 @@ type Config struct {
 
 	// IdleTimeout closes a connection that sends nothing for so long, unless a
 	// request of it is being worked on. Default: none.
+	//
+	// For this one, FrameTimeout and WriteTimeout the time does not count for which a handler
+	// in place keeps the event loop from its connections.
 	IdleTimeout time.Duration
 
 	// ShutdownTimeout bounds Shutdown; Close takes at most a second longer.
