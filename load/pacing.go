@@ -99,6 +99,7 @@ func (r *run) next(now time.Duration) (due, bool) {
 	if n >= r.limit {
 		return due{}, false
 	}
+	now = max(now, 0) // who has read the clock when it was set back to the start has less
 	d := due{n: uint64(n), intended: now, phase: 1}
 	if now < r.cfg.Warmup {
 		d.phase = 0

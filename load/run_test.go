@@ -359,3 +359,14 @@ func make70k() []byte {
 	}
 	return b
 }
+
+// A connection may come up while the run's clock is set to its start, and have read a time before it.
+func TestNoRequestIsOfTheWarmUpThatThereIsNot(t *testing.T) {
+	r := newRun(to(t, serve(t, "anet", nil), "anet", 10).withDefaults())
+	defer r.cancel()
+	r.state.Store(sending)
+	d, ok := r.next(-time.Millisecond)
+	require.True(t, ok)
+	assert.EqualValues(t, 1, d.phase)
+	assert.Zero(t, d.intended)
+}
