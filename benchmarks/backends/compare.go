@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,10 +33,11 @@ type comparison struct {
 
 // contender is a client.
 type contender struct {
-	name string
-	url  string
-	do   func(*http.Request) (*http.Response, error)
-	rate []float64
+	name   string
+	beside int // which of them does as much
+	url    string
+	do     func(*http.Request) (*http.Response, error)
+	rate   []float64
 }
 
 func (c comparison) run(ctx context.Context) (*backends.Result, error) {
@@ -44,15 +46,19 @@ func (c comparison) run(ctx context.Context) (*backends.Result, error) {
 		return nil, err
 	}
 	defer child.Stop()
-	pool, err := httppool.NewHTTPConnectionPool(&httppool.HTTPPoolConfig{})
-	if err != nil {
-		return nil, err
+	var pools []*httppool.HTTPConnectionPool
+	for _, timeout := range []time.Duration{0, -1} {
+		pool, err := httppool.NewHTTPConnectionPool(&httppool.HTTPPoolConfig{RequestTimeout: timeout})
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = pool.Shutdown(context.WithoutCancel(ctx)) }()
+		if err := pool.AddServer("http://"+child.Addr, 1); err != nil {
+			return nil, err
+		}
+		pools = append(pools, pool)
 	}
-	defer func() { _ = pool.Shutdown(context.WithoutCancel(ctx)) }()
-	if err := pool.AddServer("http://"+child.Addr, 1); err != nil {
-		return nil, err
-	}
-	all := c.contenders(child.Addr, pool)
+	all := c.contenders(child.Addr, pools[0], pools[1])
 	for round := range c.rounds {
 		for i := range all {
 			one := all[(i+round)%len(all)] // none is always the first
@@ -66,17 +72,25 @@ func (c comparison) run(ctx context.Context) (*backends.Result, error) {
 	return c.result(all), ctx.Err()
 }
 
+// requestTimeout is that of a pool by default, for others.
+const requestTimeout = 30 * time.Second
+
 // contenders are net/http's Transport first, then those beside it. Each keeps a connection for each caller.
-func (c comparison) contenders(addr string, pool *httppool.HTTPConnectionPool) []*contender {
+// A pool has a timeout for each request, Transport has none, and to have one costs: so each way of the
+// pool is compared with the Transport that does as much.
+func (c comparison) contenders(addr string, pool, endless *httppool.HTTPConnectionPool) []*contender {
 	transport := func() *http.Transport { return &http.Transport{MaxIdleConnsPerHost: c.callers} }
 	plain := &http.Client{Transport: transport()}
-	pooled := &http.Client{Transport: pool}
+	timed := &http.Client{Transport: transport(), Timeout: requestTimeout}
+	pooled, unbounded := &http.Client{Transport: pool}, &http.Client{Transport: endless}
 	repeating := retryablehttp.NewClient()
 	repeating.Logger, repeating.HTTPClient = nil, &http.Client{Transport: transport()}
 	direct := "http://" + addr + "/x"
 	return []*contender{
 		{name: "net/http Transport", url: direct, do: plain.Do},
-		{name: "httppool as its RoundTripper", url: "http://pool/x", do: pooled.Do},
+		{name: "Transport with Client.Timeout", url: direct, do: timed.Do},
+		{name: "httppool as its RoundTripper", beside: 1, url: "http://pool/x", do: pooled.Do},
+		{name: "httppool without RequestTimeout", url: "http://pool/x", do: unbounded.Do},
 		{name: "go-retryablehttp", url: direct, do: func(r *http.Request) (*http.Response, error) {
 			again, err := retryablehttp.FromRequest(r)
 			if err != nil {
@@ -136,7 +150,7 @@ func (c comparison) result(all []*contender) *backends.Result {
 		Title: "GETs a second by HTTP clients, beside net/http's own Transport",
 		Subtitle: fmt.Sprintf("%d callers, one net/http server in a process of its own, %d rounds of %v each, taking turns: medians",
 			c.callers, c.rounds, c.slice),
-		Label: "Requests per second of three HTTP clients",
+		Label: "Requests per second of HTTP clients",
 	}}
 	bars := &chart.Bars{Title: "requests a second, and the median of the rounds' ratios to Transport"}
 	for i, one := range all {
@@ -144,16 +158,28 @@ func (c comparison) result(all []*contender) *backends.Result {
 		for r := range ratios {
 			ratios[r] = one.rate[r] / all[0].rate[r]
 		}
-		rate, ratio := median(one.rate), median(ratios)
+		rate, ratio, like := median(one.rate), median(ratios), one.ratioTo(all[one.beside])
 		bars.Bars = append(bars.Bars, chart.Bar{Name: one.name, Class: i, Value: rate, Text: fmt.Sprintf("%.0f/s, %.2fx", rate, ratio)})
 		text := fmt.Sprintf("%s: %.0f requests a second, %.2f times Transport's (%.2f to %.2f)", one.name, rate, ratio, slices.Min(ratios), slices.Max(ratios))
+		if one.beside > 0 {
+			text += fmt.Sprintf(", %.2f times that of %s", like, all[one.beside].name)
+		}
 		res.Facts = append(res.Facts, text)
-		if i == 1 && ratio < ratioLeast {
+		if strings.HasPrefix(one.name, "httppool") && like < ratioLeast {
 			res.Faults = append(res.Faults, text)
 		}
 	}
 	res.Figure.Panels = []chart.Panel{bars}
 	return res
+}
+
+// ratioTo returns the median of the rounds' ratios.
+func (o *contender) ratioTo(other *contender) float64 {
+	ratios := make([]float64, len(o.rate))
+	for r := range ratios {
+		ratios[r] = o.rate[r] / other.rate[r]
+	}
+	return median(ratios)
 }
 
 func median(values []float64) float64 {

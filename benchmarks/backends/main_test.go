@@ -36,9 +36,10 @@ func TestEachClientIsMeasuredBesideTransport(t *testing.T) {
 	c := comparison{server: self(t), rounds: 3, slice: 20 * time.Millisecond, callers: 2}
 	result, err := c.run(t.Context())
 	require.NoError(t, err)
-	require.Len(t, result.Facts, 3)
+	require.Len(t, result.Facts, 5)
 	assert.Contains(t, result.Facts[0], "1.00 times Transport's (1.00 to 1.00)")
-	assert.Contains(t, result.Facts[2], "go-retryablehttp: ")
+	assert.Contains(t, result.Facts[2], "times that of Transport with Client.Timeout")
+	assert.Contains(t, result.Facts[4], "go-retryablehttp: ")
 }
 
 func TestAScenarioThatIsNotThereIsRefused(t *testing.T) {
