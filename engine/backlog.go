@@ -16,8 +16,8 @@ import (
 // A request that pauses before it is made again waits here too, and is in nobody's way: the
 // clock moves it into its lane when it is due.
 //
-// Whoever makes room looks at the backlog afterwards (moveOn); whoever has put a request
-// into it looks for room afterwards. In good times it is empty and nobody locks it.
+// A goroutine that makes room looks at the backlog afterwards (moveOn); a submitter that has
+// put a request into it looks for room afterwards. In good times it is empty and nobody locks it.
 type backlog struct {
 	b *Broker
 	n atomic.Int32 // length of the lanes, read without the lock

@@ -77,7 +77,7 @@ func (it *batchItem) callback(reply []byte, err error) {
 }
 
 // again repeats a request that failed, if it is idempotent, or was not executed by a server
-// that can say so, and that may help. Its payload is still the submitter's, who waits. It
+// that can say so, and that may help. Its payload is still that of the submitter, which waits. It
 // returns nil if the outcome is open again, else the error.
 func (it *batchItem) again(err error) error {
 	bt := it.batch

@@ -186,7 +186,7 @@ func (b *Broker) frameTime() time.Duration {
 	return DefaultReadTimeout
 }
 
-// notify wakes whoever waits for a connection to come up or for the broker's end.
+// notify wakes the goroutines that wait for a connection to come up or for the broker's end.
 func (b *Broker) notify() {
 	b.mu.Lock()
 	close(b.changed)

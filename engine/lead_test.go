@@ -83,7 +83,7 @@ func TestLoneCallerReadsItsOwnReply(t *testing.T) {
 	b := newBroker(t, Config{Addrs: []string{rawEcho(t)}})
 	c := goAlone(t, b)
 	counted := func() bool { s := b.Stats(); return s.Replies == s.Accepted && s.FramesIn == s.FramesOut }
-	until(counted) // whoever reads counts after it has woken the caller
+	until(counted) // the reader counts after it has woken the caller
 	before := b.Stats()
 	for i := range 1000 {
 		req := binary.BigEndian.AppendUint32(nil, uint32(i))

@@ -246,7 +246,7 @@ func (l *link) let(c *conn) {
 	}
 	l.old = append(l.old, c)
 	c.phase.reach(phaseRetiring)
-	c.table.Seal() // who has seen it in the routes finds another one
+	c.table.Seal() // a submitter that has seen it in the routes finds another one
 	l.b.clock.rouse()
 	l.b.wg.Go(func() {
 		<-c.dead

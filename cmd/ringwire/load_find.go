@@ -188,7 +188,8 @@ func (f *finder) judge(p *findProbe) (search.Verdict, error) {
 		return "", &exitError{exitFailed, fmt.Errorf("at %s/s: %s", rateText(p.Rate), s.Verdict)}
 	case s.ExitCode == report.ExitOK:
 		return search.Met, nil
-	case s.GeneratorLimited && s.ExitCode != report.ExitThreshold: // which says that it is the backend all the same
+	// ExitThreshold says that it is the backend all the same.
+	case s.GeneratorLimited && s.ExitCode != report.ExitThreshold:
 		return search.Limited, nil
 	}
 	return search.Missed, nil

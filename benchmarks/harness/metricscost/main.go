@@ -1,5 +1,5 @@
 // Command metricscost measures what metrics cost: callers of a broker and a server in another process,
-// without metrics, with those that there are unless somebody switches them off, read ten times a second at both ends,
+// without metrics, with one call in 64 timed, read ten times a second at both ends,
 // with every call and request timed, and without metrics once more. They run interleaved, and are compared
 // round by round. It exits with 1 if the default costs more than is allowed, and with 4 if the machine is
 // so noisy that nothing can be said: the last one differs from the first, which is the same, by as much.
