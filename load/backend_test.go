@@ -115,14 +115,14 @@ func (b *backend) talk(conn net.Conn) {
 		n, err := conn.Read(c.dec.Room())
 		c.dec.Filled(n)
 		for {
-			f, ok, bad := c.dec.Next()
+			f, bad := c.dec.Next()
 			if bad != nil {
 				return
 			}
-			if !ok {
+			if f == nil {
 				break
 			}
-			b.answer(c, int(b.requests.Add(1)-1), f)
+			b.answer(c, int(b.requests.Add(1)-1), *f)
 		}
 		if err != nil {
 			return

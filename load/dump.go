@@ -103,9 +103,9 @@ func (d *dump) add(f failure) {
 	}
 }
 
-// dump writes a failed exchange down. q is nil if no request is known, the reply's bytes
-// are nil if there is none.
-func (s *session) dump(outcome string, q *inflight, reply wire.Frame, now time.Duration) {
+// dump writes a failed exchange down. q is nil if no request is known, the reply is nil if
+// there is none.
+func (s *session) dump(outcome string, q *inflight, reply *wire.Frame, now time.Duration) {
 	d := s.run.dump
 	if d == nil || !d.wants() {
 		return
@@ -119,11 +119,13 @@ func (s *session) dump(outcome string, q *inflight, reply wire.Frame, now time.D
 			f.Step = int(q.step) + 1
 		}
 		f.Sent = d.sent(s.from(q).Payload(nil, k.Source, q.number))
-		if status, _ := k.Status.Of(reply.Bytes); k.Status.Len > 0 && status != nil {
-			f.Status = request.CodeName(status)
+		if reply != nil && k.Status.Len > 0 {
+			if status, _ := k.Status.Of(reply.Bytes); status != nil {
+				f.Status = request.CodeName(status)
+			}
 		}
 	}
-	if reply.Bytes != nil {
+	if reply != nil {
 		if reply.IDValid {
 			id := reply.ID
 			f.ID = &id

@@ -26,7 +26,7 @@ type Received struct {
 // What came behind the frame stays in the decoder; the frame is a copy. Requests of the
 // peer's before it are answered with what answer returns for the one of that number, unless
 // that, or answer itself, is nil.
-func Exchange(conn net.Conn, dec *wire.Decoder, request []byte, timeout time.Duration, answer func(f wire.Frame, n uint64) []byte) (got Received) {
+func Exchange(conn net.Conn, dec *wire.Decoder, request []byte, timeout time.Duration, answer func(f *wire.Frame, n uint64) []byte) (got Received) {
 	_ = conn.SetDeadline(time.Now().Add(timeout))
 	defer func() { _ = conn.SetDeadline(time.Time{}) }()
 	if _, got.Err = conn.Write(request); got.Err != nil {
@@ -35,11 +35,11 @@ func Exchange(conn net.Conn, dec *wire.Decoder, request []byte, timeout time.Dur
 	var err error
 	for total := 0; total < exchangeMax; {
 		for {
-			f, ok, bad := dec.Next()
+			f, bad := dec.Next()
 			if bad != nil {
 				err = bad
 			}
-			if !ok {
+			if f == nil {
 				break
 			}
 			if f.Request {
@@ -52,7 +52,7 @@ func Exchange(conn net.Conn, dec *wire.Decoder, request []byte, timeout time.Dur
 				}
 				continue
 			}
-			got.Frame = f
+			got.Frame = *f
 			got.Frame.Bytes = append([]byte(nil), f.Bytes...)
 			return got
 		}
@@ -110,7 +110,7 @@ func (r *run) reject(k *request.Kind, frame []byte, n uint64) error {
 			return fmt.Errorf("the reply came and was refused: status %s", request.CodeName(status))
 		}
 	}
-	if holds, _ := k.Expect.Holds(r.cfg.Codec, frame, k.Source, n, request.From{}, nil); !holds {
+	if holds, _ := k.Expect.Holds(r.cfg.Codec, frame, k.Source, n, &request.From{}, nil); !holds {
 		return errMismatch
 	}
 	return nil

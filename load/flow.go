@@ -47,12 +47,13 @@ func (fs *flows) release(q *inflight) {
 	}
 }
 
-// from is what the payload of a request is made of.
-func (s *session) from(q *inflight) request.From {
-	if q.flow == 0 {
-		return request.From{}
+// from is what the payload of a request is made of, until the next call.
+func (s *session) from(q *inflight) *request.From {
+	s.made.Values = nil
+	if q.flow != 0 {
+		s.made.Values = s.flows.of(q.flow).values
 	}
-	return request.From{Codec: s.run.cfg.Codec, Values: s.flows.of(q.flow).values}
+	return &s.made
 }
 
 // first returns when the first step of a request was sent, and its lag.
@@ -71,7 +72,7 @@ func (s *session) kind(q *inflight) *request.Kind {
 
 // extract takes the values out of the reply to a step that others follow; false if it has
 // not all of them.
-func (s *session) extract(q *inflight, f wire.Frame) (ok bool) {
+func (s *session) extract(q *inflight, f *wire.Frame) (ok bool) {
 	var of *flow
 	if q.flow == 0 {
 		q.flow, of = s.flows.take(q)

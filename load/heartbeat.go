@@ -132,7 +132,7 @@ func (s *session) missed(why error) {
 }
 
 // beaten takes the reply to a heartbeat. The shard's lock is held.
-func (s *session) beaten(q *inflight, f wire.Frame, now time.Duration) {
+func (s *session) beaten(q *inflight, f *wire.Frame, now time.Duration) {
 	s.heart.open = false
 	if s.run.reject(&s.run.cfg.Heartbeat.Kind, f.Bytes, q.number) != nil {
 		s.shard.beats.missed++
@@ -157,7 +157,7 @@ const answersMax = 1 << 20
 
 // answer makes the answer to a request of the peer's and appends it to dst; false if no
 // rule is for it, or what the rule wants of it is not in it.
-func (c *Config) answer(dst []byte, f wire.Frame, n uint64, scratch []byte) (_ []byte, ok bool, _ []byte) {
+func (c *Config) answer(dst []byte, f *wire.Frame, n uint64, scratch []byte) (_ []byte, ok bool, _ []byte) {
 	for i := range c.Answers {
 		if a := &c.Answers[i]; a.Matches(f.Bytes) {
 			return a.Append(dst, c.Codec, f.Bytes, n, scratch)
@@ -167,13 +167,13 @@ func (c *Config) answer(dst []byte, f wire.Frame, n uint64, scratch []byte) (_ [
 }
 
 // Answer makes the answer to request n of a peer's, nil if there is none.
-func (c *Config) Answer(f wire.Frame, n uint64) []byte {
+func (c *Config) Answer(f *wire.Frame, n uint64) []byte {
 	b, _, _ := c.answer(nil, f, n, nil)
 	return b
 }
 
 // peer takes a request of the peer's. The shard's lock is held.
-func (s *session) peer(f wire.Frame) {
+func (s *session) peer(f *wire.Frame) {
 	replies := &s.shard.replies
 	n := replies.PeerRequests
 	replies.PeerRequests++

@@ -259,7 +259,7 @@ func TestAnswersThatNobodyReadsAreBounded(t *testing.T) {
 	f := wire.Frame{Bytes: fromHex(t, "00000010 00000015 00000000 11223344"), Request: true}
 	s.mu.Lock()
 	for range 200_000 {
-		s.peer(f)
+		s.peer(&f)
 	}
 	assert.Len(t, s.out.bytes, answersMax)
 	assert.Equal(t, Replies{PeerRequests: 200_000, PeerAnswered: answersMax / 16}, s.shard.replies)
@@ -309,7 +309,7 @@ func TestABackendThatDialsUsIsAnswered(t *testing.T) {
 		for n := 0; ; {
 			got, err := conn.Read(c.dec.Room())
 			c.dec.Filled(got)
-			for f, ok, _ := c.dec.Next(); ok; f, ok, _ = c.dec.Next() {
+			for f, _ := c.dec.Next(); f != nil; f, _ = c.dec.Next() {
 				if !f.Request {
 					answered++
 					continue
@@ -318,7 +318,7 @@ func TestABackendThatDialsUsIsAnswered(t *testing.T) {
 					asked++
 					c.write([]byte("\x00\x1a08000020000000000000000042"))
 				}
-				c.write(approve(f))
+				c.write(approve(*f))
 			}
 			if err != nil {
 				return

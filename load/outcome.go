@@ -41,9 +41,8 @@ func (s *session) received(n int, now time.Duration) (err error) {
 		s.shard.last = now
 	}
 	for {
-		var f wire.Frame
-		var ok bool
-		if f, ok, err = s.dec.Next(); !ok {
+		var f *wire.Frame
+		if f, err = s.dec.Next(); f == nil {
 			break
 		}
 		s.reply(f, now)
@@ -56,7 +55,7 @@ func (s *session) received(n int, now time.Duration) (err error) {
 }
 
 // reply takes one frame of the peer's.
-func (s *session) reply(f wire.Frame, now time.Duration) {
+func (s *session) reply(f *wire.Frame, now time.Duration) {
 	replies := &s.shard.replies
 	if f.Request {
 		s.peer(f)
@@ -96,13 +95,13 @@ func (s *session) reply(f wire.Frame, now time.Duration) {
 
 // asked reports whether the other fields of a message's key are those of the request with
 // its ID.
-func (s *session) asked(f wire.Frame) bool {
+func (s *session) asked(f *wire.Frame) bool {
 	q, _ := s.table.Find(f.ID)
 	return q == nil || q.key == f.Key // nil: Answer tells
 }
 
 // answered records the reply to a request, and sends the step behind it if there is one.
-func (s *session) answered(q *inflight, f wire.Frame, now time.Duration) {
+func (s *session) answered(q *inflight, f *wire.Frame, now time.Duration) {
 	response := s.response(q, now)
 	fault := s.fault(q, f, response)
 	last := int(q.step) == len(s.run.cfg.Mix.Kinds[q.kind].Then)
@@ -194,7 +193,7 @@ func mismatched(c *Counts) *uint64 { return &c.Mismatch }
 func truncated(c *Counts) *uint64  { return &c.Truncated }
 
 // fault judges a reply, nil if it is a success.
-func (s *session) fault(q *inflight, f wire.Frame, response time.Duration) fault {
+func (s *session) fault(q *inflight, f *wire.Frame, response time.Duration) fault {
 	k := s.kind(q)
 	if k.Status.Len > 0 {
 		status, ok := k.Status.Of(f.Bytes)
@@ -262,7 +261,7 @@ func (s *session) giveUp(now time.Duration) (gaveUp bool) {
 func (s *session) timedOut(q *inflight, now time.Duration) {
 	s.waited(q)
 	s.stayed(q, now, false)
-	s.dump("timeout", q, wire.Frame{}, now)
+	s.dump("timeout", q, nil, now)
 	s.shard.count(q, func(c *Counts) { c.Timeouts++ })
 	age := s.response(q, now)
 	s.shard.each(q.phase, q.kind, func(a *series) { a.response.record(age) })
@@ -301,7 +300,7 @@ func (s *session) end(why error) (ours bool, _ error) {
 			s.stayed(q, now, false)
 		}
 		if isOpen && !stopped {
-			s.dump("conn_lost", q, wire.Frame{}, now)
+			s.dump("conn_lost", q, nil, now)
 		}
 		s.shard.count(q, func(c *Counts) {
 			switch {

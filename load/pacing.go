@@ -86,23 +86,18 @@ func (r *run) phase(intended time.Duration) uint8 {
 	return uint8(1 + stage)
 }
 
-// next returns the next request for a connection that has a free slot: of the backlog, or
-// of the closed loop.
-func (r *run) next(now time.Duration) (due, bool) {
-	if r.backlog != nil {
-		return r.backlog.pop()
-	}
+// take returns the next requests of the closed loop, at most n: the first one, and how many
+// of consecutive numbers there are. They are due now. There are none when the run has sent
+// all it is to send.
+func (r *run) take(n int, now time.Duration) (first due, _ int) {
 	if r.state.Load() != sending || r.cfg.Duration > 0 && now >= r.cfg.Duration || r.taken.Load() >= r.limit {
-		return due{}, false
+		return due{}, 0
 	}
-	n := r.taken.Add(1) - 1
-	if n >= r.limit {
-		return due{}, false
-	}
+	at := r.taken.Add(int64(n)) - int64(n)
 	now = max(now, 0) // who has read the clock when it was set back to the start has less
-	d := due{n: uint64(n), intended: now, phase: 1}
+	first = due{n: uint64(at), intended: now, phase: 1}
 	if now < r.cfg.Warmup {
-		d.phase = 0
+		first.phase = warmup
 	}
-	return d, true
+	return first, int(max(min(int64(n), r.limit-at), 0))
 }

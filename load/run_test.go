@@ -365,8 +365,8 @@ func TestNoRequestIsOfTheWarmUpThatThereIsNot(t *testing.T) {
 	r := newRun(to(t, serve(t, "anet", nil), "anet", 10).withDefaults())
 	defer r.cancel()
 	r.state.Store(sending)
-	d, ok := r.next(-time.Millisecond)
-	require.True(t, ok)
+	d, n := r.take(3, -time.Millisecond)
+	require.Equal(t, 3, n)
 	assert.EqualValues(t, 1, d.phase)
 	assert.Zero(t, d.intended)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/internal/rawio"
+	"github.com/ringwire/ringwire/load/request"
 	"github.com/ringwire/ringwire/load/wire"
 )
 
@@ -66,8 +67,9 @@ type session struct {
 	table     *wire.Table[inflight]
 	out       output // nobody has begun to write it
 	scratch   []byte
-	given     int64    // requests in all, and steps of flows
-	sent      []uint64 // requests by phase and kind, until the end: then the shard has them
+	made      request.From // what from returns
+	given     int64        // requests in all, and steps of flows
+	sent      []uint64     // requests by phase and kind, until the end: then the shard has them
 	replies   int64
 	unwritten int  // given up before their first byte was written; they keep their slot
 	writing   bool // somebody has the right to write
@@ -97,6 +99,7 @@ func newSession(l *link, conn net.Conn, dec *wire.Decoder) *session {
 	if c, ok := conn.(syscall.Conn); ok && rawio.Available {
 		s.raw, _ = c.SyscallConn()
 	}
+	s.made.Codec = r.cfg.Codec
 	s.try = func(fd uintptr) bool {
 		s.n, s.err = rawio.Write(fd, s.buf)
 		return true
@@ -141,8 +144,9 @@ func (s *session) give(d due, now time.Duration) {
 		panic("load: a free slot without an ID")
 	}
 	kind, number := r.cfg.Mix.Of(d.n)
-	*q = inflight{intended: d.intended, given: now, sent: now, lag: d.lag, number: number,
-		kind: uint8(kind), phase: d.phase, waited: d.waited || s.stalled}
+	// Field by field: a value made first would be copied, in wider pieces than it was made of.
+	q.intended, q.given, q.sent, q.lag = d.intended, now, now, d.lag
+	q.number, q.kind, q.phase, q.waited = number, uint8(kind), d.phase, d.waited || s.stalled
 	if !d.waited && r.backlog != nil {
 		q.lag = now - d.intended
 	}
@@ -172,17 +176,12 @@ func (s *session) frame(id uint64, q *inflight) {
 	s.out.frames = append(s.out.frames, framed{id, at})
 }
 
-// refill gives the session what waits for a free slot: requests of the backlog, or the
-// next ones of the closed loop. It tells the pacer first, so that what it puts into the
-// backlog after that is its own to look after.
+// refill gives the session as many requests as it has free slots.
 func (s *session) refill(now time.Duration) {
-	s.tell()
-	for s.free() > 0 {
-		d, ok := s.run.next(now)
-		if !ok {
-			break
-		}
-		s.give(d, now)
+	if s.run.backlog == nil {
+		s.refillClosed(now)
+	} else {
+		s.refillOpen(now)
 	}
 	if most := s.run.cfg.RequestsPerConn; most > 0 && s.given >= most {
 		s.retiring = true
@@ -191,6 +190,32 @@ func (s *session) refill(now time.Duration) {
 		_ = s.conn.Close() // the reader sees it
 	}
 	s.tell()
+}
+
+// refillOpen takes what waits in the backlog. It tells the pacer first, so that what it puts
+// into the backlog after that is its own to look after.
+func (s *session) refillOpen(now time.Duration) {
+	s.tell()
+	for s.free() > 0 {
+		d, ok := s.run.backlog.pop()
+		if !ok {
+			return
+		}
+		s.give(d, now)
+	}
+}
+
+// refillClosed takes the next requests of the closed loop, which are due when there is room.
+func (s *session) refillClosed(now time.Duration) {
+	n := s.free()
+	if n == 0 {
+		return
+	}
+	d, n := s.run.take(n, now)
+	for range n {
+		s.give(d, now)
+		d.n++
+	}
 }
 
 // offer gives the session a request if it has a free slot.

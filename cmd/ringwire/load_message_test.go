@@ -24,7 +24,7 @@ func approver(t *testing.T, framing string) func(net.Conn) {
 		for dec := wire.NewDecoder(codec); ; {
 			n, err := conn.Read(dec.Room())
 			dec.Filled(n)
-			for f, ok, _ := dec.Next(); ok; f, ok, _ = dec.Next() {
+			for f, _ := dec.Next(); f != nil; f, _ = dec.Next() {
 				if f.Request {
 					f.Bytes[spec.Length.End()+2]++
 					_, _ = conn.Write(f.Bytes)

@@ -27,7 +27,7 @@ func switchboard(t *testing.T, answers, beats *atomic.Int64) func(net.Conn) {
 		for dec := wire.NewDecoder(codec); ; {
 			got, err := conn.Read(dec.Room())
 			dec.Filled(got)
-			for f, ok, _ := dec.Next(); ok; f, ok, _ = dec.Next() {
+			for f, _ := dec.Next(); f != nil; f, _ = dec.Next() {
 				switch kind := string(f.Bytes[2:6]); {
 				case kind == "0810" && string(f.Bytes[22:]) == "000042":
 					answers.Add(1)

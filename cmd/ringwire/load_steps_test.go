@@ -28,7 +28,7 @@ func counter(t *testing.T, wrong *atomic.Int64) func(net.Conn) {
 		for dec := wire.NewDecoder(codec); ; {
 			n, err := conn.Read(dec.Room())
 			dec.Filled(n)
-			for f, ok, _ := dec.Next(); ok; f, ok, _ = dec.Next() {
+			for f, _ := dec.Next(); f != nil; f, _ = dec.Next() {
 				command, arg, _ := strings.Cut(string(codec.Payload(nil, f.Bytes)), " ")
 				reply := "00[" + arg + "]"
 				if command == "open" {

@@ -209,7 +209,7 @@ func (c *checker) judge(k *request.Kind, id uint64, sent []byte, got load.Receiv
 			return
 		}
 	}
-	if holds, _ := k.Expect.Holds(c.codec, got.Frame.Bytes, k.Source, 0, c.from, nil); !holds {
+	if holds, _ := k.Expect.Holds(c.codec, got.Frame.Bytes, k.Source, 0, &c.from, nil); !holds {
 		c.found(Refused, fmt.Sprintf("the reply came and is not what was expected; its payload has %d bytes, the request's %d",
 			len(c.codec.Payload(nil, got.Frame.Bytes)), len(sent)-c.codec.Overhead()), "another --expect, or none: framing and ID are right")
 		return

@@ -59,11 +59,11 @@ func backendOn(t *testing.T, l net.Listener, s wire.Spec, answer func(frame []by
 					n, err := conn.Read(dec.Room())
 					dec.Filled(n)
 					for {
-						f, ok, bad := dec.Next()
+						f, bad := dec.Next()
 						if bad != nil {
 							return
 						}
-						if !ok {
+						if f == nil {
 							break
 						}
 						reply := answer(f.Bytes)

@@ -46,7 +46,7 @@ func backend(t *testing.T, answer func(payload []byte) []byte) load.Target {
 		for {
 			n, err := conn.Read(dec.Room())
 			dec.Filled(n)
-			for f, ok, _ := dec.Next(); ok; f, ok, _ = dec.Next() {
+			for f, _ := dec.Next(); f != nil; f, _ = dec.Next() {
 				if payload := answer(codec.Payload(nil, f.Bytes)); payload != nil {
 					b, _ := codec.Append(nil, f.ID, payload)
 					_, _ = conn.Write(b)

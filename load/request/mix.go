@@ -167,6 +167,9 @@ func gcd(a, b int) int {
 // Of returns the kind of request n of the run, and its number among its kind.
 func (m *Mix) Of(n uint64) (kind int, number uint64) {
 	round := uint64(len(m.turns))
+	if round == 1 {
+		return 0, n // without the divisions
+	}
 	t := m.turns[n%round]
 	return t.kind, n/round*uint64(m.Kinds[t.kind].Weight) + t.rank
 }

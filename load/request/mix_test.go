@@ -98,7 +98,7 @@ func TestExpectationsHoldForWhatTheySay(t *testing.T) {
 			frame, err := c.Append(nil, 9, []byte(reply))
 			require.NoError(t, err)
 			var holds bool
-			holds, scratch = e.Holds(c, frame, source, 7, From{}, scratch)
+			holds, scratch = e.Holds(c, frame, source, 7, &From{}, scratch)
 			assert.Equal(t, i == 0 || expect == "any", holds, "%s of %q", expect, reply)
 		}
 	}

@@ -220,7 +220,7 @@ func (p *part) sizes() (least, most int) {
 
 // Append, Sizes and Count make a Template a Source.
 func (t *Template) Append(dst []byte, n uint64) []byte {
-	dst, _ = t.append(dst, n, anyRow, From{})
+	dst, _ = t.append(dst, n, anyRow, &From{})
 	return dst
 }
 
@@ -237,13 +237,13 @@ func (t *Template) rows() (n int) {
 }
 
 func (t *Template) appendRow(dst []byte, n uint64, row int) []byte {
-	dst, _ = t.append(dst, n, row, From{})
+	dst, _ = t.append(dst, n, row, &From{})
 	return dst
 }
 
 // append is Append with what is known of another frame, false if that does not have what
 // the template wants of it.
-func (t *Template) append(dst []byte, n uint64, row int, from From) (_ []byte, ok bool) {
+func (t *Template) append(dst []byte, n uint64, row int, from *From) (_ []byte, ok bool) {
 	start := len(dst)
 	for i := range t.parts {
 		p := &t.parts[i]

@@ -143,7 +143,7 @@ type From struct {
 }
 
 // Payload appends payload n of a source, which may have values of another frame in it.
-func (f From) Payload(dst []byte, s Source, n uint64) []byte {
+func (f *From) Payload(dst []byte, s Source, n uint64) []byte {
 	if t, ok := s.(*Template); ok && t.dependent {
 		dst, _ = t.append(dst, n, anyRow, f) // only answers can fail
 		return dst
@@ -153,7 +153,7 @@ func (f From) Payload(dst []byte, s Source, n uint64) []byte {
 
 // append adds what a part says; written is how much of the payload there is. Without
 // anything to take it from a part is as many zeros as it has bytes at least.
-func (f From) append(dst []byte, p *part, written int) ([]byte, bool) {
+func (f *From) append(dst []byte, p *part, written int) ([]byte, bool) {
 	switch {
 	case p.value > 0:
 		if p.value <= len(f.Values) {
@@ -248,7 +248,7 @@ func (a *Answer) Check(c *wire.Codec) error {
 // dst; false if it cannot be made of that request. scratch is memory that it may use and
 // returns, possibly grown.
 func (a *Answer) Append(dst []byte, c *wire.Codec, frame []byte, n uint64, scratch []byte) (_ []byte, ok bool, _ []byte) {
-	scratch, ok = a.Reply.append(scratch[:0], n, anyRow, From{Codec: c, Frame: frame})
+	scratch, ok = a.Reply.append(scratch[:0], n, anyRow, &From{Codec: c, Frame: frame})
 	if ok {
 		dst, ok = c.AppendAnswer(dst, frame, scratch)
 	}

@@ -94,7 +94,7 @@ func (e *Expect) check(s Source) error {
 
 // Holds reports whether the payload of the reply is what was expected, for request n of
 // the source, made of from. scratch is memory that it may use and returns, possibly grown.
-func (e *Expect) Holds(c *wire.Codec, frame []byte, s Source, n uint64, from From, scratch []byte) (holds bool, _ []byte) {
+func (e *Expect) Holds(c *wire.Codec, frame []byte, s Source, n uint64, from *From, scratch []byte) (holds bool, _ []byte) {
 	switch e.how {
 	case anything:
 		return true, scratch

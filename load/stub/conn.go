@@ -100,14 +100,14 @@ func (c *conn) read() error {
 		now := time.Now()
 		c.dec.Filled(n)
 		for {
-			f, ok, bad := c.dec.Next()
+			f, bad := c.dec.Next()
 			if bad != nil {
 				if !c.isBroken() {
 					c.server.counts.badFrames.Add(1)
 				}
 				return bad
 			}
-			if !ok {
+			if f == nil {
 				break
 			}
 			if pause := c.take(f, now); pause > 0 || c.full() {
@@ -166,7 +166,7 @@ func (c *conn) wait(pause time.Duration) bool {
 
 // take draws what becomes of a request, and puts its reply into the queue. pause is for how
 // long the licence wants nothing more of this connection.
-func (c *conn) take(f wire.Frame, now time.Time) (pause time.Duration) {
+func (c *conn) take(f *wire.Frame, now time.Time) (pause time.Duration) {
 	s := c.server
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -223,7 +223,7 @@ func (c *conn) take(f wire.Frame, now time.Time) (pause time.Duration) {
 }
 
 // frame makes the reply to a request, whose ID it has byte for byte.
-func (c *conn) frame(dst []byte, f wire.Frame, payload []byte) []byte {
+func (c *conn) frame(dst []byte, f *wire.Frame, payload []byte) []byte {
 	spec := &c.server.shape.spec
 	dst, err := c.server.codec.Append(dst[:0], spec.IDMin, payload)
 	if err != nil {
@@ -236,7 +236,7 @@ func (c *conn) frame(dst []byte, f wire.Frame, payload []byte) []byte {
 }
 
 // swap exchanges the payloads of a held reply and of the one to the next request, f.
-func (c *conn) swap(first, second *reply, f wire.Frame) {
+func (c *conn) swap(first, second *reply, f *wire.Frame) {
 	spec := &c.server.shape.spec
 	c.all.bytes -= len(first.frame)
 	before := append(first.id[:0], first.frame[spec.ID.Offset:spec.ID.End()]...)

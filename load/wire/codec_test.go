@@ -26,6 +26,11 @@ func codec(t *testing.T, preset string) *Codec {
 	return c
 }
 
+func fields(c *Codec, frame []byte) (f Frame) {
+	c.fill(&f, frame)
+	return f
+}
+
 func TestPresetsWriteTheFramesOfTheirProtocols(t *testing.T) {
 	for _, c := range []struct {
 		preset  string
@@ -84,15 +89,15 @@ func TestRepliesAreReadWhereTheyHaveTheirFields(t *testing.T) {
 		d := NewDecoder(cd)
 		raw := unhex(t, c.frame)
 		for i, b := range raw { // byte by byte
-			_, ok, err := d.Next()
+			f, err := d.Next()
 			require.NoError(t, err)
-			require.False(t, ok, "%s: a frame after %d of %d bytes", c.preset, i, len(raw))
+			require.Nil(t, f, "%s: a frame after %d of %d bytes", c.preset, i, len(raw))
 			d.Room()[0] = b
 			d.Filled(1)
 		}
-		f, ok, err := d.Next()
+		f, err := d.Next()
 		require.NoError(t, err)
-		require.True(t, ok, c.preset)
+		require.NotNil(t, f, c.preset)
 		assert.Equal(t, raw, f.Bytes)
 		assert.Equal(t, c.id, f.ID, c.preset)
 		assert.Equal(t, c.request, f.Request, "%s: a request of the peer's", c.preset)
@@ -116,7 +121,7 @@ func TestAProbeIsARequestOfItsProtocol(t *testing.T) {
 		c := codec(t, name)
 		frame, err := c.Append(nil, 1, probe)
 		require.NoError(t, err, name)
-		assert.True(t, c.Spec().Reply.Mask == 0 || c.frame(frame).Request, "%s: no reply", name)
+		assert.True(t, c.Spec().Reply.Mask == 0 || fields(c, frame).Request, "%s: no reply", name)
 		got, err := c.RequestPayload(nil, frame)
 		require.NoError(t, err)
 		assert.Equal(t, probe, got)
@@ -242,8 +247,8 @@ func TestLengthsOfNoFrameEndTheStream(t *testing.T) {
 		d := NewDecoder(c.codec)
 		d.Filled(copy(d.Room(), unhex(t, c.bytes)))
 		for range 2 {
-			_, ok, err := d.Next()
-			assert.False(t, ok)
+			f, err := d.Next()
+			assert.Nil(t, f)
 			var length *LengthError
 			require.ErrorAs(t, err, &length, c.bytes)
 			assert.ErrorContains(t, err, c.want)
@@ -262,9 +267,9 @@ func TestDecoderGrowsToTheLargestFrameAndNoFurther(t *testing.T) {
 			d.Filled(n)
 			rest = rest[n:]
 		}
-		f, ok, err := d.Next()
+		f, err := d.Next()
 		require.NoError(t, err)
-		require.True(t, ok)
+		require.NotNil(t, f)
 		require.Equal(t, frame, f.Bytes)
 	}
 	assert.LessOrEqual(t, len(d.buf), 65538)
@@ -291,11 +296,11 @@ func FuzzDecoder(f *testing.F) {
 			d.Filled(n)
 			rest = rest[n:]
 			for {
-				frame, ok, err := d.Next()
+				frame, err := d.Next()
 				if err != nil {
 					return
 				}
-				if !ok {
+				if frame == nil {
 					break
 				}
 				if len(frame.Bytes) > c.MaxFrame() || len(frame.Bytes) < c.minReply {
@@ -332,7 +337,7 @@ func FuzzAppend(f *testing.F) {
 		n, err := c.Size(frame)
 		require.NoError(t, err)
 		require.Equal(t, len(frame), n)
-		got := c.frame(frame)
+		got := fields(c, frame)
 		if !spec.Ordered() {
 			require.True(t, got.IDValid)
 			require.Equal(t, id, got.ID)

@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// Frame is one that a peer sent.
+// Frame is one that a peer sent. It and its Bytes belong to the Decoder and are valid until
+// its next call.
 type Frame struct {
-	// Bytes is the whole frame. It belongs to the Decoder and is valid until its next call.
-	Bytes []byte
+	Bytes []byte // the whole frame
 	ID    uint64
 	// IDValid is false if the ID's bytes are no number of its form, and without IDs.
 	IDValid bool
@@ -18,11 +18,12 @@ type Frame struct {
 	Request bool
 }
 
-// frame reads the fields of a whole frame.
-func (c *Codec) frame(b []byte) Frame {
-	f := Frame{Bytes: b}
+// fill reads the fields of a whole frame.
+func (c *Codec) fill(f *Frame, b []byte) {
+	*f = Frame{Bytes: b}
 	if c.iso != nil {
-		return c.message(f)
+		c.message(f)
+		return
 	}
 	if mark := c.spec.Reply; b[mark.Offset]&mark.Mask != mark.Value {
 		f.Request = true
@@ -30,15 +31,14 @@ func (c *Codec) frame(b []byte) Frame {
 	if !c.spec.Ordered() {
 		f.ID, f.IDValid = c.replyID.Get(b)
 	}
-	return f
 }
 
-// message is frame where frames hold ISO 8583 messages.
-func (c *Codec) message(f Frame) Frame {
+// message is fill where frames hold ISO 8583 messages.
+func (c *Codec) message(f *Frame) {
 	mark := c.spec.Reply
 	if len(f.Bytes) <= mark.Offset {
 		f.Request = len(f.Bytes) == c.spec.Length.End() // nothing but a sign of life
-		return f
+		return
 	}
 	f.Request = f.Bytes[mark.Offset]&mark.Mask != mark.Value
 	at, key, bad := c.iso.key(f.Bytes)
@@ -46,7 +46,6 @@ func (c *Codec) message(f Frame) Frame {
 		f.Key = key
 		f.ID, f.IDValid = at.Get(f.Bytes)
 	}
-	return f
 }
 
 // Payload appends the payload of a peer's frame to dst: all but its length and ID, in
@@ -148,6 +147,7 @@ type Decoder struct {
 	buf   []byte
 	// buf[head:tail] was read and not returned.
 	head, tail int
+	frame      Frame
 }
 
 // NewDecoder returns a decoder. Its buffer has 4 KiB and grows while reads fill it, or
@@ -182,16 +182,16 @@ func (d *Decoder) Filled(n int) {
 	}
 }
 
-// Next returns the next whole frame, false if there is none yet, or the *LengthError that
+// Next returns the next whole frame, nil if there is none yet, or the *LengthError that
 // ends the stream.
-func (d *Decoder) Next() (Frame, bool, error) {
+func (d *Decoder) Next() (*Frame, error) {
 	n, err := d.codec.Size(d.buf[d.head:d.tail])
 	if n == 0 || n > d.tail-d.head {
-		return Frame{}, false, err
+		return nil, err
 	}
-	b := d.buf[d.head : d.head+n : d.head+n]
+	d.codec.fill(&d.frame, d.buf[d.head:d.head+n:d.head+n])
 	d.head += n
-	return d.codec.frame(b), true, nil
+	return &d.frame, nil
 }
 
 // Rest is what was read and is no whole frame yet. It is valid until the next call.

@@ -45,8 +45,9 @@ type entry[T any] struct {
 // over. Without IDs a reply is that of the oldest request whose reply is still due, given
 // up or not.
 //
-// An ID lies at its remainder by the number of entries. That number grows while requests
-// are given up and their replies do not come, to 4·WindowMax or as many as there are IDs.
+// An ID lies at its remainder by the number of entries, a power of two, so that finding it
+// takes no division. That number grows while requests are given up and their replies do not
+// come, to 4·WindowMax, unless there are entries for all IDs before.
 // A Table is not safe for concurrent use.
 type Table[T any] struct {
 	entries  []entry[T]
@@ -78,11 +79,11 @@ func (c *Codec) CheckWindow(n int) error {
 // many requests will be open at most. T is what is known of each.
 func NewTable[T any](c *Codec, window int) *Table[T] {
 	t := &Table[T]{ordered: c.spec.Ordered(), min: c.spec.IDMin, max: c.spec.IDMin + c.spec.IDs() - 1}
-	n := entriesMin
-	for n < 4*window {
+	n := 1
+	for n < max(entriesMin, 4*window) && uint64(n) < c.spec.IDs() {
 		n *= 2
 	}
-	t.entries = make([]entry[T], min(uint64(n), c.spec.IDs()))
+	t.entries = make([]entry[T], n)
 	t.Reset()
 	return t
 }
@@ -102,10 +103,18 @@ func (t *Table[T]) GivenUp() int { return t.given.len }
 
 // Worn reports whether half of the entries are of requests that were given up, and there
 // will be no more entries: the connection should be replaced.
-func (t *Table[T]) Worn() bool { return !t.canGrow() && 2*t.given.len >= len(t.entries) }
+func (t *Table[T]) Worn() bool { return !t.canGrow() && 2*t.given.len >= t.size() }
 
 // Free is how many requests can be issued; the window is the caller's to keep.
-func (t *Table[T]) Free() int { return len(t.entries) - t.open.len - t.given.len }
+func (t *Table[T]) Free() int { return t.size() - t.open.len - t.given.len }
+
+// size is how many requests can have no reply at a time.
+func (t *Table[T]) size() int {
+	if n := t.max - t.min; n < uint64(len(t.entries)) {
+		return int(n) + 1
+	}
+	return len(t.entries)
+}
 
 // Issue opens a request and returns its ID and what will be known of it, which is zero and
 // the caller's to set. It is valid until the table is called again. Issue fails if no
@@ -205,7 +214,7 @@ func (t *Table[T]) GiveUpOldest() {
 	t.remove(&t.open, i)
 	t.entries[i].state = givenUp
 	t.push(&t.given, i)
-	if 4*t.given.len > len(t.entries) && t.canGrow() {
+	if 4*t.given.len > t.size() && t.canGrow() {
 		t.grow()
 	}
 }
@@ -220,11 +229,10 @@ func (t *Table[T]) Each(f func(value *T, isOpen bool)) {
 	}
 }
 
-func (t *Table[T]) index(id uint64) int32 { return int32(id % uint64(len(t.entries))) }
+func (t *Table[T]) index(id uint64) int32 { return int32(id & uint64(len(t.entries)-1)) }
 
 func (t *Table[T]) canGrow() bool {
-	n := uint64(2 * len(t.entries))
-	return n <= entriesMax && n-1 <= t.max-t.min
+	return 2*len(t.entries) <= entriesMax && uint64(len(t.entries)) <= t.max-t.min
 }
 
 // grow doubles the entries. What lay apart lies apart then, too.
