@@ -160,7 +160,7 @@ func speaks(kind greeting.Kind) string {
 	if kind == greeting.TLS {
 		return "; it looks like " + kind.String() + ": set Config.TLS if it is yours"
 	}
-	return "; it looks like " + kind.String()
+	return "; it looks like " + kind.String() + ", which speaks another protocol"
 }
 
 // hinted adds to an error what the peer may be that has never answered.
