@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/ringwire/ringwire/internal/netaddr"
@@ -50,8 +51,9 @@ func (s *Server) acceptAll(ln net.Listener, secure *tls.Config) {
 
 func (s *Server) acceptUntilClosed(ln net.Listener, secure *tls.Config) {
 	var pause time.Duration
+	shared := descriptorOf(ln)
 	for {
-		nc, err := ln.Accept()
+		nc, err := acceptOne(ln, shared)
 		switch {
 		case err == nil && isNilPointer(nc):
 			err = errNilConn
@@ -60,7 +62,7 @@ func (s *Server) acceptUntilClosed(ln net.Listener, secure *tls.Config) {
 		}
 		switch {
 		case s.isClosing():
-			s.acceptRest(ln, secure)
+			s.acceptRest(ln, shared, secure)
 			return
 		case err == nil:
 			pause = 0
@@ -80,11 +82,32 @@ func (s *Server) acceptUntilClosed(ln net.Listener, secure *tls.Config) {
 	}
 }
 
+// descriptorOf returns the descriptor of a listener of package net, nil if it has none.
+func descriptorOf(ln net.Listener) syscall.RawConn {
+	source, ok := ln.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := source.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// acceptOne is Accept of a listener, whose descriptor that is.
+func acceptOne(ln net.Listener, shared syscall.RawConn) (net.Conn, error) {
+	if shared != nil {
+		keepNonblocking(shared)
+	}
+	return ln.Accept()
+}
+
 // deadliner is implemented by the listeners of package net.
 type deadliner interface{ SetDeadline(time.Time) error }
 
 // acceptRest empties the queue of a listener that is to be closed, and closes it.
-func (s *Server) acceptRest(ln net.Listener, secure *tls.Config) {
+func (s *Server) acceptRest(ln net.Listener, shared syscall.RawConn, secure *tls.Config) {
 	defer ln.Close()
 	d, ok := ln.(deadliner)
 	if !ok {
@@ -94,7 +117,7 @@ func (s *Server) acceptRest(ln net.Listener, secure *tls.Config) {
 		if d.SetDeadline(time.Now().Add(acceptIdle)) != nil {
 			return // closed already: no time for courtesies
 		}
-		nc, err := ln.Accept()
+		nc, err := acceptOne(ln, shared)
 		if err != nil || isNilPointer(nc) || s.admit(nc, secure) != nil {
 			return
 		}

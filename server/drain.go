@@ -96,7 +96,13 @@ func (s *Server) await(limit time.Duration) error {
 	case <-s.stopped:
 		return s.result
 	case <-timeUp:
-		return &stuckError{running: s.running(), waited: limit}
+		e := &stuckError{running: s.running(), waited: limit}
+		select {
+		case <-s.accepted:
+		default:
+			e.accepting = e.running == 0
+		}
+		return e
 	}
 }
 
@@ -114,12 +120,16 @@ func (e *cutError) Unwrap() error { return e.cause }
 
 // stuckError is returned while a stop is held up.
 type stuckError struct {
-	running int
-	waited  time.Duration
+	running   int
+	accepting bool // no handler runs, and an accept loop does
+	waited    time.Duration
 }
 
 func (e *stuckError) Error() string {
-	if e.running == 0 { // a hook, or a machine that gives us no time
+	switch {
+	case e.accepting:
+		return fmt.Sprintf("server: it has not stopped after %v: a listener is closed and its Accept has not returned; Wait tells when it has", e.waited)
+	case e.running == 0: // a hook, or a machine that gives us no time
 		return fmt.Sprintf("server: it has not stopped after %v, though no handler is running; Wait tells when it has", e.waited)
 	}
 	return fmt.Sprintf("server: %d %v after %v; they end with the process or when they return",
@@ -144,20 +154,21 @@ func (s *Server) running() int {
 // An orderly stop drains until ctx is near its end.
 func (s *Server) beginStop(ctx context.Context, orderly bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.isClosing() {
+		s.mu.Unlock()
 		return
 	}
 	close(s.closing)
-	if s.streams == nil { // nothing was ever served
+	served := s.streams != nil
+	s.mu.Unlock() // from here on listeners, which are the user's, stay as they are
+	if !served {
 		close(s.stopped)
 		return
 	}
 	for _, ln := range s.listeners {
-		// Wakes the accept loop, which empties the queue; what cannot be woken is
-		// closed. Whatever Close says, it accepts no more.
-		if d, ok := ln.(deadliner); !orderly || !ok || d.SetDeadline(time.Now()) != nil {
-			_ = ln.Close()
+		// Wakes the accept loop, which empties the queue; what cannot be woken is closed.
+		if d, ok := ln.Listener.(deadliner); !orderly || !ok || d.SetDeadline(time.Now()) != nil {
+			s.closeListener(ln)
 		}
 	}
 	deadline, ok := ctx.Deadline()
@@ -170,19 +181,18 @@ func (s *Server) beginStop(ctx context.Context, orderly bool) {
 // loops), event loops, workers (they let go of jobs whose connection is gone).
 func (s *Server) finishAll(orderly bool, deadline time.Time, bounded bool) {
 	role.Set("stop")
-	accepted := make(chan struct{})
 	go func() {
 		s.accepting.Wait()
-		close(accepted)
+		close(s.accepted)
 	}()
 	unfinished := 0
 	if orderly {
-		s.drain(accepted, deadline, bounded)
+		s.drain(deadline, bounded)
 		unfinished = s.conns.len()
 	}
 	s.closeListeners()
 	s.cutAll()
-	<-accepted
+	<-s.accepted
 	s.shaking.stop()
 	s.cutAll()
 	close(s.stopSweep)
@@ -196,6 +206,7 @@ func (s *Server) finishAll(orderly bool, deadline time.Time, bounded bool) {
 		s.workers.stop()
 	}
 	s.hooks.done.Wait()
+	s.shutting.Wait()
 	switch {
 	case err != nil:
 		s.result = fmt.Errorf("server: event loops: %w", err)
@@ -215,20 +226,27 @@ func (s *Server) cutAll() {
 
 // closeListeners closes those whose accept loop has not done so.
 func (s *Server) closeListeners() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, ln := range s.listeners {
-		_ = ln.Close() // it accepts no more, whatever it says
+		s.closeListener(ln)
+	}
+}
+
+// closeListener closes a listener on a goroutine of its own: its Close may be the user's, and
+// that of package net waits for an accept that is inside the kernel. It accepts no more,
+// whatever Close says.
+func (s *Server) closeListener(ln *listener) {
+	if !ln.closed.Swap(true) {
+		s.shutting.Go(func() { _ = ln.Close() })
 	}
 }
 
 // drain asks every connection to finish and waits until all have and no more can
 // come, or somebody is in a hurry. An accept loop may be held up by an event loop
 // and its handler; then its listener is closed for it.
-func (s *Server) drain(accepted <-chan struct{}, deadline time.Time, bounded bool) {
+func (s *Server) drain(deadline time.Time, bounded bool) {
 	ticker := time.NewTicker(drainEvery)
 	defer ticker.Stop()
-	accepting := true
+	accepting, accepted := true, s.accepted
 	for start := time.Now(); accepting || s.shaking.n.Load() > 0 || s.conns.len() > 0; {
 		select {
 		case <-s.hurry:

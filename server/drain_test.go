@@ -183,7 +183,7 @@ func only(s *Server) (conn *Conn) {
 func listening(t *testing.T, s *Server) bool {
 	t.Helper()
 	s.mu.Lock()
-	ln := s.listeners[0].(*net.TCPListener)
+	ln := s.listeners[0].Listener.(*net.TCPListener)
 	s.mu.Unlock()
 	raw, err := ln.SyscallConn()
 	require.NoError(t, err)

@@ -56,13 +56,13 @@ func (s *Server) HandOver(cmd *exec.Cmd) error {
 	}()
 	names := make([]string, len(listeners))
 	for i, ln := range listeners {
-		f, err := duplicate(ln)
+		f, err := duplicate(ln.Listener)
 		if err != nil {
 			return fmt.Errorf("server: HandOver: %w", err)
 		}
 		files = append(files, f)
 		names[i] = nameOther
-		if _, owned := ln.(*unixListener); owned {
+		if _, owned := ln.Listener.(*unixListener); owned {
 			names[i] = nameOwned
 		}
 	}
@@ -77,7 +77,7 @@ func (s *Server) HandOver(cmd *exec.Cmd) error {
 		return fmt.Errorf("server: HandOver: %w", err)
 	}
 	for _, ln := range listeners {
-		if u, owned := ln.(*unixListener); owned {
+		if u, owned := ln.Listener.(*unixListener); owned {
 			u.given.Store(true)
 		}
 	}

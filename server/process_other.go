@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"syscall"
 )
 
 // descriptorLimit knows of no limit here.
@@ -18,6 +19,9 @@ func shutdownWrite(int) {}
 func duplicateDescriptor(uintptr) (*os.File, error) {
 	return nil, fmt.Errorf("%s passes no descriptors to a new process: %w", runtime.GOOS, errors.ErrUnsupported)
 }
+
+// keepNonblocking has nothing to do: no process shares a socket here.
+func keepNonblocking(syscall.RawConn) {}
 
 // closeDescriptor leaves it to the collector of garbage, which closes a lost net.Conn.
 func closeDescriptor(int) {}

@@ -39,5 +39,12 @@ func duplicateDescriptor(fd uintptr) (*os.File, error) {
 	return os.NewFile(uintptr(n), "listener"), nil
 }
 
+// keepNonblocking lets an accept that waits be ended. That accepts do not block is kept with
+// the socket, for all processes that share it, and one of them may have changed it: package os
+// does when a File of package net's is passed to a child.
+func keepNonblocking(raw syscall.RawConn) {
+	_ = raw.Control(func(fd uintptr) { _ = syscall.SetNonblock(int(fd), true) })
+}
+
 // closeDescriptor closes a socket that nobody else will.
 func closeDescriptor(fd int) { _ = syscall.Close(fd) }

@@ -48,7 +48,7 @@ type Server struct {
 
 	// mu guards what follows. Nothing is waited for under it.
 	mu        sync.Mutex
-	listeners []net.Listener
+	listeners []*listener
 	// Set by the first Serve, before any connection exists, and not changed.
 	streams *streams
 	shaking *handshakes
@@ -57,6 +57,8 @@ type Server struct {
 	front *front
 
 	accepting  sync.WaitGroup // goroutines of acceptAll; Add under mu, before closing
+	accepted   chan struct{}  // closed in the stop, when there is none any more
+	shutting   sync.WaitGroup // goroutines that close listeners
 	background sync.WaitGroup // the sweep
 	stopSweep  chan struct{}
 
@@ -93,6 +95,7 @@ func New(cfg Config) (*Server, error) {
 		epoch:     time.Now(),
 		busyPoll:  pollTime(&cfg, runtime.GOMAXPROCS(0)),
 		pollers:   busypoll.Limit(),
+		accepted:  make(chan struct{}),
 		stopSweep: make(chan struct{}),
 		closing:   make(chan struct{}),
 		hurry:     make(chan struct{}),
@@ -208,10 +211,16 @@ func (s *Server) serve(method string, ln net.Listener, secure *tls.Config) error
 			return err
 		}
 	}
-	s.listeners = append(s.listeners, ln)
+	s.listeners = append(s.listeners, &listener{Listener: ln})
 	s.accepting.Add(1)
 	go s.acceptAll(ln, secure)
 	return nil
+}
+
+// listener is one that the server has been given.
+type listener struct {
+	net.Listener
+	closed atomic.Bool // or about to be
 }
 
 // looped reports whether the connections of a listener are for the event loops.
@@ -264,11 +273,12 @@ func (s *Server) startLocked() error {
 // Addr returns the address of the first listener, or nil before Start and Serve.
 func (s *Server) Addr() net.Addr {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.listeners) == 0 {
+	listeners := s.listeners
+	s.mu.Unlock()
+	if len(listeners) == 0 {
 		return nil
 	}
-	return s.listeners[0].Addr()
+	return listeners[0].Addr()
 }
 
 func (s *Server) isClosing() bool {
