@@ -1,10 +1,8 @@
 package latency
 
 import (
-	"runtime"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/ringwire/ringwire/internal/cacheline"
 )
@@ -17,7 +15,7 @@ const stripesMax = 64
 // anybody; make it with [NewRecorder].
 type Recorder struct {
 	stripes []stripe
-	shift   uint
+	spread  cacheline.Stripes
 }
 
 type stripe struct {
@@ -29,20 +27,14 @@ type stripe struct {
 // NewRecorder returns a Recorder that has counted nothing. It takes 2.5 KiB for each processor
 // (GOMAXPROCS, rounded up to a power of two), 64 at most.
 func NewRecorder() *Recorder {
-	n, shift := 1, uint(64)
-	for n < min(runtime.GOMAXPROCS(0), stripesMax) {
-		n, shift = 2*n, shift-1
-	}
-	return &Recorder{make([]stripe, n), shift}
+	spread, n := cacheline.NewStripes(1, stripesMax)
+	return &Recorder{make([]stripe, n), spread}
 }
 
 // Record counts a duration; a negative one as 0. It does not allocate.
 func (r *Recorder) Record(d time.Duration) {
 	d = max(d, 0)
-	var here byte
-	stack := uint64(uintptr(unsafe.Pointer(&here))) >> 11
-	const golden = 0x9E3779B97F4A7C15 // Fibonacci hashing
-	s := &r.stripes[stack*golden>>r.shift]
+	s := &r.stripes[r.spread.Own()]
 	s.counts[cellOf(d)].Add(1)
 	s.sum.Add(int64(d))
 }

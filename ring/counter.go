@@ -1,7 +1,6 @@
 package ring
 
 import (
-	"runtime"
 	"unsafe"
 
 	"github.com/ringwire/ringwire/internal/cacheline"
@@ -25,7 +24,7 @@ const (
 // Make it with [NewCounter]. Its methods may be called by anybody.
 type Counter struct {
 	stripes []stripe
-	shift   uint // a hash's highest bits choose the stripe
+	spread  cacheline.Stripes
 }
 
 type stripe struct {
@@ -35,24 +34,13 @@ type stripe struct {
 
 // NewCounter returns a counter at 0.
 func NewCounter() *Counter {
-	n := min(roundUp(runtime.GOMAXPROCS(0))*stripesPerProc, stripesMax)
-	shift := uint(64)
-	for s := n; s > 1; s >>= 1 {
-		shift--
-	}
-	return &Counter{stripes: make([]stripe, n), shift: shift}
+	spread, n := cacheline.NewStripes(stripesPerProc, stripesMax)
+	return &Counter{stripes: make([]stripe, n), spread: spread}
 }
 
 // Add adds n to the sum, which wraps at 2^64. Wait-free.
 func (c *Counter) Add(n uint64) {
-	// The address of a local variable tells goroutines apart well enough: stacks
-	// are at least 2 KiB each. Medians of 12 noisy runs on two processors: 5 ns, and
-	// 15 for a stripe drawn by math/rand/v2 (which half of the time lies in the other
-	// processor's cache), 34 for one remembered in a sync.Pool, 12 for a single word.
-	var here byte
-	stack := uint64(uintptr(unsafe.Pointer(&here))) >> 11
-	const golden = 0x9E3779B97F4A7C15 // 2^64 / phi: Fibonacci hashing, Knuth 6.4
-	c.stripes[stack*golden>>c.shift].n.Add(n)
+	c.stripes[c.spread.Own()].n.Add(n)
 }
 
 // Load returns the sum. It includes every Add that returned before Load was
