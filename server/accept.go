@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/ringwire/ringwire/internal/liveness"
 	"github.com/ringwire/ringwire/internal/netaddr"
 	"github.com/ringwire/ringwire/internal/role"
 	"github.com/ringwire/ringwire/internal/sockopt"
@@ -193,7 +194,7 @@ func (s *Server) tune(nc net.Conn) error {
 	if tc, ok := nc.(*net.TCPConn); ok {
 		if err := tc.SetKeepAliveConfig(net.KeepAliveConfig{
 			Enable:   s.cfg.KeepAlive > 0,
-			Idle:     s.cfg.KeepAlive,
+			Idle:     min(s.cfg.KeepAlive, liveness.KeepAliveMost),
 			Interval: max(s.cfg.KeepAlive/keepAliveProbes, time.Second),
 			Count:    keepAliveProbes,
 		}); err != nil {

@@ -261,7 +261,7 @@ type Config struct {
 
 	// KeepAlive is the idle time after which TCP probes a connection. Three
 	// probes a third of it apart without an answer end the connection. Default
-	// 15 s, negative: off.
+	// 15 s, negative: off; more than nine hours count as nine.
 	KeepAlive time.Duration
 
 	// LatencyEvery says that one of so many requests is timed for Server.Latency, chosen at random:

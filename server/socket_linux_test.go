@@ -34,3 +34,9 @@ func TestSocketOptionsAreSet(t *testing.T) {
 		assert.Equal(t, option.want, got, name)
 	}
 }
+
+// The kernel takes no more than nine hours of it. A longer one must not cost connections.
+func TestAnyKeepAliveThatIsValidCanBeSet(t *testing.T) {
+	s := launch(t, Config{Handler: HandlerFunc(echo), KeepAlive: MaxTimeout})
+	dial(t, s).call(1, nil)
+}
