@@ -81,9 +81,9 @@ type Config struct {
 
 	// OnOpen is called with each connection before anything of it is read, but for a TLS handshake,
 	// which is over then: Conn.TLS tells who it is. It runs where connections are accepted, so
-	// until it returns no other is accepted from the listener; those that are secured have a
-	// goroutine each for it. It may attach a value, push, and close the connection. If it panics, or ends its goroutine,
-	// the connection is closed.
+	// until it returns no other is accepted from the listener; those that are secured, or no plain
+	// *net.TCPConn or *net.UnixConn, have a goroutine each for it. It may attach a value, push, and
+	// close the connection. If it panics, or ends its goroutine, the connection is closed.
 	OnOpen func(c *Conn)
 
 	// OnClose is called once for each connection that OnOpen was, or would have been, called
@@ -105,8 +105,9 @@ type Config struct {
 	// Default: plain.
 	TLS *tls.Config
 
-	// HandshakeTimeout bounds a TLS handshake. More than 1,024 at once, beside four for each
-	// processor, are refused. Default 5 s, negative: none.
+	// HandshakeTimeout bounds a TLS handshake, and how long a connection of any other listener
+	// than package net's may take to tell its addresses, see Serve. More than 1,024 of both at
+	// once, beside four for each processor, are refused. Default 5 s, negative: none.
 	HandshakeTimeout time.Duration
 
 	// Extensions lets clients speak the extension of docs/PROTOCOL.md §8, which offer it with

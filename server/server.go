@@ -173,7 +173,8 @@ func (s *Server) Wait() error {
 // Plain *net.TCPConn and *net.UnixConn are served on the event loops, which is fastest. Every
 // other connection, secured, in memory, or of a listener that speaks the PROXY protocol, has
 // goroutines of its own, and so has every one on Windows; all else about it is the same. A
-// connection must have deadlines that end a read and a write that wait.
+// connection must have deadlines that end a read and a write that wait. Its LocalAddr and
+// RemoteAddr are called once, on a goroutine of its own, and may read what tells them.
 func (s *Server) Serve(ln net.Listener) error { return s.serve("Serve", ln, s.cfg.TLS) }
 
 // ServeTLS is Serve with another TLS configuration than Config.TLS, or with one on this listener only.
