@@ -5,6 +5,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 )
@@ -18,6 +19,9 @@ func shutdownWrite(int) {}
 func duplicateDescriptor(uintptr) (*os.File, error) {
 	return nil, fmt.Errorf("%s passes no descriptors to a new process: %w", runtime.GOOS, errors.ErrUnsupported)
 }
+
+// limitMode has no effect here.
+func limitMode(uintptr, fs.FileMode) {}
 
 // closeDescriptor leaves it to the collector of garbage, which closes a lost net.Conn.
 func closeDescriptor(int) {}
