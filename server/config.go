@@ -113,7 +113,8 @@ type Config struct {
 	// Extensions lets clients speak the extension of docs/PROTOCOL.md §8, which offer it with
 	// the first frame of their connection; all others are served as ever. Such a client learns
 	// of a request that was refused or that failed by a status, for which ErrorReply is not
-	// asked (it gets the text of a handler's error: see Error), says how long it waits, and is told to go elsewhere before its connection ends.
+	// asked (it gets the text of a handler's error: see Error), says how long it waits, and is
+	// told to go elsewhere before its connection ends.
 	// Payloads have 4 bytes less room in requests and 1 byte less in replies. Default false.
 	Extensions bool
 
@@ -140,8 +141,8 @@ type Config struct {
 	// handler would begin; beyond it, it is refused: ErrorReply gets ErrOverloaded, a client
 	// with the extension a status. Default 500 ms. Who has neither is not refused anything,
 	// because a refusal that is not told fills the client's table with requests that have no
-	// answer. Negative: none. Set it to less than what clients wait for, or an overloaded server works only for those that have
-	// given up.
+	// answer. Negative: none. Set it to less than what clients wait for, or an overloaded server
+	// works only for those that have given up.
 	//
 	// In any case, while the oldest request of a connection has waited for a tenth of a
 	// second, workers take its newest and its oldest request by turns: when more is asked than
@@ -339,7 +340,7 @@ func (c Config) withDefaults() Config {
 func maxFrameSize(f framing.Format) int { return f.HeaderSize() + f.MaxPayload() }
 
 // validate reports the first field that makes no sense, with its range. It runs
-// after withDefaults.
+// after withDefaults, which takes a valid Framing.
 func (c *Config) validate() error {
 	if isNil(c.Handler) {
 		return errors.New("server: Config.Handler is nil; it is what answers the requests")
@@ -348,9 +349,6 @@ func (c *Config) validate() error {
 		if _, _, err := c.listenOn(); err != nil {
 			return err
 		}
-	}
-	if err := c.Framing.Validate(); err != nil {
-		return fmt.Errorf("server: Config.Framing: %w", err)
 	}
 	if c.QueueTimeout > 0 && c.ErrorReply == nil && !c.Extensions {
 		return errors.New("server: Config.QueueTimeout needs an ErrorReply or Extensions, which tell the client of a refusal")

@@ -69,7 +69,7 @@ type Server struct {
 
 // New returns a server that is not started yet. It starts no goroutine.
 func New(cfg Config) (*Server, error) {
-	// Framing has to be valid before its defaults are used for others.
+	// Before its defaults are used for others.
 	if err := cfg.Framing.Validate(); err != nil {
 		return nil, fmt.Errorf("server: Config.Framing: %w", err)
 	}
@@ -125,7 +125,7 @@ func (s *Server) Start() error {
 		return ErrServerClosed
 	}
 	if s.cfg.Addr == "" {
-		return fmt.Errorf("server: Config.Addr is empty; write host:port or unix:///path, or use Serve")
+		return errors.New("server: Config.Addr is empty; write host:port or unix:///path, or use Serve")
 	}
 	network, target, err := s.cfg.listenOn()
 	if err != nil {
