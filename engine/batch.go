@@ -188,9 +188,17 @@ func (b *Broker) giveUpBatch(ctx context.Context, bt *batch) {
 	}
 }
 
-// refuse delivers an error on the submitter's goroutine.
+// refuse delivers an error on the submitter's goroutine. A panic of fn ends here: the other
+// requests are still to be sent, or are under way with payloads that are the submitter's.
 func (bt *batch) refuse(it *batchItem, err error) {
+	returned := false
+	defer func() {
+		if v := recover(); !returned {
+			bt.b.callbacks.failed(it, v)
+		}
+	}()
 	it.callback(nil, err)
+	returned = true
 }
 
 // sendAll submits every request.

@@ -171,8 +171,8 @@ func (k *callbacks) leave(self goroutine.ID) {
 	k.disown(self)
 }
 
-// adopt notes a goroutine that runs a callback and reads no more. It counts in running
-// already.
+// adopt notes a goroutine that runs a callback and does not read, or reads no more. Whoever
+// calls it sees to running.
 func (k *callbacks) adopt(id goroutine.ID) {
 	k.mu.Lock()
 	k.others[id]++

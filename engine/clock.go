@@ -17,6 +17,8 @@ const (
 	tickShare = 64
 	// stepMax is how far the clock moves at one sweep at most.
 	stepMax = 4
+	// ticksMost is how many ticks after takes at most: it adds some.
+	ticksMost = taskid.MaxTicks - 1 - stepMax
 	// sleepTicks is how long the clock goes on after the last request.
 	sleepTicks = 16
 )
@@ -45,19 +47,20 @@ func newClock(cfg *Config) *clock {
 			shortest, longest = min(shortest, d), max(longest, d)
 		}
 	}
-	tick := max(minTick, shortest/tickShare, longest/(taskid.MaxTicks-1-stepMax))
+	tick := max(minTick, shortest/tickShare, longest/ticksMost)
 	k := &clock{tick: tick, wake: make(chan struct{}, 1)}
 	k.ticked.Store(1)
 	k.last = time.Now()
 	return k
 }
 
-// ticks converts a timeout to ticks, rounded up; 0 for none.
+// ticks converts a timeout to ticks, rounded up; 0 for none. It is cut to what after takes:
+// more than two hours, since a tick is 1 ms at least.
 func (k *clock) ticks(d time.Duration) uint32 {
 	if d <= 0 {
 		return 0
 	}
-	return uint32((d + k.tick - 1) / k.tick)
+	return uint32(min((d-1)/k.tick+1, ticksMost))
 }
 
 func (k *clock) now() taskid.Tick { return taskid.Tick(k.ticked.Load()) }

@@ -97,6 +97,22 @@ func TestShutdownThatRunsOutOfTimeSaysHowManyAreLeft(t *testing.T) {
 	assert.EqualValues(t, 3, failed.Load())
 }
 
+// A Close ends a Shutdown that waits. Whether the Shutdown still sees the requests is chance.
+func TestShutdownThatCloseCutsShortSaysSo(t *testing.T) {
+	for range 20 {
+		b := newBroker(t, Config{Addrs: []string{newPeer(t, silent).addr()}})
+		require.NoError(t, b.Go(bg, nil, func([]byte, error) { time.Sleep(2 * drainPoll) }))
+		down := make(chan error, 1)
+		go func() { down <- b.Shutdown(bg) }()
+		until(func() bool { return b.state.Load() == uint32(draining) })
+		require.NoError(t, b.Close())
+		if err := <-down; err != nil {
+			require.ErrorIs(t, err, ErrQuit)
+			require.ErrorContains(t, err, "1 requests")
+		}
+	}
+}
+
 // TestCloseAtAnyMomentCompletesEveryCaller closes brokers in the middle of
 // dialling, sending, reconnecting and while queue and flight are full.
 func TestCloseAtAnyMomentCompletesEveryCaller(t *testing.T) {

@@ -125,7 +125,8 @@ type Config struct {
 	// suspect connection gets no more requests, and a new one is made; the old one stays
 	// until each of its requests has its reply or has met its own deadline. So it costs nobody
 	// a call, but while another address is up, one that is silent gets a request at a time
-	// until it replies. It doubles with each time that no reply has come since the last. Default: ReadTimeout, negative: never.
+	// until it replies. It doubles with each time that no reply has come since the last.
+	// Default: ReadTimeout, negative: never.
 	SilenceTimeout time.Duration
 
 	// ConnectWait is for how long calls are kept, in their order, when the last connection
@@ -234,8 +235,8 @@ type Config struct {
 	// thousand in a second end the connection.
 	OnPush func(addr string, id uint32, payload []byte)
 
-	// OnConnect and OnDisconnect are told that a connection to an address of Addrs has come
-	// up, and that one has ended and why; OnConnect's cause is nil. They run one after
+	// OnConnect and OnDisconnect are told that a connection to a server has come up, and that
+	// one has ended and why; OnConnect's cause is nil. They run one after
 	// another on a goroutine of their own: when one blocks, up to 64 more wait, and the
 	// next are left out.
 	OnConnect, OnDisconnect func(addr string, cause error)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,6 +198,29 @@ func TestCallTimeoutCountsAsTwoHoursAtMost(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Probe.Timeout and BackoffMax may be longer than what a tick can tell, if that is short.
+func TestTheClockTakesAnyTimeout(t *testing.T) {
+	k := newClock(&Config{WriteTimeout: time.Millisecond})
+	require.Equal(t, time.Millisecond, k.tick)
+	for _, d := range []time.Duration{1, time.Second, 2 * time.Hour, 3 * time.Hour, MaxTimeout, math.MaxInt64} {
+		at := k.after(k.ticks(d))
+		assert.False(t, at.Due(k.now()), d)
+		assert.GreaterOrEqual(t, time.Duration(at.Since(k.now()))*k.tick, min(d, timeoutMost), d)
+	}
+}
+
+// A probe with such a timeout waits for its reply like another one.
+func TestAProbeMayTakeLongerThanTheClockCanTell(t *testing.T) {
+	p := newPeer(t, silent)
+	b := newBroker(t, oneConn(Config{
+		Addrs: []string{p.addr()}, WriteTimeout: time.Millisecond, ReadTimeout: -1, SilenceTimeout: -1, RequestTimeout: -1,
+		Probe: &Probe{Interval: time.Millisecond, Timeout: 3 * time.Hour},
+	}))
+	until(func() bool { return b.Stats().InFlight == 1 })
+	time.Sleep(50 * time.Millisecond)
+	assert.Zero(t, b.Stats().ProbesFailed)
 }
 
 // The last of several options counts, as with a function's other arguments that are

@@ -45,7 +45,7 @@ type Call struct {
 	Trace *Trace
 }
 
-// timeoutMost is the longest Call.Timeout.
+// timeoutMost is the longest Call.Timeout, and Probe.Timeout.
 const timeoutMost = 2 * time.Hour
 
 // Client is what callers need of a [Broker], for those who wrap it, see [Intercept], or put something else

@@ -32,7 +32,8 @@ type Probe struct {
 	// tenth more or less at random; after a probe that failed at most 5 s. Default 30 s.
 	Interval time.Duration
 
-	// Timeout is how long the reply may take. Default 5 s.
+	// Timeout is how long the reply may take. Default 5 s; longer than two hours counts as two
+	// hours.
 	Timeout time.Duration
 }
 
@@ -168,7 +169,7 @@ func (c *conn) ask(p *Probe) (reply []byte, err error) {
 	answer := make(probed, 1)
 	r := request{
 		payload: p.Payload, to: answer, timeout: true, expires: taskid.NoTick,
-		deadline: c.b.clock.after(c.b.clock.ticks(p.Timeout)),
+		deadline: c.b.clock.after(c.b.clock.ticks(min(p.Timeout, timeoutMost))),
 	}
 	if c.submit(&r, true) != accepted {
 		return nil, errNoVerdict

@@ -223,10 +223,7 @@ func (b *Broker) WaitReady(ctx context.Context) error {
 		case <-changed:
 		case <-b.ctx.Done():
 		case <-ctx.Done():
-			if down := b.downError(); down != nil {
-				return &OpError{Op: "dial", Err: joinErrors(contextError(ctx), down)}
-			}
-			return &OpError{Op: "dial", Err: contextError(ctx)}
+			return &OpError{Op: "dial", Err: joinErrors(contextError(ctx), b.downError())}
 		}
 	}
 }

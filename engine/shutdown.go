@@ -12,8 +12,8 @@ const drainPoll = 2 * time.Millisecond
 // Shutdown takes no more requests, waits for the replies of those in flight, and
 // closes. It stops waiting when ctx ends or ShutdownTimeout passes; requests still open
 // then fail with ErrClosingBroker and Shutdown returns an error that tells how many.
-// After Close it returns ErrQuit. From a callback it returns ErrInCallback and does
-// nothing.
+// After Close it returns ErrQuit, and so it does when a Close cuts it short. From a callback
+// it returns ErrInCallback and does nothing.
 func (b *Broker) Shutdown(ctx context.Context) error {
 	if b.callbacks.isOne() {
 		return &OpError{Op: "close", Err: ErrInCallback}
@@ -37,7 +37,11 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 	}
 	err := b.Close()
 	if left > 0 {
-		return &OpError{Op: "close", Err: fmt.Errorf("%w: %d requests had no reply", contextError(ctx), left)}
+		why := contextError(ctx)
+		if why == nil {
+			why = ErrQuit // somebody called Close meanwhile
+		}
+		return &OpError{Op: "close", Err: fmt.Errorf("%w: %d requests had no reply", why, left)}
 	}
 	return err
 }

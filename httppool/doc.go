@@ -24,7 +24,7 @@
 // repeated, whatever its status.
 //
 // Servers are judged by package health, by what requests and checks meet. One that cannot be
-// reached is out at once, all of them if need be: requests then fail with ErrNoHealthyServer, and
-// do not wait. One that answers 502, 503 or 504, or not within RequestTimeout, is out for a time, half
-// of the servers at most. Other statuses are answers.
+// reached UnhealthyThreshold times in a row is out, all of them if need be: requests then fail with
+// ErrNoHealthyServer, and do not wait. One that answers 502, 503 or 504, or not within RequestTimeout,
+// as often in a row is out for a time, half of the servers at most. Other statuses are answers.
 package httppool

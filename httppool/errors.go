@@ -10,7 +10,7 @@ import (
 )
 
 // The errors of a pool. Test with errors.Is: most arrive in an [Error]. When a context ends its
-// error is context.DeadlineExceeded or context.Canceled.
+// error is context.DeadlineExceeded or context.Canceled, and its cause too.
 var (
 	// ErrNoHealthyServer says that no server takes requests now: there is none, or all are
 	// down. It is balance.ErrNoPoolsAvailable too.
@@ -51,6 +51,15 @@ func (t timeout) Error() string   { return string(t) }
 func (t timeout) Timeout() bool   { return true }
 func (t timeout) Temporary() bool { return true }
 func (t timeout) Unwrap() error   { return context.DeadlineExceeded }
+
+// ended is the error of a context that has ended, and its cause if somebody has given one.
+func ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
 
 // Timeout reports whether Err is a timeout, for net.Error.
 func (e *Error) Timeout() bool {

@@ -25,7 +25,7 @@ type want struct {
 func (p *HTTPConnectionPool) lease(ctx context.Context, w *want) (c *conn, reused bool, err error) {
 	for {
 		if ctx.Err() != nil {
-			return nil, false, context.Cause(ctx)
+			return nil, false, ended(ctx)
 		}
 		p.mu.Lock()
 		if p.closed {

@@ -200,14 +200,14 @@ func (p *HTTPConnectionPool) wait(ctx context.Context, s *server, lane int) (gra
 	if w.in != nil {
 		w.in.remove(w)
 		p.mu.Unlock()
-		return grant{}, context.Cause(ctx)
+		return grant{}, ended(ctx)
 	}
 	p.mu.Unlock()
 	<-w.ready // whoever took it out has served it already
 	if w.err == nil {
 		p.giveBack(w.grant)
 	}
-	return grant{}, context.Cause(ctx)
+	return grant{}, ended(ctx)
 }
 
 // serveLocked gives those who wait what has come free at a server, or because of it elsewhere.

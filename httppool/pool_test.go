@@ -413,7 +413,7 @@ func TestNonsenseIsRefusedByName(t *testing.T) {
 		"http://user:pw@a.example": "must be scheme and host alone",
 		"http://a.example?x=1":     "must be scheme and host alone",
 		"http://A.example:80/":     `url "http://A.example:80/" is there already`,
-		"http://b.example:port":    "url: parse",
+		"http://b.example:port":    "url: invalid port",
 	} {
 		err := p.AddServer(url, 1)
 		assert.ErrorContains(t, err, want)

@@ -2,6 +2,7 @@ package httppool
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -76,14 +77,13 @@ func (p *HTTPConnectionPool) AddServer(rawURL string, weight int) error {
 }
 
 func (p *HTTPConnectionPool) newServer(rawURL string, weight int) (*server, error) {
-	if weight < 0 || weight > balance.MaxWeight {
-		return nil, fmt.Errorf("httppool: weight of %q is %d; it must lie in 1 to %d, or be 0 for 1", rawURL, weight, balance.MaxWeight)
-	}
-	u, err := url.Parse(rawURL)
+	u, err := parse(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("httppool: url: %w", err)
+		return nil, err
 	}
 	switch {
+	case weight < 0 || weight > balance.MaxWeight:
+		return nil, fmt.Errorf("httppool: weight of %q is %d; it must lie in 1 to %d, or be 0 for 1", u.Redacted(), weight, balance.MaxWeight)
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, fmt.Errorf("httppool: url %q has scheme %q; it must be http or https", u.Redacted(), u.Scheme)
 	case u.Hostname() == "":
@@ -106,6 +106,19 @@ func (p *HTTPConnectionPool) newServer(rawURL string, weight int) (*server, erro
 	return s, nil
 }
 
+// parse is url.Parse whose error does not repeat the URL: there may be a password in it.
+func parse(rawURL string) (*url.URL, error) {
+	u, err := url.Parse(rawURL)
+	var where *url.Error
+	if errors.As(err, &where) {
+		err = where.Err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("httppool: url: %w", err)
+	}
+	return u, nil
+}
+
 // hostPort returns the host in lower case with the port, the scheme's if it has none.
 func hostPort(u *url.URL) string {
 	port := u.Port()
@@ -122,9 +135,9 @@ func hostPort(u *url.URL) string {
 // RemoveServer takes a server out. It gets no more requests; those that it has go on, and
 // each of its connections is closed when it is released.
 func (p *HTTPConnectionPool) RemoveServer(rawURL string) error {
-	u, err := url.Parse(rawURL)
+	u, err := parse(rawURL)
 	if err != nil {
-		return fmt.Errorf("httppool: url: %w", err)
+		return err
 	}
 	name := u.Scheme + "://" + hostPort(u)
 	p.mu.Lock()

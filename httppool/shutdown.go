@@ -45,7 +45,7 @@ func (p *HTTPConnectionPool) Shutdown(ctx context.Context) error {
 	for _, c := range cut {
 		c.shut()
 	}
-	return &Error{Op: "shutdown", Err: fmt.Errorf("%d connections were in use and are cut off: %w", len(cut), context.Cause(ctx))}
+	return &Error{Op: "shutdown", Err: fmt.Errorf("%d connections were in use and are cut off: %w", len(cut), ended(ctx))}
 }
 
 // CloseIdleConnections closes the connections that lie idle now. http.Client.CloseIdleConnections

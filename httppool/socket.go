@@ -118,7 +118,7 @@ func (p *HTTPConnectionPool) dial(ctx context.Context, s *server) (*conn, error)
 	select {
 	case <-a.done:
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		err = ended(ctx)
 	case <-overdue.C:
 		err = &Error{Op: "dial", Server: s.name, Err: errConnectTimeout}
 	}

@@ -199,6 +199,9 @@ func (c *conn) exchange(req *http.Request, began time.Time) (*http.Response, err
 	watched := watch(req)
 	resp, err := c.transport.RoundTrip(watched.req)
 	if err != nil {
+		if cause := context.Cause(ctx); errors.Is(err, cause) && !errors.Is(err, ctx.Err()) {
+			err = ended(ctx)
+		}
 		switch {
 		case watched.failed():
 			c.s.judge.Report(health.Late, began, nil) // the caller's body

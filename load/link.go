@@ -231,6 +231,16 @@ func (c *conns) dialFailed(err error, ctx context.Context) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.countLocked(text)
+}
+
+// causesMax bounds the causes that are told apart: a refused opening names the peer's status.
+const causesMax = 64
+
+func (c *conns) countLocked(text string) {
+	if c.errors[text] == 0 && len(c.errors) >= causesMax {
+		text = OtherCodes
+	}
 	c.errors[text]++
 }
 
@@ -245,7 +255,7 @@ func (c *conns) ended(ours bool, why error, rest bool) {
 	if rest {
 		c.cut++
 	}
-	c.errors["connection: "+cause(why)]++
+	c.countLocked("connection: " + cause(why))
 }
 
 // Cause is the text of an error of a connection, without what differs from one connection

@@ -155,7 +155,8 @@ func TestTheBacklogIsSentInItsOrderWhenSlotsBecomeFree(t *testing.T) {
 	res := result(t, cfg)
 	assert.Equal(t, Counts{Sent: 200, Replied: 200}, res.Total.Counts)
 	assert.Zero(t, res.Unsent)
-	assert.GreaterOrEqual(t, res.Total.Response.Min(), int64(50*time.Millisecond))
+	// The last was due 99.5 ms after the run's start, which comes somewhat after the timer's.
+	assert.GreaterOrEqual(t, res.Total.Response.Min(), int64(25*time.Millisecond))
 	require.Len(t, order, 200)
 	for i, id := range order {
 		require.EqualValues(t, i, id)

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ringwire/ringwire/internal/liveness"
 	"github.com/ringwire/ringwire/internal/netaddr"
 	"github.com/ringwire/ringwire/internal/role"
 	"github.com/ringwire/ringwire/internal/sockopt"
@@ -58,7 +59,7 @@ func (s *Server) acceptUntilClosed(ln net.Listener, secure *tls.Config) {
 		case err == nil && isNilPointer(nc):
 			err = errNilConn
 		case err == nil:
-			err = s.admit(nc, secure)
+			err = s.take(nc, secure)
 		}
 		switch {
 		case s.isClosing():
@@ -68,8 +69,7 @@ func (s *Server) acceptUntilClosed(ln net.Listener, secure *tls.Config) {
 			pause = 0
 			continue
 		}
-		s.failures.acceptErrors.Add(1)
-		s.log(logAccept, slog.LevelWarn, "cannot accept", slog.String("error", err.Error()))
+		s.acceptFailed(err)
 		if errors.Is(err, net.ErrClosed) {
 			return // somebody else closed the listener
 		}
@@ -103,6 +103,12 @@ func acceptOne(ln net.Listener, shared syscall.RawConn) (net.Conn, error) {
 	return ln.Accept()
 }
 
+// acceptFailed counts and logs what is not a connection's own fault.
+func (s *Server) acceptFailed(err error) {
+	s.failures.acceptErrors.Add(1)
+	s.log(logAccept, slog.LevelWarn, "cannot accept", slog.String("error", err.Error()))
+}
+
 // deadliner is implemented by the listeners of package net.
 type deadliner interface{ SetDeadline(time.Time) error }
 
@@ -118,21 +124,35 @@ func (s *Server) acceptRest(ln net.Listener, shared syscall.RawConn, secure *tls
 			return // closed already: no time for courtesies
 		}
 		nc, err := acceptOne(ln, shared)
-		if err != nil || isNilPointer(nc) || s.admit(nc, secure) != nil {
+		if err != nil || isNilPointer(nc) || s.take(nc, secure) != nil {
 			return
 		}
 	}
 }
 
+// take admits a connection of package net at once. Any other one tells its addresses on a
+// goroutine of its own, since that may take long: one that speaks the PROXY protocol has to read
+// them first. Those who connect to such a listener and say nothing keep nobody else out.
+func (s *Server) take(nc net.Conn, secure *tls.Config) error {
+	switch nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return s.admit(nc, nc.LocalAddr(), nc.RemoteAddr(), secure)
+	}
+	if !s.shaking.ask(nc, secure) {
+		s.refuse(nc, nil, refusedHandshakes)
+	}
+	return nil
+}
+
 // admit hands an accepted connection to an event loop, to goroutines of its own, or to its
 // handshake, or closes it: because it is not to come in, or because it cannot be handed over. An
 // error means that the next one will hardly fare better now.
-func (s *Server) admit(nc net.Conn, secure *tls.Config) (err error) {
-	if why := s.enter(nc); why != refusedNot {
-		s.refuse(nc, why)
+func (s *Server) admit(nc net.Conn, local, remote net.Addr, secure *tls.Config) (err error) {
+	if why := s.enter(nc, addrOf(remote)); why != refusedNot {
+		s.refuse(nc, remote, why)
 		return nil
 	}
-	c := &Conn{srv: s, id: s.lastID.Add(1), local: ownAddr(nc.LocalAddr()), remote: ownAddr(nc.RemoteAddr())}
+	c := &Conn{srv: s, id: s.lastID.Add(1), local: ownAddr(local), remote: ownAddr(remote)}
 	failed := errHook // should it end this goroutine
 	defer func() {
 		if failed != nil {
@@ -155,7 +175,7 @@ func (s *Server) bringIn(c *Conn, nc net.Conn, secure *tls.Config) error {
 	if _, secured := nc.(*tls.Conn); secured || secure != nil {
 		if !s.shaking.begin(c, nc, secure) {
 			s.leave(addrOf(c.remote))
-			s.refuse(nc, refusedHandshakes)
+			s.refuse(nc, c.remote, refusedHandshakes)
 		}
 		return nil
 	}
@@ -216,7 +236,7 @@ func (s *Server) tune(nc net.Conn) error {
 	if tc, ok := nc.(*net.TCPConn); ok {
 		if err := tc.SetKeepAliveConfig(net.KeepAliveConfig{
 			Enable:   s.cfg.KeepAlive > 0,
-			Idle:     s.cfg.KeepAlive,
+			Idle:     min(s.cfg.KeepAlive, liveness.KeepAliveMost),
 			Interval: max(s.cfg.KeepAlive/keepAliveProbes, time.Second),
 			Count:    keepAliveProbes,
 		}); err != nil {

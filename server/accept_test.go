@@ -2,6 +2,8 @@ package server
 
 import (
 	"errors"
+	"io"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -14,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ringwire/ringwire/framing"
 )
 
 // A listener whose Accept fails as often as asked.
@@ -155,4 +159,61 @@ func TestNilListenersAndConnectionsAreErrors(t *testing.T) {
 	require.NoError(t, err)
 	defer nc.Close()
 	eventually(t, s, "the connection", func(st Stats) bool { return st.Accepted == 1 && st.AcceptErrors == 2 })
+}
+
+// late is a connection that reads before it tells its address, as one does that speaks the PROXY
+// protocol. It is a value with a slice in it, which can be no key of a map.
+type late struct {
+	net.Conn
+	first []byte
+}
+
+func (c late) RemoteAddr() net.Addr {
+	_, _ = io.ReadFull(c.Conn, c.first)
+	return c.Conn.RemoteAddr()
+}
+
+type lateListener struct{ net.Listener }
+
+func (l lateListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return late{nc, make([]byte, 1)}, nil
+}
+
+// Who connects and does not tell its address holds up nobody who does, takes a place for
+// HandshakeTimeout at most, and is not waited for by a stop.
+func TestAConnectionThatDoesNotTellItsAddressHoldsUpNobody(t *testing.T) {
+	speaksPlain(t)
+	var log lines
+	s := launch(t, Config{Handler: HandlerFunc(echo), HandshakeTimeout: 400 * time.Millisecond, handshakes: 3,
+		Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, s.Serve(lateListener{ln}))
+	connect := func() *client {
+		nc, err := net.Dial("tcp", ln.Addr().String())
+		require.NoError(t, err)
+		return newClient(t, nc, framing.Format{})
+	}
+	silent := []*client{connect(), connect()}
+	speaks := connect()
+	speaks.write([]byte{'P'})
+	speaks.call(1, []byte("x"))
+	silent = append(silent, connect())
+	waitFor(t, "three to be asked", func() bool { return s.shaking.n.Load() == 3 })
+	connect().closed()
+	assert.EqualValues(t, 1, s.Stats().RejectedHandshakes)
+	for _, c := range silent {
+		c.closed()
+	}
+	waitFor(t, "the log", func() bool { return strings.Contains(log.String(), errNoAddrs.Error()) })
+	assert.EqualValues(t, 3, s.Stats().AcceptErrors)
+	speaks.call(2, []byte("y"))
+
+	_ = connect()
+	waitFor(t, "one to be asked", func() bool { return s.shaking.n.Load() == 1 })
+	require.NoError(t, s.Close())
 }

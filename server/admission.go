@@ -33,7 +33,7 @@ const (
 	refusedPerIP                     // MaxConnsPerIP
 	refusedRate                      // MaxConnRatePerIP
 	refusedConns                     // MaxConns
-	refusedHandshakes                // it is to be secured, and too many are at the moment
+	refusedHandshakes                // too many are not secured yet, or have not told their addresses
 	refusalCount
 )
 
@@ -43,7 +43,7 @@ var refusalText = [refusalCount]string{
 	refusedPerIP:      "too many connections of its address",
 	refusedRate:       "too many new connections of its address",
 	refusedConns:      "too many connections",
-	refusedHandshakes: "too many TLS handshakes at once",
+	refusedHandshakes: "too many TLS handshakes at once, or connections that do not tell their address",
 }
 
 func (r refusal) String() string { return refusalText[r] }
@@ -66,10 +66,9 @@ func newDoor(cfg *Config) door {
 	return d
 }
 
-// enter asks whether a connection may come in, and has it counted if so: leave has to
-// follow.
-func (s *Server) enter(nc net.Conn) refusal {
-	from := addrOf(nc.RemoteAddr())
+// enter asks whether a connection from an address may come in, and has it counted if so: leave
+// has to follow.
+func (s *Server) enter(nc net.Conn, from netip.Addr) refusal {
 	if _, local := nc.(*net.UnixConn); !local && !s.door.lets(from) {
 		return refusedAddr
 	}
@@ -97,10 +96,9 @@ func (s *Server) leave(from netip.Addr) {
 	s.open.Add(-1) // last: who sees the room finds all of it
 }
 
-// refuse counts and closes a connection that was not let in.
-func (s *Server) refuse(nc net.Conn, why refusal) {
+// refuse counts and closes a connection that was not let in. remote is nil if it is not known.
+func (s *Server) refuse(nc net.Conn, remote net.Addr, why refusal) {
 	s.failures.refused[why].Add(1)
-	remote := nc.RemoteAddr()
 	discard(nc)
 	_ = nc.Close()
 	if skipped, ok := s.due(logRefused+logKind(why), slog.LevelWarn); ok {

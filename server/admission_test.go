@@ -33,6 +33,9 @@ func from(ip string) net.Conn {
 	return addressed{remote: addr}
 }
 
+// enter has a connection ask whether it may come in.
+func enter(s *Server, nc net.Conn) refusal { return s.enter(nc, addrOf(nc.RemoteAddr())) }
+
 func TestAllowAndDeny(t *testing.T) {
 	allowed, denied := prefixList("10.0.0.0/8", "::ffff:192.168.0.0/112", "2001:db8::/32", "fe80::/10"), prefixList("10.1.0.0/16", "::ffff:10.2.0.0/112", "2001:db8:1::/48")
 	for name, tc := range map[string]struct {
@@ -57,10 +60,10 @@ func TestAllowAndDeny(t *testing.T) {
 		s, err := New(Config{Handler: HandlerFunc(echo), Allow: tc.allow, Deny: tc.deny})
 		require.NoError(t, err, name)
 		for _, ip := range tc.in {
-			assert.Equal(t, refusedNot, s.enter(from(ip)), "%s: %s", name, ip)
+			assert.Equal(t, refusedNot, enter(s, from(ip)), "%s: %s", name, ip)
 		}
 		for _, ip := range tc.out {
-			assert.Equal(t, refusedAddr, s.enter(from(ip)), "%s: %s", name, ip)
+			assert.Equal(t, refusedAddr, enter(s, from(ip)), "%s: %s", name, ip)
 		}
 		assert.EqualValues(t, len(tc.in), s.open.Load(), name)
 	}
@@ -117,7 +120,7 @@ func TestNonsenseAboutAdmissionIsRefusedByName(t *testing.T) {
 	require.NoError(t, err)
 	assert.Nil(t, s.door.sources)
 	for range 100 {
-		require.Equal(t, refusedNot, s.enter(from("127.0.0.1")))
+		require.Equal(t, refusedNot, enter(s, from("127.0.0.1")))
 	}
 }
 
@@ -180,9 +183,9 @@ func TestRefusalsComeInTheirOrder(t *testing.T) {
 		cfg.Deny = nil
 		s, err := New(cfg)
 		require.NoError(t, err)
-		require.Equal(t, refusedNot, s.enter(from("10.0.0.1")), "the first comes in")
+		require.Equal(t, refusedNot, enter(s, from("10.0.0.1")), "the first comes in")
 		s.door.deny = newPrefixes(deny)
-		assert.Equal(t, tc.want, s.enter(from("10.0.0.1")))
+		assert.Equal(t, tc.want, enter(s, from("10.0.0.1")))
 		cfg.Deny = deny
 		tc.off()
 	}
@@ -192,14 +195,14 @@ func TestRefusalsComeInTheirOrder(t *testing.T) {
 func TestRefusedConnectionHoldsNothing(t *testing.T) {
 	s, err := New(Config{Handler: HandlerFunc(echo), MaxConns: 1, MaxConnsPerIP: 1})
 	require.NoError(t, err)
-	require.Equal(t, refusedNot, s.enter(from("10.0.0.1")))
+	require.Equal(t, refusedNot, enter(s, from("10.0.0.1")))
 	for range 3 {
-		require.Equal(t, refusedConns, s.enter(from("10.0.0.2")))
+		require.Equal(t, refusedConns, enter(s, from("10.0.0.2")))
 	}
 	s.leave(netip.MustParseAddr("10.0.0.1"))
 	assert.Zero(t, s.open.Load())
 	assert.Empty(t, s.door.sources.of)
-	assert.Equal(t, refusedNot, s.enter(from("10.0.0.2")))
+	assert.Equal(t, refusedNot, enter(s, from("10.0.0.2")))
 }
 
 func TestUnixSocketsHaveNoAddressToRefuse(t *testing.T) {
@@ -331,7 +334,8 @@ func TestEachRefusalIsLoggedOnceASecondWithItsAddress(t *testing.T) {
 	require.NoError(t, err)
 	for why := refusedAddr; why < refusalCount; why++ {
 		for range 5 {
-			s.refuse(closing{from(fmt.Sprintf("10.0.0.%d", why))}, why)
+			nc := closing{from(fmt.Sprintf("10.0.0.%d", why))}
+			s.refuse(nc, nc.RemoteAddr(), why)
 		}
 	}
 	said := strings.Split(strings.TrimSpace(log.String()), "\n")

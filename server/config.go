@@ -81,9 +81,9 @@ type Config struct {
 
 	// OnOpen is called with each connection before anything of it is read, but for a TLS handshake,
 	// which is over then: Conn.TLS tells who it is. It runs where connections are accepted, so
-	// until it returns no other is accepted from the listener; those that are secured have a
-	// goroutine each for it. It may attach a value, push, and close the connection. If it panics, or ends its goroutine,
-	// the connection is closed.
+	// until it returns no other is accepted from the listener; those that are secured, or no plain
+	// *net.TCPConn or *net.UnixConn, have a goroutine each for it. It may attach a value, push, and
+	// close the connection. If it panics, or ends its goroutine, the connection is closed.
 	OnOpen func(c *Conn)
 
 	// OnClose is called once for each connection that OnOpen was, or would have been, called
@@ -105,14 +105,16 @@ type Config struct {
 	// Default: plain.
 	TLS *tls.Config
 
-	// HandshakeTimeout bounds a TLS handshake. More than 1,024 at once, beside four for each
-	// processor, are refused. Default 5 s, negative: none.
+	// HandshakeTimeout bounds a TLS handshake, and how long a connection of any other listener
+	// than package net's may take to tell its addresses, see Serve. More than 1,024 of both at
+	// once, beside four for each processor, are refused. Default 5 s, negative: none.
 	HandshakeTimeout time.Duration
 
 	// Extensions lets clients speak the extension of docs/PROTOCOL.md §8, which offer it with
 	// the first frame of their connection; all others are served as ever. Such a client learns
 	// of a request that was refused or that failed by a status, for which ErrorReply is not
-	// asked (it gets the text of a handler's error: see Error), says how long it waits, and is told to go elsewhere before its connection ends.
+	// asked (it gets the text of a handler's error: see Error), says how long it waits, and is
+	// told to go elsewhere before its connection ends.
 	// Payloads have 4 bytes less room in requests and 1 byte less in replies. Default false.
 	Extensions bool
 
@@ -139,8 +141,8 @@ type Config struct {
 	// handler would begin; beyond it, it is refused: ErrorReply gets ErrOverloaded, a client
 	// with the extension a status. Default 500 ms. Who has neither is not refused anything,
 	// because a refusal that is not told fills the client's table with requests that have no
-	// answer. Negative: none. Set it to less than what clients wait for, or an overloaded server works only for those that have
-	// given up.
+	// answer. Negative: none. Set it to less than what clients wait for, or an overloaded server
+	// works only for those that have given up.
 	//
 	// In any case, while the oldest request of a connection has waited for a tenth of a
 	// second, workers take its newest and its oldest request by turns: when more is asked than
@@ -261,7 +263,7 @@ type Config struct {
 
 	// KeepAlive is the idle time after which TCP probes a connection. Three
 	// probes a third of it apart without an answer end the connection. Default
-	// 15 s, negative: off.
+	// 15 s, negative: off; more than nine hours count as nine.
 	KeepAlive time.Duration
 
 	// LatencyEvery says that one of so many requests is timed for Server.Latency, chosen at random:
@@ -338,7 +340,7 @@ func (c Config) withDefaults() Config {
 func maxFrameSize(f framing.Format) int { return f.HeaderSize() + f.MaxPayload() }
 
 // validate reports the first field that makes no sense, with its range. It runs
-// after withDefaults.
+// after withDefaults, which takes a valid Framing.
 func (c *Config) validate() error {
 	if isNil(c.Handler) {
 		return errors.New("server: Config.Handler is nil; it is what answers the requests")
@@ -347,9 +349,6 @@ func (c *Config) validate() error {
 		if _, _, err := c.listenOn(); err != nil {
 			return err
 		}
-	}
-	if err := c.Framing.Validate(); err != nil {
-		return fmt.Errorf("server: Config.Framing: %w", err)
 	}
 	if c.QueueTimeout > 0 && c.ErrorReply == nil && !c.Extensions {
 		return errors.New("server: Config.QueueTimeout needs an ErrorReply or Extensions, which tell the client of a refusal")

@@ -32,6 +32,7 @@ type Later struct {
 	answered atomic.Bool
 	buf      *bytepool.Buffer // the frame of the reply; written by who has set answered
 	result   result           // likewise
+	cause    error            // of a failure; likewise
 }
 
 // Later lets the reply come later: what Handle then returns is not sent, except that an error
@@ -77,8 +78,8 @@ func (l *Later) Reply(payload []byte) error {
 }
 
 // Fail does what the handler would have done by returning err: see Config.ErrorReply, which
-// runs on the caller's goroutine and gets no request. A panic in it is the caller's no more
-// than a handler's. It fails with ErrAnswered, and with net.ErrClosed when the connection has
+// runs on the caller's goroutine and gets no request. A panic in it is recovered, as a
+// handler's is. It fails with ErrAnswered, and with net.ErrClosed when the connection has
 // ended.
 func (l *Later) Fail(err error) error { return l.fail(nil, err) }
 
@@ -105,6 +106,7 @@ func (l *Later) fail(req []byte, cause error) (err error) {
 	if !l.answered.CompareAndSwap(false, true) {
 		return ErrAnswered
 	}
+	l.cause = cause
 	buf, result := bytepool.Get(0), resultUnanswered
 	defer func() { err = l.settle(buf, result) }()
 	buf.B, result = l.conn.srv.failure(l.conn, buf.B, l.id, req, cause)

@@ -210,7 +210,7 @@ func TestSilenceIsAllowedByDefault(t *testing.T) {
 	s.expire(1 << 62)
 	s.clock.Store(1 << 62)
 	for range 3 {
-		require.Equal(t, refusedNot, s.enter(from("10.0.0.1")))
+		require.Equal(t, refusedNot, enter(s, from("10.0.0.1")))
 	}
 	assert.Zero(t, l.wakes.Load())
 	assert.Equal(t, 1, s.conns.queue.Len())

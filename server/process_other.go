@@ -5,6 +5,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"syscall"
@@ -22,6 +23,9 @@ func duplicateDescriptor(uintptr) (*os.File, error) {
 
 // keepNonblocking has nothing to do: no process shares a socket here.
 func keepNonblocking(syscall.RawConn) {}
+
+// limitMode has no effect here.
+func limitMode(uintptr, fs.FileMode) {}
 
 // closeDescriptor leaves it to the collector of garbage, which closes a lost net.Conn.
 func closeDescriptor(int) {}

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -45,6 +46,9 @@ func duplicateDescriptor(fd uintptr) (*os.File, error) {
 func keepNonblocking(raw syscall.RawConn) {
 	_ = raw.Control(func(fd uintptr) { _ = syscall.SetNonblock(int(fd), true) })
 }
+
+// limitMode sets the mode of a socket that is not bound yet, where that has an effect.
+func limitMode(fd uintptr, mode fs.FileMode) { _ = syscall.Fchmod(int(fd), uint32(mode.Perm())) }
 
 // closeDescriptor closes a socket that nobody else will.
 func closeDescriptor(fd int) { _ = syscall.Close(fd) }

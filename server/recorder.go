@@ -25,17 +25,14 @@ type Recorder struct {
 
 // NewRecorder returns a Recorder for h.
 func NewRecorder(h Handler) *Recorder {
-	link := &recorded{}
-	s, err := New(Config{Handler: h, QueueTimeout: -1, ErrorReply: func(_ *Conn, _, _ []byte, err error) []byte {
-		link.fail(err)
-		return nil
-	}})
+	s, err := New(Config{Handler: h})
 	if err != nil {
 		panic(err) // h is nil
 	}
 	at := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
 	c := &Conn{srv: s, id: 1, local: at, remote: at}
 	s.open.Add(1)
+	link := &recorded{}
 	c.begin(link, newLoop())
 	return &Recorder{s, c, link}
 }
@@ -69,13 +66,13 @@ func (r *Recorder) Call(ctx context.Context, payload []byte) ([]byte, error) {
 		}
 		return bytes.Clone(out[q.reply+s.format.HeaderSize():]), nil
 	}
-	back := q.desk.back
+	back, later := q.desk.back, q.later
 	ours = false
-	q.later.leave(q.payload, err)
+	later.leave(q.payload, err)
 	for {
 		woken := r.link.next()
 		if q, ok := back.TryPop(); ok {
-			return r.outcome(q)
+			return r.outcome(q, later.cause)
 		}
 		if r.conn.at() == phaseEnded {
 			return nil, net.ErrClosed
@@ -89,8 +86,8 @@ func (r *Recorder) Call(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 }
 
-// outcome ends a request that was answered later.
-func (r *Recorder) outcome(q *Request) ([]byte, error) {
+// outcome ends a request that was answered later; cause is why if it failed.
+func (r *Recorder) outcome(q *Request, cause error) ([]byte, error) {
 	defer r.srv.free(q)
 	switch q.result {
 	case resultReplied:
@@ -98,7 +95,7 @@ func (r *Recorder) outcome(q *Request) ([]byte, error) {
 	case resultNoReply:
 		return nil, ErrNoReply
 	}
-	return nil, r.link.failure()
+	return nil, cause
 }
 
 // Pushed returns the frames that Conn.Push was given since the last call.
@@ -122,20 +119,7 @@ func (r *Recorder) Close() {
 // recorded is the link of a Recorder's connection.
 type recorded struct {
 	mu    sync.Mutex
-	err   error         // what the last request that was answered later has failed with
 	woken chan struct{} // closed by the next wake; nil until somebody waits
-}
-
-func (l *recorded) fail(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.err = err
-}
-
-func (l *recorded) failure() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.err
 }
 
 // next returns what the next wake closes.

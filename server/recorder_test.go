@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,6 +72,26 @@ func TestRecorder(t *testing.T) {
 	<-rec.Conn().Context().Done()
 	assert.NoError(t, forgotten.Drop())
 	assert.Panics(t, func() { NewRecorder(nil) })
+}
+
+// Of calls that overlap each has the error of its own request.
+func TestRecorderTellsErrorsOfCallsThatOverlapApart(t *testing.T) {
+	rec := NewRecorder(RequestFunc(func(r *Request, dst []byte) ([]byte, error) {
+		later, why := r.Later(), errors.New(string(r.Payload()))
+		go func() { _ = later.Fail(why) }()
+		return dst, nil
+	}))
+	defer rec.Close()
+	var callers sync.WaitGroup
+	for _, req := range []string{"a", "b", "c", "d"} {
+		callers.Go(func() {
+			for range 500 {
+				_, err := rec.Call(context.Background(), []byte(req))
+				assert.EqualError(t, err, req)
+			}
+		})
+	}
+	callers.Wait()
 }
 
 func TestRecorderThatIsClosedEndsItsCalls(t *testing.T) {

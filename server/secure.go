@@ -30,7 +30,8 @@ const (
 	handshakesWaiting      = 1024
 )
 
-// handshakes are the connections that are not secured yet.
+// handshakes are the connections that are not secured yet, and those that have not told their
+// addresses.
 type handshakes struct {
 	srv     *Server
 	most    int64
@@ -43,7 +44,7 @@ type handshakes struct {
 	all sync.WaitGroup // their goroutines
 
 	mu     sync.Mutex
-	open   map[net.Conn]struct{}
+	open   map[*opening]struct{}
 	closed bool
 }
 
@@ -55,38 +56,89 @@ func newHandshakes(s *Server) *handshakes {
 		srv:     s,
 		most:    int64(s.cfg.handshakes),
 		compute: make(chan struct{}, max(1, processors/2)), // the event loops need the others
-		open:    map[net.Conn]struct{}{},
+		open:    map[*opening]struct{}{},
 	}
 }
 
 // begin secures a connection that may come in, and serves it if that succeeds. It reports false,
 // and does nothing, if there are too many already or the server stops.
 func (h *handshakes) begin(c *Conn, nc net.Conn, cfg *tls.Config) bool {
-	if h.n.Add(1) > h.most || !h.note(nc) {
-		h.n.Add(-1)
+	open := h.note(nc)
+	if open == nil {
 		return false
 	}
-	go h.run(c, nc, cfg)
+	go h.run(c, open, cfg)
 	return true
 }
 
-// note keeps a connection so that stop can close it.
-func (h *handshakes) note(nc net.Conn) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
+// ask has a connection tell its addresses, and admits it then. It reports false, and does
+// nothing, if there are too many already or the server stops.
+func (h *handshakes) ask(nc net.Conn, secure *tls.Config) bool {
+	open := h.note(nc)
+	if open == nil {
 		return false
 	}
-	h.all.Add(1)
-	h.open[nc] = struct{}{}
+	go func() {
+		defer h.all.Done()
+		defer h.n.Add(-1)
+		role.Set("accept")
+		told := false
+		defer func() {
+			if told {
+				return
+			}
+			if _ = nc.Close(); !h.srv.isClosing() {
+				h.srv.acceptFailed(errNoAddrs)
+			}
+		}()
+		var local, remote net.Addr
+		if local, remote, told = h.addrs(open); !told {
+			return
+		}
+		if err := h.srv.admit(nc, local, remote, secure); err != nil {
+			h.srv.acceptFailed(err)
+		}
+	}()
 	return true
+}
+
+// addrs returns the addresses of a connection. ok is false if it takes too long to tell them, or
+// the server stops.
+func (h *handshakes) addrs(open *opening) (local, remote net.Addr, ok bool) {
+	nc := open.nc
+	if limit := h.srv.cfg.HandshakeTimeout; limit > 0 {
+		timer := time.AfterFunc(limit, func() { _ = nc.Close() })
+		defer func() { ok = timer.Stop() && ok }()
+	}
+	defer func() { ok = h.done(open) && ok }() // also if user code ends this goroutine
+	return nc.LocalAddr(), nc.RemoteAddr(), true
+}
+
+var errNoAddrs = errors.New("a connection of the listener's has not told its addresses within HandshakeTimeout")
+
+// opening is a connection that stop can close. (A net.Conn itself may be no key of a map.)
+type opening struct{ nc net.Conn }
+
+// note counts a connection and keeps it so that stop can close it. It returns nil if there are
+// too many, or the server stops.
+func (h *handshakes) note(nc net.Conn) *opening {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed || h.n.Load() >= h.most {
+		return nil
+	}
+	h.n.Add(1)
+	h.all.Add(1)
+	open := &opening{nc}
+	h.open[open] = struct{}{}
+	return open
 }
 
 // done ends what note has begun. It reports false if the server stops.
-func (h *handshakes) done(nc net.Conn) bool {
+func (h *handshakes) done(open *opening) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.open, nc)
+	delete(h.open, open)
 	return !h.closed
 }
 
@@ -96,8 +148,8 @@ func (h *handshakes) cut() {
 	defer h.mu.Unlock()
 	h.closed = true
 	h.end()
-	for nc := range h.open {
-		_ = nc.Close()
+	for open := range h.open {
+		_ = open.nc.Close()
 	}
 }
 
@@ -112,21 +164,22 @@ var errEnded = errors.New("a function of the TLS configuration has panicked, or 
 
 // run is the goroutine of one handshake. It may be ended by functions of the TLS configuration,
 // and by OnOpen.
-func (h *handshakes) run(c *Conn, nc net.Conn, cfg *tls.Config) {
+func (h *handshakes) run(c *Conn, open *opening, cfg *tls.Config) {
 	defer h.all.Done()
+	defer h.n.Add(-1) // last: a place to compute in has been given back
+	nc := open.nc
 	role.Set("handshake")
 	tc, wire := h.secure(nc, cfg)
 	err, served := errEnded, false
 	defer func() {
 		v := recover()
-		h.n.Add(-1)
 		switch {
 		case served:
 			return
 		case err == nil:
 			_ = h.srv.turnAway(c, nc, errHook)
 		case err == errEnded:
-			h.done(nc)
+			h.done(open)
 			h.srv.hookFailed(c, v)
 			fallthrough
 		default:
@@ -137,7 +190,7 @@ func (h *handshakes) run(c *Conn, nc net.Conn, cfg *tls.Config) {
 			wire.Release()
 		}
 	}()
-	if err = h.shake(tc, wire); !h.done(nc) {
+	if err = h.shake(tc, wire); !h.done(open) {
 		err = ErrServerClosed
 	}
 	if err != nil {

@@ -71,7 +71,7 @@ type Server struct {
 
 // New returns a server that is not started yet. It starts no goroutine.
 func New(cfg Config) (*Server, error) {
-	// Framing has to be valid before its defaults are used for others.
+	// Before its defaults are used for others.
 	if err := cfg.Framing.Validate(); err != nil {
 		return nil, fmt.Errorf("server: Config.Framing: %w", err)
 	}
@@ -128,7 +128,7 @@ func (s *Server) Start() error {
 		return ErrServerClosed
 	}
 	if s.cfg.Addr == "" {
-		return fmt.Errorf("server: Config.Addr is empty; write host:port or unix:///path, or use Serve")
+		return errors.New("server: Config.Addr is empty; write host:port or unix:///path, or use Serve")
 	}
 	network, target, err := s.cfg.listenOn()
 	if err != nil {
@@ -176,7 +176,8 @@ func (s *Server) Wait() error {
 // Plain *net.TCPConn and *net.UnixConn are served on the event loops, which is fastest. Every
 // other connection, secured, in memory, or of a listener that speaks the PROXY protocol, has
 // goroutines of its own, and so has every one on Windows; all else about it is the same. A
-// connection must have deadlines that end a read and a write that wait.
+// connection must have deadlines that end a read and a write that wait. Its LocalAddr and
+// RemoteAddr are called once, on a goroutine of its own, and may read what tells them.
 func (s *Server) Serve(ln net.Listener) error { return s.serve("Serve", ln, s.cfg.TLS) }
 
 // ServeTLS is Serve with another TLS configuration than Config.TLS, or with one on this listener only.

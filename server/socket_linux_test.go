@@ -1,6 +1,9 @@
 package server
 
 import (
+	"io/fs"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -33,4 +36,24 @@ func TestSocketOptionsAreSet(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, option.want, got, name)
 	}
+}
+
+// The kernel takes no more than nine hours of it. A longer one must not cost connections.
+func TestAnyKeepAliveThatIsValidCanBeSet(t *testing.T) {
+	s := launch(t, Config{Handler: HandlerFunc(echo), KeepAlive: MaxTimeout})
+	dial(t, s).call(1, nil)
+}
+
+// The file of a unix socket has no other rights than UnixMode's, not even for the moment before
+// its mode is set: who connects in it is in.
+func TestTheFileOfAUnixSocketNeverHasMoreRights(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	old := syscall.Umask(0)
+	defer syscall.Umask(old)
+	ln, err := bindUnix(path, 0o600)
+	require.NoError(t, err)
+	defer ln.Close()
+	file, err := os.Lstat(path)
+	require.NoError(t, err)
+	assert.Equal(t, fs.FileMode(0o600), file.Mode().Perm())
 }

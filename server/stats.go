@@ -18,8 +18,8 @@ type Stats struct {
 	Accepted uint64
 	// Refused connections were closed at once. Denied counts those because of Allow and
 	// Deny, RejectedPerIP of MaxConnsPerIP, RejectedRate of MaxConnRatePerIP, Rejected of
-	// MaxConns, RejectedHandshakes because more than 1,024 were not secured yet, beside four
-	// for each processor.
+	// MaxConns, RejectedHandshakes because more than 1,024, beside four for each processor, were
+	// not secured yet or had not told their addresses.
 	Denied, RejectedPerIP, RejectedRate, Rejected, RejectedHandshakes uint64
 	// AcceptErrors counts failures to accept or take over a connection.
 	AcceptErrors uint64

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,13 +31,12 @@ type unixListener struct {
 // listenUnix binds a unix socket. A file that a dead server has left is replaced; one with
 // a live server behind it is an error. mode is the file's; 0 leaves it to the umask.
 func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
-	addr := &net.UnixAddr{Name: path, Net: "unix"}
-	ln, err := net.ListenUnix("unix", addr)
+	ln, err := bindUnix(path, mode)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		if err := removeDead(path); err != nil {
 			return nil, err
 		}
-		ln, err = net.ListenUnix("unix", addr)
+		ln, err = bindUnix(path, mode)
 	}
 	if err != nil {
 		return nil, err
@@ -57,6 +57,22 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// bindUnix listens on a unix socket. Linux gives its file no more than the mode of the socket, so
+// nobody can connect before Chmod who may not afterwards.
+func bindUnix(path string, mode fs.FileMode) (*net.UnixListener, error) {
+	var lc net.ListenConfig
+	if mode != 0 {
+		lc.Control = func(_, _ string, raw syscall.RawConn) error {
+			return raw.Control(func(fd uintptr) { limitMode(fd, mode) })
+		}
+	}
+	ln, err := lc.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	return ln.(*net.UnixListener), nil
 }
 
 // ownUnix makes us the owner of the file that a listener has bound.

@@ -42,6 +42,11 @@ func TestKeepAliveSetsAllThreeOptionsBelowAnyWrapper(t *testing.T) {
 		require.NoError(t, liveness.KeepAlive(nc, 200*time.Millisecond), "a fraction of a second is rounded up")
 		assert.Equal(t, 1, option(t, bottom, syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE), name)
 
+		require.NoError(t, liveness.KeepAlive(nc, 24*time.Hour), "the kernel takes less")
+		most := int(liveness.KeepAliveMost.Seconds())
+		assert.Equal(t, most, option(t, bottom, syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE), name)
+		assert.Equal(t, most, option(t, bottom, syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL), name)
+
 		require.NoError(t, liveness.KeepAlive(nc, -1), name)
 		assert.Equal(t, 0, option(t, bottom, syscall.SOL_SOCKET, syscall.SO_KEEPALIVE), name)
 	}

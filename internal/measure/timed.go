@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/engine"
+	"github.com/ringwire/ringwire/internal/stopwatch"
 	"github.com/ringwire/ringwire/server"
 )
 
 // EveryMost is the largest part of the calls, one of EveryMost, that Timed takes.
-const EveryMost = 1 << 20
+const EveryMost = stopwatch.EveryMost
 
 // Timed returns a Client whose calls are those of c; one of so many, every, at random, tells how long
 // it took and how it ended. What was not accepted by Go is not told, nor is SendOneWay.

@@ -67,9 +67,6 @@ func (w *Stopwatch) End(t Time) {
 	}
 }
 
-// Record records what took d.
-func (w *Stopwatch) Record(d time.Duration) { w.recorder.Record(d) }
-
 // Histogram returns what was recorded.
 func (w *Stopwatch) Histogram() latency.Histogram {
 	if w == nil {

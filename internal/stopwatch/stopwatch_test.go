@@ -65,11 +65,10 @@ func TestWhatEndsIsRecorded(t *testing.T) {
 	for stopwatch.Now() < began+stopwatch.Time(time.Millisecond) {
 	}
 	w.End(began)
-	w.Record(time.Hour)
 	h := w.Histogram()
-	assert.EqualValues(t, 2, h.Count())
+	assert.EqualValues(t, 1, h.Count())
 	assert.Zero(t, h.AtMost(500*time.Microsecond))
-	assert.GreaterOrEqual(t, h.Sum(), time.Hour+time.Millisecond)
+	assert.GreaterOrEqual(t, h.Sum(), time.Millisecond)
 }
 
 func BenchmarkBegin(b *testing.B) {
