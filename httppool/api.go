@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/balance"
+	"github.com/ringwire/ringwire/internal/list"
 )
 
 // ConnectionRequest says what connection GetConnection is to return.
@@ -57,7 +58,7 @@ func (p *HTTPConnectionPool) GetConnection(req *ConnectionRequest) (*ConnectionR
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	w := want{key: balance.KeyOf(req.ClientID), lane: laneOf(req.Priority)}
+	w := want{key: balance.KeyOf(req.ClientID), lane: list.LaneOf(req.Priority)}
 	if req.ServerHint != "" {
 		hinted, err := p.newServer(req.ServerHint, 0)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/health"
+	"github.com/ringwire/ringwire/internal/list"
 )
 
 // grant is what one who wanted a connection has: an idle one that is lent to him, or a place
@@ -182,7 +183,7 @@ func (p *HTTPConnectionPool) socketClosed(c *conn, sock *socket) {
 
 // wait is called with the lock held and gives it up. It waits for a connection or a place of
 // the server's, or of any if s is nil.
-func (p *HTTPConnectionPool) wait(ctx context.Context, s *server, lane int) (grant, error) {
+func (p *HTTPConnectionPool) wait(ctx context.Context, s *server, lane list.Lane) (grant, error) {
 	p.seq++
 	w := &waiter{lane: lane, seq: p.seq, ready: make(chan struct{}, 1)}
 	queue := &p.waiting
@@ -236,7 +237,7 @@ func (p *HTTPConnectionPool) serveByLocked(s *server) {
 
 // serveAllLocked serves whoever can be.
 func (p *HTTPConnectionPool) serveAllLocked() {
-	for p.waiting.n > 0 {
+	for p.waiting.len() > 0 {
 		s, err := p.balancer.Pick(0, func(s *server) bool { return !p.hasRoomLocked(s) })
 		if err != nil {
 			break
@@ -248,7 +249,7 @@ func (p *HTTPConnectionPool) serveAllLocked() {
 	}
 	if p.places < p.cfg.MaxTotalConnections || p.idle.Len() > 0 {
 		for _, s := range p.servers {
-			if s.waiting.n > 0 {
+			if s.waiting.len() > 0 {
 				p.serveByLocked(s)
 			}
 		}
