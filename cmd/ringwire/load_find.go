@@ -130,7 +130,7 @@ func runFind(ctx context.Context, cmd *cobra.Command, f *loadFlags, c search.Con
 	d := newFound(result, find, c, err)
 	err = errors.Join(find.outErr, d.text(out))
 	if files.json != nil {
-		err = errors.Join(err, d.write(files.json))
+		err = errors.Join(err, writeJSON(files.json, d), files.json.Close())
 	}
 	if d.ExitCode != exitOK {
 		return &exitError{d.ExitCode, errors.Join(errors.New(d.Verdict), err)}
