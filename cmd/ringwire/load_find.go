@@ -40,7 +40,10 @@ func (f *findFlags) register(flags *pflag.FlagSet) {
 }
 
 // notOfFind are flags that make no sense in a search.
-var notOfFind = []string{"rate", "stage", "step", "requests", "threshold", "hlog", "html", "dump-failures", "metrics-addr", "metrics-linger", "listen", "start-at", "fail-fast", "check"}
+var notOfFind = []string{
+	"rate", "stage", "step", "requests", "threshold", "hlog", "html",
+	"dump-failures", "metrics-addr", "metrics-linger", "listen", "start-at", "fail-fast", "check",
+}
 
 // prepare sets the flags that a search gives other values, before they are read: so they
 // win over those of a scenario.

@@ -70,8 +70,10 @@ func (c Failing) result(r *record, s *sampler, failing sample, from, back time.D
 	res := &Result{Name: "failing"}
 	amplification := failing.frames / failing.calls
 	res.hold(amplification <= amplificationMost,
-		"while all servers failed, %.0f calls became %.0f requests on the wire: %.2f times, at most %.1f is wanted", failing.calls, failing.frames, amplification, amplificationMost)
-	res.hold(failing.denied > 0, "%.0f calls were repeated, %.0f repetitions were denied by the budget", failing.retries, failing.denied)
+		"while all servers failed, %.0f calls became %.0f requests on the wire: %.2f times, at most %.1f is wanted",
+		failing.calls, failing.frames, amplification, amplificationMost)
+	res.hold(failing.denied > 0,
+		"%.0f calls were repeated, %.0f repetitions were denied by the budget", failing.retries, failing.denied)
 	res.fact("the budget is a fifth of what was answered, and saved up: while it lasted, %.2f times in the worst second", s.worst())
 	after, ok := r.even(back, 0, 1, 2)
 	res.evenness(after, ok, "after they answered again")

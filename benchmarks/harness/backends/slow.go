@@ -63,10 +63,12 @@ func (c Slow) Run(ctx context.Context) (*Result, error) {
 	res.hold(failed == 0, "%d calls failed", failed)
 	got := r.answered(changed+settle, ended)
 	fair := float64(got[0]+got[1]+got[3]) / 3
-	res.hold(float64(got[3]) < fair/2, "the slow server has %.1f %% of its fair share, and has to have less than half", 100*float64(got[3])/fair)
+	res.hold(float64(got[3]) < fair/2,
+		"the slow server has %.1f %% of its fair share, and has to have less than half", 100*float64(got[3])/fair)
 	fast := func(s int) bool { return s < 3 }
 	before, after := r.perSecond(settle, changed, fast), r.perSecond(changed+settle, ended, fast)
-	res.hold(after <= restFactor*before, "p99 of the others is %s beside one that is slow, %s undisturbed (medians of each second's): %.2f times, at most 3 is wanted",
+	res.hold(after <= restFactor*before,
+		"p99 of the others is %s beside one that is slow, %s undisturbed (medians of each second's): %.2f times, at most 3 is wanted",
 		timeText(after), timeText(before), after/before)
 	res.stalled(r.worst)
 	panels := r.panels([]string{"A", "B", "C", "D, slow"}, []string{safeFailed, writtenFailed})
