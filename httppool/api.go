@@ -18,7 +18,7 @@ type ConnectionRequest struct {
 	// ClientID names who the connection is for: with IPHash the same one gets the same server.
 	// Empty: any server.
 	ClientID string
-	// Priority says who of those that wait goes first, the higher the sooner: below 0, 0, 1, and
+	// Priority says which of those that wait goes first, the higher the sooner: below 0, 0, 1, and
 	// above. Of nine that are served one is of a lower priority, if one waits.
 	Priority int
 	// ServerHint is the URL of a server to stay with while it is healthy. Empty: none.

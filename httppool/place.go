@@ -8,7 +8,7 @@ import (
 	"github.com/ringwire/ringwire/internal/list"
 )
 
-// grant is what one who wanted a connection has: an idle one that is lent to him, or a place
+// grant is what a caller that wanted a connection has: an idle one that is lent to it, or a place
 // for a dial, and then perhaps a connection to be closed before.
 type grant struct {
 	c     *conn
@@ -60,7 +60,7 @@ func (p *HTTPConnectionPool) makeRoom(g grant) {
 	}
 }
 
-// giveBack returns what was granted to one who had gone.
+// giveBack returns what was granted to a waiter that had gone.
 func (p *HTTPConnectionPool) giveBack(g grant) {
 	p.makeRoom(g)
 	if g.c != nil {
@@ -78,7 +78,7 @@ func (p *HTTPConnectionPool) unlistLocked(c *conn) {
 	c.s.idle.Remove(&c.here)
 }
 
-// release takes back a connection: it goes to one who waits, becomes idle, or is closed.
+// release takes back a connection: it goes to a waiter, becomes idle, or is closed.
 func (p *HTTPConnectionPool) release(c *conn) {
 	s := c.s
 	p.mu.Lock()
@@ -211,13 +211,13 @@ func (p *HTTPConnectionPool) wait(ctx context.Context, s *server, lane list.Lane
 	return grant{}, context.Cause(ctx)
 }
 
-// serveLocked gives those who wait what has come free at a server, or because of it elsewhere.
+// serveLocked gives waiters what has come free at a server, or because of it elsewhere.
 func (p *HTTPConnectionPool) serveLocked(s *server) {
 	p.serveByLocked(s)
 	p.serveAllLocked()
 }
 
-// serveByLocked serves those who wait for the server or for any.
+// serveByLocked serves those that wait for the server or for any.
 func (p *HTTPConnectionPool) serveByLocked(s *server) {
 	for p.hasRoomLocked(s) {
 		w := s.waiting.front()

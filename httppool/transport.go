@@ -24,7 +24,7 @@ var errRequestTimeout error = timeout("no response within RequestTimeout")
 // pause is before a server is asked again that has failed this request.
 var pause = backoff.Policy{Min: 20 * time.Millisecond, Max: time.Second}
 
-// caller is what a request's context says about who makes it.
+// caller is what a request's context says about its caller.
 type caller struct {
 	clientID string
 	priority int

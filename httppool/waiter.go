@@ -2,7 +2,7 @@ package httppool
 
 import "github.com/ringwire/ringwire/internal/list"
 
-// waiter is one who waits for a connection. Whoever takes it out of its lanes owes it exactly
+// waiter is a caller that waits for a connection. Whatever takes it out of its lanes owes it exactly
 // one send on ready, after grant or err is set.
 type waiter struct {
 	lane  list.Lane
@@ -16,7 +16,7 @@ type waiter struct {
 	at list.Node[waiter]
 }
 
-// lanes are those who wait, by their priority. Health checks are urgent.
+// lanes are waiters, by their priority. Health checks are urgent.
 type lanes struct{ all list.Lanes[waiter] }
 
 func (l *lanes) len() int { return l.all.Len() }

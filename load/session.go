@@ -79,7 +79,7 @@ type session struct {
 	heart     heart
 	flows     flows
 
-	// Of who has the right to write.
+	// Of the goroutine that has the right to write.
 	batch     output
 	wrote     int // bytes of it
 	begun     int // frames of it whose first byte was written

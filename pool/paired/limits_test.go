@@ -72,7 +72,7 @@ func TestHandshakesThatEndTogetherDoNotOverfillThePool(t *testing.T) {
 	eventually(t, "two are refused", func() bool { return server.Stats().Rejected == 2 })
 	assert.Equal(t, 1, server.Active())
 
-	// Who comes now is closed before a handshake.
+	// A client that comes now is closed before a handshake.
 	late, err := net.Dial("tcp", server.server.listener.Addr().String())
 	require.NoError(t, err)
 	defer late.Close()
