@@ -12,8 +12,8 @@ import (
 
 // Broker sends requests over the connections of its pools and matches the replies.
 // Its methods are safe for concurrent use. A nil request is an empty one; requests
-// are copied before the call that takes them returns, and a reply belongs to who
-// receives it.
+// are copied before the call that takes them returns, and a reply belongs to
+// the caller that receives it.
 //
 // Requests fail with ErrMaxLenExceeded, ErrQueueFull, ErrNoPoolsAvailable,
 // ErrClosingBroker, ErrTimeout, the error of their context, the error of a pool or
@@ -24,7 +24,7 @@ type Broker interface {
 	// SendContext is Send until ctx ends. A nil ctx never ends.
 	SendContext(ctx context.Context, req *[]byte) ([]byte, error)
 	// SendAsync sends a request and returns at once. If it returns no error, one
-	// Response comes out of the channel, whose capacity is 1: who does not receive
+	// Response comes out of the channel, whose capacity is 1: a caller that does not receive
 	// it leaves nothing behind.
 	SendAsync(req *[]byte) (<-chan Response, error)
 	// SendAsyncContext is SendAsync whose Response is the error of ctx when that

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/engine"
+	"github.com/ringwire/ringwire/internal/defaults"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -66,19 +67,12 @@ func (c *BrokerConfig) withDefaults() BrokerConfig {
 		c = DefaultBrokerConfig()
 	}
 	cfg := *c
-	cfg.WriteTimeout = timeout(cfg.WriteTimeout, defaultTimeout)
-	cfg.ReadTimeout = timeout(cfg.ReadTimeout, defaultTimeout)
-	cfg.CloseTimeout = timeout(cfg.CloseTimeout, defaultClose)
+	cfg.WriteTimeout = defaults.Timeout(cfg.WriteTimeout, defaultTimeout)
+	cfg.ReadTimeout = defaults.Timeout(cfg.ReadTimeout, defaultTimeout)
+	cfg.CloseTimeout = defaults.Timeout(cfg.CloseTimeout, defaultClose)
 	cfg.QueueSize = bound(cfg.QueueSize, defaultQueueSize)
 	cfg.MaxInflightPerConn = bound(cfg.MaxInflightPerConn, defaultMaxInflight)
 	return cfg
-}
-
-func timeout(d, standard time.Duration) time.Duration {
-	if d == 0 {
-		return standard
-	}
-	return min(d, engine.MaxTimeout) // nobody waits longer
 }
 
 func bound(n, standard int) int {

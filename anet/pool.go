@@ -184,7 +184,7 @@ func (p *connPool) Put(item PoolItem) {
 	p.mu.RLock()
 	if p.closed {
 		p.mu.RUnlock()
-		p.Release(item) // who puts it back sees it closed; the native Put does not wait for that
+		p.Release(item) // the caller that puts it back sees it closed; the native Put does not wait for that
 		return
 	}
 	err := p.native.Put(item)
@@ -222,7 +222,7 @@ func (p *connPool) Cap() int { return p.native.Cap() }
 // about to return, unless that takes longer than the native pool's CloseTimeout.
 func (p *connPool) Close() {
 	p.mu.Lock()
-	p.closed = true // who puts an item back closes it from now on
+	p.closed = true // an item that is put back is closed from now on
 	p.mu.Unlock()
 	if err := p.native.Settle(); err != nil {
 		p.logger.Errorf("pool of %s: %v", p.addr, err)

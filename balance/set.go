@@ -143,7 +143,7 @@ func (s *set[T]) lighter(i, j int) bool {
 	return a.load.count()*b.weight < b.load.count()*a.weight
 }
 
-// leastLoaded begins with the member whose turn it is, who so wins if others have as few.
+// leastLoaded begins with the member whose turn it is, which so wins if others have as few.
 func (s *set[T]) leastLoaded(turn uint32, skip func(T) bool) int {
 	best, load, weight := none, int64(0), int64(0)
 	start := s.at(turn)

@@ -547,8 +547,8 @@ func TestARequestThatMovesKeepsADeadlineFarAway(t *testing.T) {
 		synctest.Wait()
 		b.backlog.mu.Lock()
 		defer b.backlog.mu.Unlock()
-		require.Equal(t, 1, b.backlog.lanes.n)
-		require.Equal(t, want, b.backlog.lanes.front().deadline)
+		require.Equal(t, 1, b.backlog.lanes.Len())
+		require.Equal(t, want, b.backlog.lanes.Front().deadline)
 	})
 }
 

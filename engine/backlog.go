@@ -25,7 +25,7 @@ type backlog struct {
 	pausing atomic.Int32 // length of paused, read without the lock
 
 	mu     sync.Mutex // guards what follows; under it requests are framed, nothing else
-	lanes  lanes
+	lanes  list.Lanes[pending]
 	paused list.List[pending]
 	pool   sync.Pool // of *pending
 }
@@ -59,7 +59,7 @@ func (q *backlog) push(r *request) error {
 	switch {
 	case err != nil:
 		return err
-	case q.lanes.n >= limit:
+	case q.lanes.Len() >= limit:
 		return errFull
 	}
 	q.add(r, 0)
@@ -96,7 +96,7 @@ func (q *backlog) add(r *request, pause uint32) {
 		p.due = q.b.clock.after(pause)
 		q.paused.PushBack(&p.node, p)
 	} else {
-		q.lanes.pushBack(p)
+		q.lanes.PushBack(p.lane, &p.node, p)
 	}
 	q.publish()
 	q.b.clock.rouse()
@@ -104,7 +104,7 @@ func (q *backlog) add(r *request, pause uint32) {
 
 // publish lets others see how many wait. The lock is held.
 func (q *backlog) publish() {
-	q.n.Store(int32(q.lanes.n))
+	q.n.Store(int32(q.lanes.Len()))
 	q.pausing.Store(int32(q.paused.Len()))
 }
 
@@ -119,7 +119,7 @@ func (q *backlog) resume(now taskid.Tick) {
 		if p.due.Due(now) {
 			q.paused.Remove(&p.node)
 			p.due = taskid.NoTick
-			q.lanes.pushBack(p)
+			q.lanes.PushBack(p.lane, &p.node, p)
 		}
 		p = next
 	}
@@ -139,15 +139,15 @@ func (q *backlog) addFront(r *strandedRequest) {
 	if r.tracer != nil {
 		r.tracer.note(StageMoved, "", nil)
 	}
-	q.lanes.pushFront(p)
-	q.n.Store(int32(q.lanes.n))
+	q.lanes.PushFront(p.lane, &p.node, p)
+	q.n.Store(int32(q.lanes.Len()))
 	q.b.clock.rouse()
 }
 
 // takeOut removes a request that no connection has taken. The lock is held.
 func (q *backlog) takeOut(p *pending) {
 	if p.due == taskid.NoTick {
-		q.lanes.remove(p)
+		q.lanes.Remove(p.lane, &p.node)
 	} else {
 		q.paused.Remove(&p.node)
 	}
@@ -189,7 +189,7 @@ func (q *backlog) moveOn() {
 		n := 0
 		q.mu.Lock()
 		for again = false; ; {
-			p := q.lanes.front()
+			p := q.lanes.Front()
 			if p == nil {
 				break
 			}
@@ -197,8 +197,8 @@ func (q *backlog) moveOn() {
 			if c == nil {
 				break
 			}
-			q.lanes.take(p)
-			q.n.Store(int32(q.lanes.n))
+			q.lanes.Take(p.lane, &p.node)
+			q.n.Store(int32(q.lanes.Len()))
 			q.dispose(p)
 			if n == 0 || touched[n-1] != c {
 				touched[n] = c
@@ -252,9 +252,7 @@ func (q *backlog) failWhere(why func(p *pending) error) (n int) {
 		}
 	}
 	q.mu.Lock()
-	for i := range q.lanes.queues {
-		look(&q.lanes.queues[i])
-	}
+	q.lanes.Each(look)
 	look(&q.paused)
 	q.mu.Unlock()
 	for _, f := range out {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ringwire/ringwire/balance"
+	"github.com/ringwire/ringwire/internal/list"
 )
 
 // together returns a broker for three players, all up, with weights 1, 2 and 3. Only for
@@ -211,7 +212,7 @@ func TestACallGoesWhereItWantsToWhileThatIsUp(t *testing.T) {
 
 func TestWhatACallWantsIsKnownWhenItsConnectionEnds(t *testing.T) {
 	w := newWaiter().(*waiter)
-	w.request.key, w.request.server, w.request.lane = 7, new(address), laneUrgent
+	w.request.key, w.request.server, w.request.lane = 7, new(address), list.LaneUrgent
 	for _, to := range []outcome{
 		w, &kept{request: w.request}, &watchedCallback{request: w.request},
 		&batchItem{batch: &batch{limits: w.request}},
@@ -220,7 +221,7 @@ func TestWhatACallWantsIsKnownWhenItsConnectionEnds(t *testing.T) {
 		r.recall(to)
 		assert.Equal(t, w.request.key, r.key, "%T", to)
 		assert.Same(t, w.request.server, r.server, "%T", to)
-		assert.Equal(t, laneUrgent, r.lane, "%T", to)
+		assert.Equal(t, list.LaneUrgent, r.lane, "%T", to)
 	}
 	var r request
 	r.recall(plainCallback(nil))

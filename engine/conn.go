@@ -223,7 +223,7 @@ func (c *conn) heard(reply bool) {
 	if reply {
 		e, known = eventAnswered, newsFrame|newsReply
 	}
-	// Who asks for news from now on is told by our report, or by the next one.
+	// What asks for news from now on is told by our report, or by the next one.
 	if c.standing.news.And(^known)&known == 0 {
 		return
 	}

@@ -57,7 +57,7 @@ func (k *controls) answer(body uint64) {
 }
 
 // take returns the frames that are due, and how many there are. The bytes are the caller's,
-// who has the right to write, until the next call.
+// which has the right to write, until the next call.
 func (k *controls) take(format framing.Format) (b []byte, records int) {
 	due, b := k.due.Swap(0), k.buf[:0]
 	var body [framing.PingSize]byte

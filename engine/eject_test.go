@@ -100,7 +100,7 @@ func TestAServerWhoseCallsFailIsEjectedForATimeThatGrows(t *testing.T) {
 	})
 }
 
-// The clock sleeps while there is nothing to do; who comes then must not find the past.
+// The clock sleeps while there is nothing to do; a call that comes then must not find the past.
 func TestAnEjectionEndsThoughNobodyCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, s := onStage(t, failing(), "ill:1", "well:1")

@@ -128,7 +128,7 @@ const (
 )
 
 // unwrap deals with what the extension has put in front of a frame's payload. The frame is
-// the caller's, who may be on guard.
+// the caller's, which may be on guard.
 func (c *conn) unwrap(t *turn, f *framing.Frame) unwrapped {
 	if c.standing.done.Load() {
 		return c.dropRest(t) // nothing may come after done

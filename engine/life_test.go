@@ -163,7 +163,7 @@ func TestAConnectionIsReplacedAtTheEndOfItsLifeAndNoCallFails(t *testing.T) {
 	})
 }
 
-// Who has seen a connection in the routes a moment before it was replaced goes elsewhere.
+// A call that has seen a connection in the routes a moment before it was replaced goes elsewhere.
 func TestAConnectionThatWasReplacedTakesNoRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := onStage(t, Config{}, "one:1")

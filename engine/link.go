@@ -35,7 +35,7 @@ const (
 // shall be replaced. A connection that shall be replaced stays until its successor is up,
 // and then until its last request has its outcome.
 //
-// The fields without a comment on who uses them belong to the link's goroutine.
+// The fields without a comment on their users belong to the link's goroutine.
 type link struct {
 	b      *Broker
 	addr   *address

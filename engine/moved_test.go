@@ -247,7 +247,7 @@ func (o *outcomes) wait(t *testing.T) {
 	mustReturn(t, "all outcomes", func() bool { o.left.Wait(); return true })
 }
 
-// checkMoved checks that each request was either carried out once by who answered it, or
+// checkMoved checks that each request was either carried out once by the server that answered it, or
 // failed as one that may have been written; and those before those. It returns how many
 // failed.
 func (s *clogged) checkMoved(o *outcomes) (failed int) {

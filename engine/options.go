@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/ringwire/ringwire/internal/list"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -77,7 +78,7 @@ func (b *Broker) limit(r *request, ctx context.Context, o Call) {
 	r.expires = b.expiryOf(ctx)
 	r.timeout = o.Timeout > 0
 	r.attempts = o.Idempotent || !given && !r.timeout
-	r.key, r.server, r.lane = o.Key, b.named(o.Server), laneOf(o.Priority)
+	r.key, r.server, r.lane = o.Key, b.named(o.Server), list.LaneOf(o.Priority)
 	if o.Trace != nil {
 		r.tracer = o.Trace.follow(0)
 	}

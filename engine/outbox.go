@@ -14,7 +14,7 @@ import (
 
 const (
 	// largeMax is how many frames longer than a chunk an outbox holds, and as many more as
-	// there are submitters who see room at the same moment.
+	// there are submitters that see room at the same moment.
 	largeMax = 4
 	// writesMax bounds how much somebody other than the flusher writes before it lets the
 	// right go: as much as an outbox holds.
@@ -126,7 +126,7 @@ func (c *conn) relieve() (moves bool) {
 	case o.stalled.Load() || o.credit.held.Load() || c.phase.Load() != phaseUp:
 		return false
 	case !c.sock.triesWrites():
-		if !o.right.Revoke() { // who has promised to write may be in a callback that submits
+		if !o.right.Revoke() { // the goroutine that has promised to write may be in a callback that submits
 			c.kick()
 		}
 		runtime.Gosched()

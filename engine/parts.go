@@ -83,7 +83,7 @@ func (p *parts) sent(n int) {
 	p.left[p.at] -= min(n, p.left[p.at])
 }
 
-// end moves the turns on after a batch if its runs were a multiple of those who take turns, or
+// end moves the turns on after a batch if its runs were a multiple of what takes turns, or
 // the next batch would give the same one the smallest part.
 func (p *parts) end(b *Broker) {
 	if rt := p.rt; rt != nil {

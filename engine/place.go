@@ -28,7 +28,7 @@ func (b *Broker) place(r *request) error {
 		return b.placeLater(r)
 	}
 	r.conn.kick()
-	if !r.blocks { // who blocks may read the reply itself
+	if !r.blocks { // a caller that blocks may read the reply itself
 		r.conn.call()
 	}
 	return nil

@@ -27,7 +27,7 @@ const (
 //
 // A round: read each socket once, dispatch, yield once to everybody who can run, above
 // all those just woken, and write what they and others have submitted. So the requests
-// of all who were answered together leave together, and no other goroutine is woken for
+// of all callers that were answered together leave together, and no other goroutine is woken for
 // reading or writing.
 //
 // The poller has the rights to read of the connections in its set, and promises to

@@ -230,7 +230,7 @@ func stacks() string {
 	return string(b[:runtime.Stack(b, true)])
 }
 
-// Who is away, or is removed, is not probed, and nobody answers for another one.
+// A server that is away, or is removed, is not probed, and none answers for another.
 func TestWhoIsNotUpIsNotProbed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := probing(nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"github.com/ringwire/ringwire/internal/list"
 	"github.com/ringwire/ringwire/internal/stopwatch"
 	"github.com/ringwire/ringwire/ring"
 	"github.com/ringwire/ringwire/taskid"
@@ -29,9 +30,9 @@ type request struct {
 	id   taskid.ID
 	shun uint32 // the bits of the addresses that have refused it
 
-	server *address // where it had best go; nil: where the strategy says
-	key    uint64   // for strategy ip_hash
-	lane   lane     // where it waits
+	server *address  // where it had best go; nil: where the strategy says
+	key    uint64    // for strategy ip_hash
+	lane   list.Lane // where it waits
 
 	tracer *tracer // nil: nobody follows it
 }

@@ -24,7 +24,7 @@ func (b *Broker) repeatable(err error, idempotent bool) bool {
 }
 
 // mayRepeat reports whether a request that failed with err is made again. If a server has
-// refused it, only one is asked again that has not. Who asks has to do it: it is counted.
+// refused it, only one is asked again that has not. The caller has to make it then: it is counted.
 func (b *Broker) mayRepeat(r *request, err error, idempotent bool) bool {
 	var op *OpError
 	r.sent = r.sent || errors.As(err, &op) && op.Written

@@ -104,7 +104,9 @@ func (b *Broker) findRoutes() *routes {
 			r.servers[n-1].conns = append(r.servers[n-1].conns, c)
 			continue
 		}
-		r.servers = append(r.servers, &route{addr: c.link.addr, conns: []*conn{c}, share: c.link.addr.judge.Share(), at: len(r.servers)})
+		r.servers = append(r.servers, &route{
+			addr: c.link.addr, conns: []*conn{c}, share: c.link.addr.judge.Share(), at: len(r.servers),
+		})
 	}
 	return r
 }

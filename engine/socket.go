@@ -93,13 +93,7 @@ func (s *socket) tryWrite(b []byte) (n int, err error) {
 		}
 		return a.n, a.err
 	}
-	for n < len(b) {
-		m, err := s.wire.TryWrite(s.tls, b[n:][:min(len(b)-n, writePiece)])
-		if n += m; m == 0 || err != nil {
-			return n, err
-		}
-	}
-	return n, nil
+	return s.wire.TryWritePieces(s.tls, b, writePiece)
 }
 
 // waitWrite writes a part of b, and waits until the socket has taken it.

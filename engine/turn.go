@@ -28,7 +28,7 @@ import (
 //	└──────────────────────────┴────────────────────────┴──────┴──────┴──────────┘
 type turn struct {
 	caller atomic.Uintptr // the goroutine, from its first callback to the end of the turn
-	_      cacheline.Pad  // who submits elsewhere reads the caller
+	_      cacheline.Pad  // a goroutine that submits elsewhere reads the caller
 	word   atomic.Uint64  // 0: off guard
 	guard  uint64         // the word, as the goroutine has set it
 	guards uint64         // how often it went on guard

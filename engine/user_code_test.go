@@ -72,7 +72,7 @@ func mustCome(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// turnstile blocks who waits for open. A test releases it in a cleanup that comes before
+// turnstile blocks a user's code that waits for open. A test releases it in a cleanup that comes before
 // that of its broker, so that a failure does not become a hang.
 type turnstile struct {
 	open chan struct{}

@@ -36,7 +36,7 @@ func Parse(b []byte) (f Frame, n int, err error) {
 
 // FrameSize returns the size in bytes, header included, of the frame that b
 // begins with, which may be more than b holds; 0 without an error means that b
-// is too short to tell. Who collects a frame that arrives in pieces learns from
+// is too short to tell. A reader that collects a frame in pieces learns from
 // it how much is still to come. Its error is that of [Parse].
 func FrameSize(b []byte) (n int, err error) {
 	if len(b) < LengthSize {

@@ -36,7 +36,10 @@ func Dial(dial func(ctx context.Context) (net.Conn, error)) Probe {
 
 // Ping returns a Probe that sends payload by call and has check look at the reply, which is
 // check's until it returns. Without check any reply passes. call must not keep payload.
-func Ping(call func(ctx context.Context, payload []byte) (reply []byte, err error), payload []byte, check func(reply []byte) error) Probe {
+func Ping(
+	call func(ctx context.Context, payload []byte) (reply []byte, err error),
+	payload []byte, check func(reply []byte) error,
+) Probe {
 	return func(ctx context.Context) error {
 		reply, err := call(ctx, payload)
 		if err != nil || check == nil {

@@ -170,7 +170,7 @@ func TestOldNewsIsNoNews(t *testing.T) {
 	}
 	assert.Equal(t, Down, lost.state)
 
-	// But who failed while the server rose is news when it is up.
+	// But a failure while the server rose is news when it is up.
 	m.pass(&rules, at(100), true)
 	require.Equal(t, Up, m.state)
 	for range 4 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/balance"
+	"github.com/ringwire/ringwire/internal/list"
 )
 
 // ConnectionRequest says what connection GetConnection is to return.
@@ -17,7 +18,7 @@ type ConnectionRequest struct {
 	// ClientID names who the connection is for: with IPHash the same one gets the same server.
 	// Empty: any server.
 	ClientID string
-	// Priority says who of those that wait goes first, the higher the sooner: below 0, 0, 1, and
+	// Priority says which of those that wait goes first, the higher the sooner: below 0, 0, 1, and
 	// above. Of nine that are served one is of a lower priority, if one waits.
 	Priority int
 	// ServerHint is the URL of a server to stay with while it is healthy. Empty: none.
@@ -57,7 +58,7 @@ func (p *HTTPConnectionPool) GetConnection(req *ConnectionRequest) (*ConnectionR
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	w := want{key: balance.KeyOf(req.ClientID), lane: laneOf(req.Priority)}
+	w := want{key: balance.KeyOf(req.ClientID), lane: list.LaneOf(req.Priority)}
 	if req.ServerHint != "" {
 		hinted, err := p.newServer(req.ServerHint, 0)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/health"
+	"github.com/ringwire/ringwire/internal/list"
 )
 
 // drainMax is how much of a check's response is read, so that its connection can be used again.
@@ -16,7 +17,7 @@ const drainMax = 64 << 10
 // probe checks the server: GET HealthCheckPath, on a connection that counts like any other.
 func (s *server) probe(ctx context.Context) error {
 	p := s.p
-	c, _, err := p.lease(ctx, &want{only: s, lane: laneUrgent})
+	c, _, err := p.lease(ctx, &want{only: s, lane: list.LaneUrgent})
 	if err != nil {
 		if e, ok := err.(*Error); !ok || e.Op != "dial" {
 			return health.ErrNoVerdict // all its connections are taken, or the pool closes

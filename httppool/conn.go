@@ -11,11 +11,11 @@ import (
 	"github.com/ringwire/ringwire/internal/list"
 )
 
-// place says who has a connection.
+// place says where a connection is.
 type place uint8
 
 const (
-	lent place = iota // one who uses it
+	lent place = iota // a caller uses it
 	idle              // the pool
 	gone              // nobody: it has no place any more
 )

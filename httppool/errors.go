@@ -24,7 +24,7 @@ var (
 	ErrReleased = errors.New("connection was released; get another one")
 )
 
-// errElsewhere tells one who waits for a server that this takes no requests now.
+// errElsewhere tells a waiter of a server that this takes no requests now.
 var errElsewhere = errors.New("server takes no requests now")
 
 // Error tells what failed, and where.

@@ -20,7 +20,7 @@ func Leftover(p *HTTPConnectionPool) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	left := fmt.Sprintf("%d places, %d idle, %d used, %d waiting, %d leaving, %d lent, %d running",
-		p.places, p.idle.Len(), p.used.Len(), p.waiting.n, len(p.leaving), p.lent, p.running)
+		p.places, p.idle.Len(), p.used.Len(), p.waiting.len(), len(p.leaving), p.lent, p.running)
 	if left == "0 places, 0 idle, 0 used, 0 waiting, 0 leaving, 0 lent, 0 running" {
 		return ""
 	}

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/health"
+	"github.com/ringwire/ringwire/internal/list"
 )
 
 // want is what somebody wants a connection for.
 type want struct {
 	key    uint64
-	lane   int
+	lane   list.Lane
 	hint   string    // the server to stay with while it is healthy, or ""
 	only   *server   // this one and no other, whatever its state; for checks
 	secure bool      // over TLS only

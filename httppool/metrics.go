@@ -136,9 +136,9 @@ func (p *HTTPConnectionPool) GetMetrics() *HTTPPoolMetrics {
 	m.IdleConnections = min(int64(p.idle.Len()), m.TotalConnections)
 	m.ActiveConnections = m.TotalConnections - m.IdleConnections
 	m.PoolUtilization = float64(m.ActiveConnections) / float64(p.cfg.MaxTotalConnections)
-	m.Waiting = p.waiting.n
+	m.Waiting = p.waiting.len()
 	for _, s := range p.servers {
-		m.Waiting += s.waiting.n
+		m.Waiting += s.waiting.len()
 		m.RequestsPerServer[s.url.String()] = int64(s.requests.Load())
 		if s.judge.Share() > 0 {
 			m.HealthyServers++

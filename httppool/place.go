@@ -5,9 +5,10 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/health"
+	"github.com/ringwire/ringwire/internal/list"
 )
 
-// grant is what one who wanted a connection has: an idle one that is lent to him, or a place
+// grant is what a caller that wanted a connection has: an idle one that is lent to it, or a place
 // for a dial, and then perhaps a connection to be closed before.
 type grant struct {
 	c     *conn
@@ -59,7 +60,7 @@ func (p *HTTPConnectionPool) makeRoom(g grant) {
 	}
 }
 
-// giveBack returns what was granted to one who had gone.
+// giveBack returns what was granted to a waiter that had gone.
 func (p *HTTPConnectionPool) giveBack(g grant) {
 	p.makeRoom(g)
 	if g.c != nil {
@@ -77,7 +78,7 @@ func (p *HTTPConnectionPool) unlistLocked(c *conn) {
 	c.s.idle.Remove(&c.here)
 }
 
-// release takes back a connection: it goes to one who waits, becomes idle, or is closed.
+// release takes back a connection: it goes to a waiter, becomes idle, or is closed.
 func (p *HTTPConnectionPool) release(c *conn) {
 	s := c.s
 	p.mu.Lock()
@@ -182,7 +183,7 @@ func (p *HTTPConnectionPool) socketClosed(c *conn, sock *socket) {
 
 // wait is called with the lock held and gives it up. It waits for a connection or a place of
 // the server's, or of any if s is nil.
-func (p *HTTPConnectionPool) wait(ctx context.Context, s *server, lane int) (grant, error) {
+func (p *HTTPConnectionPool) wait(ctx context.Context, s *server, lane list.Lane) (grant, error) {
 	p.seq++
 	w := &waiter{lane: lane, seq: p.seq, ready: make(chan struct{}, 1)}
 	queue := &p.waiting
@@ -210,13 +211,13 @@ func (p *HTTPConnectionPool) wait(ctx context.Context, s *server, lane int) (gra
 	return grant{}, ended(ctx)
 }
 
-// serveLocked gives those who wait what has come free at a server, or because of it elsewhere.
+// serveLocked gives waiters what has come free at a server, or because of it elsewhere.
 func (p *HTTPConnectionPool) serveLocked(s *server) {
 	p.serveByLocked(s)
 	p.serveAllLocked()
 }
 
-// serveByLocked serves those who wait for the server or for any.
+// serveByLocked serves those that wait for the server or for any.
 func (p *HTTPConnectionPool) serveByLocked(s *server) {
 	for p.hasRoomLocked(s) {
 		w := s.waiting.front()
@@ -236,7 +237,7 @@ func (p *HTTPConnectionPool) serveByLocked(s *server) {
 
 // serveAllLocked serves whoever can be.
 func (p *HTTPConnectionPool) serveAllLocked() {
-	for p.waiting.n > 0 {
+	for p.waiting.len() > 0 {
 		s, err := p.balancer.Pick(0, func(s *server) bool { return !p.hasRoomLocked(s) })
 		if err != nil {
 			break
@@ -248,7 +249,7 @@ func (p *HTTPConnectionPool) serveAllLocked() {
 	}
 	if p.places < p.cfg.MaxTotalConnections || p.idle.Len() > 0 {
 		for _, s := range p.servers {
-			if s.waiting.n > 0 {
+			if s.waiting.len() > 0 {
 				p.serveByLocked(s)
 			}
 		}

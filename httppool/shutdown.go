@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Shutdown closes the pool and drains it: who waits gets ErrClosed, and so does who comes;
+// Shutdown closes the pool and drains it: callers that wait get ErrClosed, and so do new ones;
 // idle connections are closed at once, and each other one when it is released or its response
 // is read. When ctx ends first, the rest is cut off: the error then holds the context's and says
 // how many connections that were. Without an error no goroutine of the pool runs any more. A second

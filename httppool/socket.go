@@ -20,7 +20,7 @@ var errConnectTimeout error = timeout("no connection within ConnectTimeout")
 type socket struct {
 	net.Conn
 	c      *conn
-	peeker *liveness.Peeker // of who has the conn; nil: cannot be looked at
+	peeker *liveness.Peeker // for the caller that has the conn; nil: cannot be looked at
 	closed atomic.Bool
 }
 
@@ -91,12 +91,12 @@ func (s *server) connect(ctx context.Context, c *conn) (_ net.Conn, err error) {
 	return out, nil
 }
 
-// attempt is a dial. It runs on a goroutine of its own, so that nobody waits longer than he
-// wants to, and what comes too late for one who gave up serves another.
+// attempt is a dial. It runs on a goroutine of its own, so that no caller waits longer than it
+// wants to, and what comes too late for one that gave up serves another.
 type attempt struct {
 	began time.Time
 	done  chan struct{}
-	c     *conn // lent to who waits
+	c     *conn // lent to the waiter
 	err   error
 	left  bool // nobody waits any more; guarded by the pool's lock
 }

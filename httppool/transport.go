@@ -15,6 +15,7 @@ import (
 	"github.com/ringwire/ringwire/balance"
 	"github.com/ringwire/ringwire/health"
 	"github.com/ringwire/ringwire/internal/backoff"
+	"github.com/ringwire/ringwire/internal/list"
 )
 
 // errRequestTimeout says that RequestTimeout has passed.
@@ -23,7 +24,7 @@ var errRequestTimeout error = timeout("no response within RequestTimeout")
 // pause is before a server is asked again that has failed this request.
 var pause = backoff.Policy{Min: 20 * time.Millisecond, Max: time.Second}
 
-// caller is what a request's context says about who makes it.
+// caller is what a request's context says about its caller.
 type caller struct {
 	clientID string
 	priority int
@@ -120,7 +121,7 @@ func (p *HTTPConnectionPool) check(req *http.Request) error {
 // caller's if there is no error.
 func (p *HTTPConnectionPool) roundTrip(ctx context.Context, req *http.Request, began time.Time) (*http.Response, *conn, error) {
 	who := callerOf(ctx)
-	w := want{key: balance.KeyOf(who.clientID), lane: laneOf(who.priority), secure: req.URL.Scheme == "https"}
+	w := want{key: balance.KeyOf(who.clientID), lane: list.LaneOf(who.priority), secure: req.URL.Scheme == "https"}
 	body := replayable{req: req}
 	for retries := 0; ; retries++ {
 		c, _, err := p.lease(ctx, &w)

@@ -26,7 +26,10 @@ type Received struct {
 // What came behind the frame stays in the decoder; the frame is a copy. Requests of the
 // peer's before it are answered with what answer returns for the one of that number, unless
 // that, or answer itself, is nil.
-func Exchange(conn net.Conn, dec *wire.Decoder, request []byte, timeout time.Duration, answer func(f *wire.Frame, n uint64) []byte) (got Received) {
+func Exchange(
+	conn net.Conn, dec *wire.Decoder, request []byte, timeout time.Duration,
+	answer func(f *wire.Frame, n uint64) []byte,
+) (got Received) {
 	_ = conn.SetDeadline(time.Now().Add(timeout))
 	defer func() { _ = conn.SetDeadline(time.Time{}) }()
 	if _, got.Err = conn.Write(request); got.Err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ringwire/ringwire/internal/testca"
 	"github.com/ringwire/ringwire/load/request"
 	"github.com/ringwire/ringwire/load/wire"
 )
@@ -427,13 +428,13 @@ func TestRequestsOfThePeersAreNeitherRepliesNorUnknown(t *testing.T) {
 }
 
 func TestTLSConnectionsCarryTheSameLoad(t *testing.T) {
-	cert, pool := selfSigned(t)
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
+	ca := testca.New(t)
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{ca.Server(t, "127.0.0.1")}})
 	require.NoError(t, err)
 	b := serveOn(t, l, "anet", nil)
 	cfg := to(t, b, "anet", 3000)
 	cfg.Targets[0].TLS = true
-	cfg.TLS = &tls.Config{RootCAs: pool}
+	cfg.TLS = &tls.Config{RootCAs: ca.Pool()}
 	cfg.Conns = 2
 	assert.Equal(t, Counts{Sent: 3000, Replied: 3000}, result(t, cfg).Total.Counts)
 	res := result(t, atRate(cfg, 10_000, time.Second))

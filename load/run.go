@@ -170,8 +170,11 @@ func (r *run) stopped() bool  { return r.state.Load() == stoppedState }
 func (r *run) draining() bool { return r.state.Load() >= drainingState }
 
 // pause waits for d, false if the run is over.
-func (r *run) pause(d time.Duration) bool {
-	if r.ctx.Err() != nil {
+func (r *run) pause(d time.Duration) bool { return wait(r.ctx, d) }
+
+// wait waits for d, false if ctx ends before.
+func wait(ctx context.Context, d time.Duration) bool {
+	if ctx.Err() != nil {
 		return false
 	}
 	if d <= 0 {
@@ -182,7 +185,7 @@ func (r *run) pause(d time.Duration) bool {
 	select {
 	case <-timer.C:
 		return true
-	case <-r.ctx.Done():
+	case <-ctx.Done():
 		return false
 	}
 }
@@ -227,17 +230,7 @@ func (r *run) up() (n int) {
 }
 
 func (r *run) waitForStart(ctx context.Context) bool {
-	if r.cfg.StartAt.IsZero() {
-		return true
-	}
-	timer := time.NewTimer(time.Until(r.cfg.StartAt))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return r.cfg.StartAt.IsZero() || wait(ctx, time.Until(r.cfg.StartAt))
 }
 
 // send has requests sent until there are no more or ctx ends.

@@ -81,7 +81,7 @@ type session struct {
 	heart     heart
 	flows     flows
 
-	// Of who has the right to write.
+	// Of the goroutine that has the right to write.
 	batch     output
 	wrote     int // bytes of it
 	begun     int // frames of it whose first byte was written
@@ -93,9 +93,12 @@ type session struct {
 
 func newSession(l *link, conn net.Conn, dec *wire.Decoder) *session {
 	r := l.run
-	s := &session{run: r, shard: l.shard, sent: make([]uint64, r.phases*len(r.cfg.Mix.Kinds)), conn: conn, began: time.Now(), heart: heart{last: r.uptime()},
+	s := &session{
+		run: r, shard: l.shard, sent: make([]uint64, r.phases*len(r.cfg.Mix.Kinds)),
+		conn: conn, began: time.Now(), heart: heart{last: r.uptime()},
 		dec: dec, table: wire.NewTable[inflight](r.cfg.Codec, r.cfg.window()),
-		kick: make(chan struct{}, 1), done: make(chan struct{})}
+		kick: make(chan struct{}, 1), done: make(chan struct{}),
+	}
 	if c, ok := conn.(syscall.Conn); ok && rawio.Available {
 		s.raw, _ = c.SyscallConn()
 	}

@@ -108,7 +108,7 @@ func (p *Of[T]) giveUp(w *waiter[T], ctx context.Context) error {
 }
 
 // serveLocked gives an entry that is lent to nobody in particular to the longest
-// waiter, who is returned and must be woken, or makes it idle.
+// waiter, which is returned and must be woken, or makes it idle.
 func (p *Of[T]) serveLocked(e *entry[T]) *waiter[T] {
 	w := p.waiters.pop()
 	if w == nil {

@@ -91,7 +91,7 @@ func (p *Of[T]) nextLocked(now time.Duration) time.Duration {
 	next := p.nextTurn
 	if p.cfg.IdleTimeout > 0 {
 		next = min(next, now+min(max(p.cfg.IdleTimeout/ticks, minTick), maxTick))
-		// Who examines the oldest entry wakes the manager afterwards.
+		// The goroutine that examines the oldest entry wakes the manager afterwards.
 		if oldest := p.idle.Back(); oldest != nil && oldest.state == idle {
 			next = min(next, oldest.since+p.cfg.IdleTimeout)
 		}

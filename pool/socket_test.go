@@ -4,14 +4,10 @@ package pool_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"syscall"
 	"testing"
@@ -21,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ringwire/ringwire/internal/liveness"
+	"github.com/ringwire/ringwire/internal/testca"
 	"github.com/ringwire/ringwire/pool"
 )
 
@@ -157,17 +154,8 @@ func TestAConnectionClosedByItsOwnerIsNotKept(t *testing.T) {
 
 // certificate makes one for 127.0.0.1 and the pool that trusts it.
 func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	require.NoError(t, err)
-	leaf, err := x509.ParseCertificate(der)
-	require.NoError(t, err)
-	roots := x509.NewCertPool()
-	roots.AddCert(leaf)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
+	ca := testca.New(t)
+	return ca.Server(t, "127.0.0.1"), ca.Pool()
 }
 
 func TestTLSConnectionsAreSecuredAndNoticedWhenTheyEnd(t *testing.T) {

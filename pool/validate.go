@@ -89,7 +89,7 @@ func (p *Of[T]) examine(e *entry[T]) {
 }
 
 // examinedLocked returns an entry from its examination: it is idle again, in its
-// place, unless somebody came to wait for it, who must be woken.
+// place, unless a waiter came for it, which must be woken.
 func (p *Of[T]) examinedLocked(e *entry[T]) *waiter[T] {
 	e.state = idle
 	if p.waiters.Len() == 0 {

@@ -123,7 +123,7 @@ func (d *DNS) Watch(ctx context.Context) iter.Seq2[[]Endpoint, error] {
 		failed := false
 		pause := d.cfg.Interval
 		for {
-			again := d.nextAgain() // before: who asks during a lookup may know better than its answer
+			again := d.nextAgain() // before: a caller that asks during a lookup may know better than its answer
 			set, err := d.lookup(ctx)
 			if ctx.Err() != nil {
 				return

@@ -70,7 +70,7 @@ func (f *follower) take(set []Endpoint) error {
 	}
 	wanted := make(map[string]bool, len(set))
 	for _, e := range set {
-		if !wanted[e.Addr] { // who is named twice is one server, as named first
+		if !wanted[e.Addr] { // what is named twice is one server, as named first
 			wanted[e.Addr] = true
 			f.put(e.Addr, e.weight())
 		}

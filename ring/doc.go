@@ -44,7 +44,7 @@
 //
 // A ring is reported empty only if its oldest position holds no completed push.
 // A push that has returned can thus be missed, but only while an older one is
-// still under way. Who wants to sleep on an empty ring must therefore be woken
+// still under way. A consumer that wants to sleep on an empty ring must therefore be woken
 // by every producer after its push, not only by the one that found the ring
 // empty: then the producer that was late wakes the consumer for both.
 //

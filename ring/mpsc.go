@@ -80,7 +80,7 @@ func (r *MPSC[T]) TryPush(v T) bool {
 	return ok
 }
 
-// claim makes the cell of the next position the caller's, who must publish it.
+// claim makes the cell of the next position the caller's, which must publish it.
 func (r *MPSC[T]) claim() (pos uint64, ok bool) {
 	p := &r.producers
 	for {

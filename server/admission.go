@@ -14,14 +14,14 @@ import (
 	"github.com/ringwire/ringwire/internal/rawio"
 )
 
-// Who is let in. The accept loop asks in this order, and the first that says no counts:
+// Which clients are let in. The accept loop asks in this order, and the first that says no counts:
 //
 //	Deny, Allow         whose address it is
 //	MaxConnsPerIP       how many its address has open
 //	MaxConnRatePerIP    how fast they come from its address
 //	MaxConns            how many there are
 //
-// Each answer takes a bounded time, whatever peers have done before. Who is in and says
+// Each answer takes a bounded time, whatever peers have done before. A connection that is in and says
 // nothing is a newcomer, and may have to go again: newcomer.go.
 
 // refusal says why a connection was not taken.
@@ -48,7 +48,7 @@ var refusalText = [refusalCount]string{
 
 func (r refusal) String() string { return refusalText[r] }
 
-// door is who may come in, as configured.
+// door is which clients may come in, as configured.
 type door struct {
 	allow, deny prefixes
 	sources     *sources // nil without a limit per address
@@ -93,7 +93,7 @@ func (s *Server) leave(from netip.Addr) {
 	if t := s.door.sources; t != nil {
 		t.leave(from)
 	}
-	s.open.Add(-1) // last: who sees the room finds all of it
+	s.open.Add(-1) // last: a connection that sees the room finds all of it
 }
 
 // refuse counts and closes a connection that was not let in. remote is nil if it is not known.
@@ -132,7 +132,7 @@ func (d *door) lets(from netip.Addr) bool {
 }
 
 // addrOf returns an address as it is compared: IPv4 where it is mapped into IPv6, and
-// without a zone. The zero Addr is that of who has none, on a unix socket.
+// without a zone. The zero Addr is that of a client that has none, on a unix socket.
 func addrOf(a net.Addr) netip.Addr {
 	if tcp, ok := a.(*net.TCPAddr); ok && tcp != nil {
 		ip, _ := netip.AddrFromSlice(tcp.IP)
@@ -182,7 +182,7 @@ const (
 	maxConnBurst = 1_000_000
 )
 
-// validateAdmission is the part of validate that is about who is let in.
+// validateAdmission is the part of validate that is about which clients are let in.
 func (c *Config) validateAdmission() error {
 	for _, l := range []struct {
 		field string

@@ -191,7 +191,7 @@ func TestRefusalsComeInTheirOrder(t *testing.T) {
 	}
 }
 
-// Who is refused because of MaxConns has no place of his address.
+// A connection that is refused because of MaxConns has no place of its address.
 func TestRefusedConnectionHoldsNothing(t *testing.T) {
 	s, err := New(Config{Handler: HandlerFunc(echo), MaxConns: 1, MaxConnsPerIP: 1})
 	require.NoError(t, err)

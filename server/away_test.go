@@ -11,7 +11,7 @@ import (
 
 // The time for which a handler keeps its loop from its peers is not the peers'.
 
-// Handlers in place may block. Who has sent half a frame, or nothing, is cut for it neither while a
+// Handlers in place may block. A peer that has sent half a frame, or nothing, is cut for it neither while a
 // handler runs nor when the loop is back.
 func TestTheTimeOfAHandlerInPlaceIsNotThePeers(t *testing.T) {
 	waits(t)

@@ -129,14 +129,8 @@ func (s *carrier) write(p []byte) error {
 
 // tryWrite writes what the socket takes of p at once. The rest has to be given to write, beginning with
 // the same bytes.
-func (s *carrier) tryWrite(p []byte) (n int, err error) {
-	for n < len(p) {
-		m, err := s.wire.TryWrite(s.tls, p[n:][:min(len(p)-n, streamPiece)])
-		if n += m; m == 0 || err != nil {
-			return n, err
-		}
-	}
-	return n, nil
+func (s *carrier) tryWrite(p []byte) (int, error) {
+	return s.wire.TryWritePieces(s.tls, p, streamPiece)
 }
 
 // closeWrite shuts down our direction. Where that cannot be told it closes the connection: the

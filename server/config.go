@@ -139,10 +139,10 @@ type Config struct {
 
 	// QueueTimeout is how long a request may have waited, since it was read, when its
 	// handler would begin; beyond it, it is refused: ErrorReply gets ErrOverloaded, a client
-	// with the extension a status. Default 500 ms. Who has neither is not refused anything,
-	// because a refusal that is not told fills the client's table with requests that have no
-	// answer. Negative: none. Set it to less than what clients wait for, or an overloaded server
-	// works only for those that have given up.
+	// with the extension a status. Default 500 ms. Where there is neither, nothing is
+	// refused, because a refusal that is not told fills the client's table with requests that
+	// have no answer. Negative: none. Set it to less than what clients wait for, or an
+	// overloaded server works only for those that have given up.
 	//
 	// In any case, while the oldest request of a connection has waited for a tenth of a
 	// second, workers take its newest and its oldest request by turns: when more is asked than
@@ -169,7 +169,7 @@ type Config struct {
 	// GOMAXPROCS of 1, and on systems that are no Unix, there is none.
 	BusyPoll time.Duration
 
-	// Allow and Deny say which client addresses may connect; who may not is closed right
+	// Allow and Deny say which client addresses may connect; one that may not is closed right
 	// after it was accepted, before anything else is done. An address in Deny may not; one
 	// that is not in Allow may not, unless Allow is empty. An IPv4 address that is mapped
 	// into IPv6, as a listener on [::] sees it, is an IPv4 address, here and in prefixes;
@@ -203,10 +203,10 @@ type Config struct {
 	//
 	// A tenth of it, at least one, is not for connections that have never sent a whole
 	// frame: while more than the rest are open, each that comes has the one of them that
-	// came first closed, if that was more than a second ago. So who opens connections and
+	// came first closed, if that was more than a second ago. So a client that opens connections and
 	// says nothing cannot keep the others out. A client that connects long before it speaks
-	// may lose its connection then, and has to connect again. Who has spoken may be silent
-	// for any time; when all have, nobody goes, and who comes beyond MaxConns is closed.
+	// may lose its connection then, and has to connect again. One that has spoken may be silent
+	// for any time; when all have, none goes, and what comes beyond MaxConns is closed.
 	MaxConns int
 
 	// MaxUnsent bounds the bytes of replies that one connection has not taken.

@@ -64,7 +64,7 @@ type Conn struct {
 	why     atomic.Uint32 // reason; the first one stays
 	woken   atomic.Bool   // a wake is on its way to the loop
 	cutting atomic.Bool   // a close is on its way to the loop
-	reapMu  sync.Mutex    // after ended: who holds it is the consumer of the desk's ring
+	reapMu  sync.Mutex    // after ended: its holder is the consumer of the desk's ring
 }
 
 // rare is what few connections have.
@@ -74,7 +74,7 @@ type rare struct {
 	life   atomic.Pointer[life] // nil until somebody asks for the context
 }
 
-// needRare returns what is made by the first who asks.
+// needRare returns what is made by the first call.
 func (c *Conn) needRare() *rare {
 	if r := c.rare.Load(); r != nil {
 		return r
@@ -226,7 +226,7 @@ func (c *Conn) endReason(cause error) reason {
 // read. Replies of workers are collected, frames parsed and answered, and
 // everything goes out in one write. in is not kept. False means: close.
 func (c *Conn) serve(in []byte) bool {
-	// Before anything is looked at: who leaves something to do after this store
+	// Before anything is looked at: what leaves something to do after this store
 	// wakes the loop again, what was left before it is seen by this turn.
 	if c.woken.Load() {
 		c.woken.Store(false)

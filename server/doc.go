@@ -30,7 +30,7 @@
 //
 // Whatever a peer could make grow has a bound: connections, unsent replies, unparsed
 // requests, requests in the works, their sum over all connections, and the time a
-// frame may take. Config names them with their defaults, and says who may connect at all:
+// frame may take. Config names them with their defaults, and says which clients may connect at all:
 // which addresses, how many connections of each and how fast, and for how long one may be
 // silent at first.
 //

@@ -22,7 +22,7 @@ const (
 	// direction. Closing at once while its bytes arrive would reset the
 	// connection and could take replies away that it has not read.
 	lingerTime = 250 * time.Millisecond
-	// steadyTime is how long a shutdown goes on reading from who goes on sending: what it
+	// steadyTime is how long a shutdown goes on reading from a client that goes on sending: what it
 	// asks has no end, so waiting for longer helps nobody.
 	steadyTime = time.Second
 	// cutTime is what remains of a shutdown's time when it stops parsing.
@@ -263,7 +263,7 @@ func (s *Server) drain(deadline time.Time, bounded bool) {
 		now := s.tick()
 		if time.Since(start) > s.cfg.steadyTime {
 			how = phaseUnread
-			s.shaking.cut() // who connects and says nothing is not waited for
+			s.shaking.cut() // a client that connects and says nothing is not waited for
 		}
 		if bounded && time.Until(deadline) < cutTime {
 			how = phaseUnparsed

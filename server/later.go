@@ -26,11 +26,11 @@ type Later struct {
 	arrived time.Duration
 	began   stopwatch.Time
 	// request is off the loop. It goes back to the connection when both the handler has
-	// returned and the outcome is known. Only who owes one of the two may look at it.
+	// returned and the outcome is known. Only the one that owes one of the two may look at it.
 	request  *Request
 	owed     atomic.Int32 // how many of the two are missing
 	answered atomic.Bool
-	buf      *bytepool.Buffer // the frame of the reply; written by who has set answered
+	buf      *bytepool.Buffer // the frame of the reply; written by the call that has set answered
 	result   result           // likewise
 	cause    error            // of a failure; likewise
 }
@@ -113,7 +113,7 @@ func (l *Later) fail(req []byte, cause error) (err error) {
 	return nil
 }
 
-// settle notes the outcome. Who has answered calls it.
+// settle notes the outcome. The call that has answered calls it.
 func (l *Later) settle(buf *bytepool.Buffer, result result) error {
 	l.buf, l.result = buf, result
 	l.conn.srv.timing.end(l.arrived, l.began)

@@ -50,7 +50,7 @@ func TestReplyComesLater(t *testing.T) {
 	})
 }
 
-// One of many who answer at once does, and Handle may not have returned yet.
+// One of many calls that answer at once does, and Handle may not have returned yet.
 func TestLaterIsAnsweredOnce(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		const rounds, rivals = 300, 3

@@ -317,7 +317,8 @@ func (s *Server) inspect(c *Conn, now int64) {
 		s.cut(c, reasonIdle)
 	case watch&watchBusy != 0 && c.heldUp():
 		s.wake(c)
-	case watch&watchUnsent != 0, watch&watchPaused != 0 && c.ext.Load() != nil, watch&(watchDesk|watchBusy) == watchDesk && quiet > deskIdle.Milliseconds():
+	case watch&watchUnsent != 0, watch&watchPaused != 0 && c.ext.Load() != nil,
+		watch&(watchDesk|watchBusy) == watchDesk && quiet > deskIdle.Milliseconds():
 		s.wake(c)
 	}
 }

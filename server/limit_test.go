@@ -138,7 +138,7 @@ func TestServerWideBoundSlowsPeersThatRead(t *testing.T) {
 }
 
 // Replies that nobody reads are bounded off the loop, too: when much is held, one request of
-// each connection is taken at a time, and who reads is served.
+// each connection is taken at a time, and a client that reads is served.
 func TestRepliesOfWorkersThatNobodyReadsAreBounded(t *testing.T) {
 	const bound, conns, requests = 2 << 20, 10, 250
 	s := launch(t, Config{Workers: 4, MaxHeld: bound, MaxUnsent: 4 << 10, WriteTimeout: -1, Handler: HandlerFunc(amplify)})

@@ -12,7 +12,7 @@ const (
 	// evictShare is which part of MaxConns, as a divisor, is kept free of newcomers by
 	// sending the oldest away.
 	evictShare = 10
-	// evictAge is how long a newcomer is left alone. Who comes to speak does so a round
+	// evictAge is how long a newcomer is left alone. A client that comes to speak does so a round
 	// trip after it was accepted; without this, each that comes to a server that is nearly
 	// full would throw out the one before.
 	evictAge = time.Second

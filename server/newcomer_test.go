@@ -13,7 +13,7 @@ import (
 	"github.com/ringwire/ringwire/framing"
 )
 
-// outwait waits until who has connected so far is old enough to be evicted.
+// outwait waits until all that has connected so far is old enough to be evicted.
 func outwait(t *testing.T, s *Server) {
 	t.Helper()
 	came := s.time()

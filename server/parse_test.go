@@ -209,7 +209,7 @@ func TestPanicOutsideAHandlerIsPassedOn(t *testing.T) {
 	assert.PanicsWithValue(t, "fault", c.afterPanic)
 }
 
-// Who has a reply must find it in the counters.
+// A client that has a reply must find it in the counters.
 func TestRepliesAreCountedBeforeTheyAreWritten(t *testing.T) {
 	c, l := offline(t, Config{Handler: HandlerFunc(echo)})
 	var counted tally

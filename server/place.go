@@ -15,7 +15,7 @@ import (
 // Which event loop a connection gets. gnet hands a connection over through the queue of a
 // loop, waits for the loop, and can take nothing back. So a connection is handed over only
 // while the loop runs no handler, which could block it or end it: the loop is asked to open
-// its door, and gives way to who comes in until the door is shut again. A loop that does not
+// its door, and gives way to what comes in until the door is shut again. A loop that does not
 // answer soon keeps the question, others are asked as well, and whichever answers first has
 // the connection.
 
@@ -223,7 +223,7 @@ func (l *loop) tell(call func()) {
 
 // Run implements gnet.Runnable: the loop has come to the question.
 func (l *loop) Run(context.Context) error {
-	l.queued.Store(false) // before the look: who asks after it queues another one
+	l.queued.Store(false) // before the look: a call that asks after it queues another one
 	l.front.jammed.Store(false)
 	if l.door.CompareAndSwap(doorAsked, doorOpen) {
 		l.front.answer()

@@ -75,7 +75,7 @@ func (c *Conn) poll() bool {
 	s, l := c.srv, c.loop
 	l.heard(c)
 	if l.called.Load() {
-		l.called.Store(false) // who called is served next, or was already
+		l.called.Store(false) // the caller is served next, or was already
 		return true
 	}
 	if s.busyPoll == 0 || !l.mayStay() || !c.pollable() || !busypoll.Enter(s.pollers) {

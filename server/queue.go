@@ -55,7 +55,7 @@ func (d *desk) since() time.Duration {
 }
 
 // bounded is how much the requests off the loop may hold. Beyond it each connection has one of
-// them taken at a time: so replies that nobody reads do not grow, and who reads is served.
+// them taken at a time: so replies that nobody reads do not grow, and a client that reads is served.
 type bounded struct {
 	held *atomic.Int64
 	most int64
@@ -90,7 +90,7 @@ func (t *turns) pop() *desk {
 // request at a time, so one with many makes another with few wait for one of each at
 // most. One that had nothing under way when its request came does not even wait for that:
 // it is served before the others, but once only until all of them have had their turn, so
-// nobody is kept waiting by those who come and go. (Sparse flows of FQ-CoDel, RFC 8290, are
+// none is kept waiting by those that come and go. (Sparse flows of FQ-CoDel, RFC 8290, are
 // served like this.) The requests of a connection are taken in their order, until the oldest
 // is late. A connection with desk.limit requests under way is not served until the loop has
 // collected some.
@@ -100,8 +100,8 @@ type queue struct {
 	bytes bounded
 
 	mu     sync.Mutex // guards what follows, held for a few instructions
-	sparse turns      // who had nothing under way
-	all    turns      // the others, and who was sparse since their last turn
+	sparse turns      // those that had nothing under way
+	all    turns      // the others, and those that were sparse since their last turn
 }
 
 // put adds a request of a connection.
@@ -213,7 +213,7 @@ func (q *queue) atLimit(d *desk) bool {
 		return false
 	}
 	d.parked.Store(true)
-	// Who has collected since the first look may not have seen that.
+	// A turn that has collected since the first look may not have seen that.
 	if d.taken-d.collected.Load() < limit {
 		d.parked.Store(false)
 		return false

@@ -201,7 +201,7 @@ func TestWhoHasNothingUnderWayGoesFirst(t *testing.T) {
 	}
 }
 
-// Who comes and goes has no right before those who wait.
+// A connection that comes and goes has no right before those that wait.
 func TestManyWhoHaveNothingUnderWayLeaveTheOthersTheirTurn(t *testing.T) {
 	const light = 50
 	var q queue
@@ -228,7 +228,7 @@ func TestManyWhoHaveNothingUnderWayLeaveTheOthersTheirTurn(t *testing.T) {
 	}
 }
 
-// Who has collected and a worker that finds the limit reached must not miss each other.
+// A turn that has collected and a worker that finds the limit reached must not miss each other.
 func TestAConnectionAtItsLimitIsServedAgain(t *testing.T) {
 	const limit, n = 2, 20_000
 	var q queue

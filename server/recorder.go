@@ -112,7 +112,7 @@ func (r *Recorder) Pushed() []byte {
 func (r *Recorder) Close() {
 	if r.conn.raise(phaseEnded) {
 		r.conn.end(net.ErrClosed)
-		r.link.wake() // who waits for a reply
+		r.link.wake() // the caller that waits for a reply
 	}
 }
 

@@ -126,7 +126,7 @@ func TestACallersTimeIsUpWhenItHasPassed(t *testing.T) {
 	assert.Zero(t, left)
 }
 
-// The last frame is the last, also for who waits for a sign of life.
+// The last frame is the last, also for a client that waits for a sign of life.
 func TestNoSignAfterDone(t *testing.T) {
 	c, l := offline(t, Config{Extensions: true, Handler: HandlerFunc(echo)})
 	c.ext.Store(&extension{wrote: -2 * signEvery, done: true})
@@ -165,7 +165,7 @@ func TestWhoLingersIsRead(t *testing.T) {
 }
 
 // While the server holds too much no input of those that are blocked is read, however little;
-// and who is read again has not been idle meanwhile.
+// and one that is read again has not been idle meanwhile.
 func TestWhoIsReadAgainHasNotBeenIdle(t *testing.T) {
 	c, l := offline(t, Config{Handler: HandlerFunc(echo)})
 	c.loop.pauses, l.pauses = true, true
@@ -210,7 +210,7 @@ func TestRepliesCollectedTogetherMakeRoom(t *testing.T) {
 	}
 }
 
-// Who has come just now, and has said nothing yet, has time to speak when the server stops.
+// A client that has come just now, and has said nothing yet, has time to speak when the server stops.
 func TestANewcomerHasTimeToSpeakInADrain(t *testing.T) {
 	c, _ := offline(t, Config{Handler: HandlerFunc(echo)})
 	came := c.lastRead.Load()

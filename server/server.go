@@ -63,7 +63,7 @@ type Server struct {
 	stopSweep  chan struct{}
 
 	closing chan struct{} // closed under mu: no Start, Serve or accept any more
-	hurry   chan struct{} // closed by who does not want to drain any longer
+	hurry   chan struct{} // closed by the caller that does not want to drain any longer
 	hurried sync.Once
 	stopped chan struct{} // closed when nothing is left; result is valid then
 	result  error

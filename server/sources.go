@@ -63,7 +63,7 @@ func sourceOf(from netip.Addr) netip.Prefix {
 	return key
 }
 
-// enter counts a connection that comes at a time, unless it is one too many. Who has no
+// enter counts a connection that comes at a time, unless it is one too many. What has no
 // address is not counted.
 func (t *sources) enter(from netip.Addr, now time.Duration) refusal {
 	key := sourceOf(from)

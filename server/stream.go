@@ -30,7 +30,7 @@ var past = time.Unix(1, 0)
 // turns that input asks for. Another one takes a turn that somebody else has asked for. A third one
 // writes what does not go at once. Each of the latter two exists only while it has something to do.
 //
-// Who has the turn is the connection's loop, in the sense of Conn: one at a time reads, parses
+// The goroutine that has the turn is the connection's loop, in the sense of Conn: one at a time reads, parses
 // and answers. Nothing waits in a turn but handlers in place, and those hold up their own
 // connection only: a peer that does not read holds up no turn, as on an event loop.
 type stream struct {
@@ -38,7 +38,7 @@ type stream struct {
 	conn    *Conn
 	carrier carrier
 
-	over bool // the connection has ended; his who has the turn
+	over bool // the connection has ended; of the goroutine that has the turn
 
 	lent     atomic.Pointer[loop] // with which the turn goes on; nil: with none
 	cameBack atomic.Int64         // loop.cameBack of the last turn that was long
@@ -53,7 +53,7 @@ type stream struct {
 	out     *bytepool.Buffer // to be written; nil: nothing
 	unsent  int              // bytes of out, and of what is being written
 	behind  bool             // there were so many that the connection may wait for the writer
-	writing bool             // somebody writes: the writer, or who has the turn
+	writing bool             // somebody writes: the writer, or the goroutine that has the turn
 	shut    bool             // our direction is to be shut down behind what is to be written
 	deaf    bool             // nothing is to be read
 	closed  bool             // nothing is read or written any more
@@ -101,13 +101,13 @@ func (s *stream) end(cause error) {
 	defer s.front.all.Done()
 	s.closeSoon()
 	timer := time.AfterFunc(closeLate, s.carrier.close) // whatever becomes of deadlines
-	// A socket tells an error once: who has met that the peer is gone knows more than the other.
+	// A socket tells an error once: the goroutine that has met that the peer is gone knows more than the other.
 	if s.awaitWriter(); s.broken != nil && !errors.Is(cause, syscall.ETIMEDOUT) {
 		cause = s.broken
 	}
 	timer.Stop()
 	s.carrier.dispose()
-	defer s.carrier.close() // who sees it closed finds it counted
+	defer s.carrier.close() // a peer that sees it closed finds it counted
 	if errors.Is(cause, io.ErrUnexpectedEOF) {
 		s.conn.blame(reasonTruncated)
 	}

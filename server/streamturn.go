@@ -2,8 +2,8 @@ package server
 
 import "log/slog"
 
-// Who has the turn of a stream, and when somebody else gets it. Nobody waits for it but the goroutine that
-// reads: whoever else asks leaves word, and whoever ends a turn looks for that.
+// Which goroutine has the turn of a stream, and when another one gets it. None waits for it but the
+// one that reads: any other that asks leaves word, and the one that ends a turn looks for that.
 
 // takeTurn is the goroutine of a turn that somebody has asked for. It has the turn.
 func (s *stream) takeTurn() {

@@ -16,7 +16,7 @@ import (
 	"github.com/ringwire/ringwire/internal/testca"
 )
 
-// pinned lets in who shows one of these certificates, whoever has signed it.
+// pinned lets in a client that shows one of these certificates, whoever has signed it.
 func pinned(all ...tls.Certificate) func([][]byte, [][]*x509.Certificate) error {
 	return func(raw [][]byte, _ [][]*x509.Certificate) error {
 		for _, c := range all {

@@ -45,7 +45,7 @@ func TestAHandshakeThatDoesNotComeIsGivenUp(t *testing.T) {
 	}
 }
 
-// Who looks whether the port is open, as balancers do, is no fault and no line in the log.
+// A client that looks whether the port is open, as balancers do, is no fault and no line in the log.
 func TestAProbeOfATLSPortIsHarmless(t *testing.T) {
 	x := launchTLS(t, nil)
 	_ = x.silent(t).nc.Close()

@@ -84,7 +84,7 @@ func (l *loop) end(s *Server) {
 }
 
 // publish makes what was counted visible, all of it together. It runs before each
-// write, so who has a reply finds it counted.
+// write, so a client that has a reply finds it counted.
 func (l *loop) publish() {
 	l.mu.Lock()
 	l.total.add(&l.event)

@@ -111,7 +111,7 @@ func (w *workers) submit(r *Request) {
 	w.more()
 }
 
-// more starts a runner for what is queued, unless one is being started, who will do so
+// more starts a runner for what is queued, unless one is being started, which will do so
 // after its first look at the queue, or there are as many as may be. So handlers that
 // return at once are run by one goroutine, and those that block by more and more.
 // (The Go scheduler wakes its threads like this.)
@@ -151,7 +151,7 @@ func (w *workers) start() {
 // run works until the queue is empty, then gives its slot back. A job queued just
 // before that may have found all slots taken, so the queue is looked at again.
 func (w *workers) run() {
-	w.starting.Store(false) // before the look: who comes after it starts another one
+	w.starting.Store(false) // before the look: what comes after it starts another one
 	returned := false
 	defer func() {
 		if !returned {
@@ -297,7 +297,7 @@ func (c *Conn) collect() {
 	}
 }
 
-// heldUp reports whether requests wait that a turn can do something for: the workers who are
+// heldUp reports whether requests wait that a turn can do something for: the workers that are
 // to take them may be stuck, or nobody has told them that they may. The sweep asks.
 func (c *Conn) heldUp() bool {
 	w, d := c.srv.workers, c.desk.Load()
@@ -352,7 +352,7 @@ func (c *Conn) reap(d *desk) {
 	}
 	c.reapMu.Lock()
 	defer c.reapMu.Unlock()
-	for r, ok := d.back.TryPop(); ok; r, ok = d.back.TryPop() { // who is still pushing comes here afterwards
+	for r, ok := d.back.TryPop(); ok; r, ok = d.back.TryPop() { // one that still pushes comes here afterwards
 		c.srv.drop(r)
 	}
 	if w := c.srv.workers; w != nil {

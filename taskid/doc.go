@@ -1,4 +1,4 @@
-// Package taskid keeps track of who is in flight on one connection.
+// Package taskid keeps track of what is in flight on one connection.
 //
 // A [Table] holds a slot for every request that has been issued an [ID] and is not yet
 // forgotten. The slot decides, by one compare-and-swap, which of reply, timeout,

@@ -26,7 +26,7 @@ type contest struct {
 }
 
 type contestRequest struct {
-	id       ID // written before Arm, read by who ends the request
+	id       ID // written before Arm, read by the goroutine that ends the request
 	outcomes atomic.Int32
 }
 
@@ -153,7 +153,7 @@ func (c *contest) cancel(id ID) {
 	}
 }
 
-// cancelLast is who cancels requests while they are armed and answered.
+// cancelLast cancels requests while they are armed and answered.
 func (c *contest) cancelLast() {
 	for int(c.next.Load()) < len(c.requests) {
 		c.cancel(ID(c.last.Load()))

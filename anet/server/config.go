@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/anet"
+	"github.com/ringwire/ringwire/internal/defaults"
 	"github.com/ringwire/ringwire/server"
 )
 
@@ -67,11 +68,11 @@ func (c *ServerConfig) native(handler server.Handler) server.Config {
 		Handler:         handler,
 		Workers:         handlersMost,
 		MaxConns:        -1,
-		FrameTimeout:    timeout(c.ReadTimeout, -1),
-		WriteTimeout:    timeout(c.WriteTimeout, DefaultWriteTimeout),
-		IdleTimeout:     timeout(c.IdleTimeout, -1),
-		ShutdownTimeout: timeout(c.ShutdownTimeout, DefaultShutdownTimeout),
-		KeepAlive:       timeout(c.KeepAliveInterval, DefaultKeepAliveInterval),
+		FrameTimeout:    defaults.Timeout(c.ReadTimeout, -1),
+		WriteTimeout:    defaults.Timeout(c.WriteTimeout, DefaultWriteTimeout),
+		IdleTimeout:     defaults.Timeout(c.IdleTimeout, -1),
+		ShutdownTimeout: defaults.Timeout(c.ShutdownTimeout, DefaultShutdownTimeout),
+		KeepAlive:       defaults.Timeout(c.KeepAliveInterval, DefaultKeepAliveInterval),
 		Logger:          eventLog(c.Logger),
 	}
 	if c.MaxConns > 0 {
@@ -81,13 +82,6 @@ func (c *ServerConfig) native(handler server.Handler) server.Config {
 	depth := min(positive(c.WriteQueueDepth, DefaultWriteQueueDepth), handlersPerConnMost)
 	cfg.MaxInFlight = min(cfg.Workers+depth, handlersPerConnMost)
 	return cfg
-}
-
-func timeout(d, standard time.Duration) time.Duration {
-	if d == 0 {
-		return standard
-	}
-	return min(d, server.MaxTimeout) // nobody waits longer
 }
 
 func positive(n, standard int) int {

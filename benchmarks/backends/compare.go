@@ -159,8 +159,10 @@ func (c comparison) result(all []*contender) *backends.Result {
 			ratios[r] = one.rate[r] / all[0].rate[r]
 		}
 		rate, ratio, like := median(one.rate), median(ratios), one.ratioTo(all[one.beside])
-		bars.Bars = append(bars.Bars, chart.Bar{Name: one.name, Class: i, Value: rate, Text: fmt.Sprintf("%.0f/s, %.2fx", rate, ratio)})
-		text := fmt.Sprintf("%s: %.0f requests a second, %.2f times Transport's (%.2f to %.2f)", one.name, rate, ratio, slices.Min(ratios), slices.Max(ratios))
+		bars.Bars = append(bars.Bars, chart.Bar{Name: one.name, Class: i, Value: rate,
+			Text: fmt.Sprintf("%.0f/s, %.2fx", rate, ratio)})
+		text := fmt.Sprintf("%s: %.0f requests a second, %.2f times Transport's (%.2f to %.2f)",
+			one.name, rate, ratio, slices.Min(ratios), slices.Max(ratios))
 		if one.beside > 0 {
 			text += fmt.Sprintf(", %.2f times that of %s", like, all[one.beside].name)
 		}

@@ -142,7 +142,7 @@ func (a anetPeer) Drop(use func()) error {
 func (a anetPeer) Close() { a.p.Close() }
 
 // channelPeer is a channel full of items. An item that was dropped leaves a nil,
-// for the next who gets it to open another.
+// for the next caller to open another.
 type channelPeer struct {
 	items chan Item
 	open  func() (Item, error)

@@ -68,7 +68,7 @@ func (t trying) popInto(dst []uint64) int {
 	}
 }
 
-// channel parks who has to wait.
+// channel parks goroutines that have to wait.
 type channel struct{ c chan uint64 }
 
 func (q channel) producer() func(uint64) { return func(v uint64) { q.c <- v } }

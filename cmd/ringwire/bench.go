@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
@@ -186,7 +184,7 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 		return err
 	}
 	defer func() { _ = files.close() }()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
 	// A second Ctrl-C ends the program at once; the servers then see their
 	// standard input close.

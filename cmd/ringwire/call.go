@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/ringwire/ringwire/engine"
@@ -88,7 +86,7 @@ func call(cmd *cobra.Command, f callFlags) error {
 		return &exitError{exitUsage, err}
 	}
 	defer func() { _ = broker.Close() }()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
 	for range f.count {
 		if err := callOnce(ctx, broker, f, req, cmd.OutOrStdout()); err != nil {

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/ringwire/ringwire/load"
@@ -155,7 +153,7 @@ func runCompare(cmd *cobra.Command, f *compareFlags, args []string) error {
 		}
 		defer func() { _ = files[i].Close() }()
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 	c := comparison{A: args[0], B: args[1], SchemaVersion: 1, Limit: limit}
@@ -165,7 +163,7 @@ func runCompare(cmd *cobra.Command, f *compareFlags, args []string) error {
 	c.judge()
 	err = c.text(cmd.OutOrStdout())
 	if files[0] != nil {
-		err = errors.Join(err, c.writeJSON(files[0]))
+		err = errors.Join(err, writeJSON(files[0], &c), files[0].Close())
 	}
 	if files[1] != nil {
 		err = errors.Join(err, c.writeBenchstat(files[1]))

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -161,12 +160,6 @@ func (c *comparison) text(out io.Writer) error {
 	fmt.Fprintf(&b, "\nverdict      %s (exit %d)\n", c.Verdict, c.ExitCode)
 	_, err := io.WriteString(out, b.String())
 	return err
-}
-
-func (c *comparison) writeJSON(w io.WriteCloser) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return errors.Join(enc.Encode(c), w.Close())
 }
 
 // writeBenchstat writes a line for each run, in the format of Go's benchmarks.

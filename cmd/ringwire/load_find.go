@@ -40,7 +40,10 @@ func (f *findFlags) register(flags *pflag.FlagSet) {
 }
 
 // notOfFind are flags that make no sense in a search.
-var notOfFind = []string{"rate", "stage", "step", "requests", "threshold", "hlog", "html", "dump-failures", "metrics-addr", "metrics-linger", "listen", "start-at", "fail-fast", "check"}
+var notOfFind = []string{
+	"rate", "stage", "step", "requests", "threshold", "hlog", "html",
+	"dump-failures", "metrics-addr", "metrics-linger", "listen", "start-at", "fail-fast", "check",
+}
 
 // prepare sets the flags that a search gives other values, before they are read: so they
 // win over those of a scenario.
@@ -130,7 +133,7 @@ func runFind(ctx context.Context, cmd *cobra.Command, f *loadFlags, c search.Con
 	d := newFound(result, find, c, err)
 	err = errors.Join(find.outErr, d.text(out))
 	if files.json != nil {
-		err = errors.Join(err, d.write(files.json))
+		err = errors.Join(err, writeJSON(files.json, d), files.json.Close())
 	}
 	if d.ExitCode != exitOK {
 		return &exitError{d.ExitCode, errors.Join(errors.New(d.Verdict), err)}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -78,12 +77,6 @@ func (d *found) text(out io.Writer) error {
 	}
 	_, err := fmt.Fprintf(out, "\nverdict      %s (exit %d)\n%s", d.Verdict, d.ExitCode, hint)
 	return err
-}
-
-func (d *found) write(w io.WriteCloser) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return errors.Join(enc.Encode(d), w.Close())
 }
 
 // rateText shows a rate with as many digits as matter.

@@ -16,25 +16,15 @@ import (
 // approver answers ISO 8583 messages of a framing: a request with its type one higher.
 func approver(t *testing.T, framing string) func(net.Conn) {
 	t.Helper()
-	spec, err := wire.Preset(framing)
-	require.NoError(t, err)
-	codec, err := wire.New(spec)
-	require.NoError(t, err)
-	return func(conn net.Conn) {
-		for dec := wire.NewDecoder(codec); ; {
-			n, err := conn.Read(dec.Room())
-			dec.Filled(n)
-			for f, _ := dec.Next(); f != nil; f, _ = dec.Next() {
-				if f.Request {
-					f.Bytes[spec.Length.End()+2]++
-					_, _ = conn.Write(f.Bytes)
-				}
-			}
-			if err != nil {
-				return
+	spec, codec := preset(t, framing)
+	return framed(codec, func(conn net.Conn) func(wire.Frame) {
+		return func(f wire.Frame) {
+			if f.Request {
+				f.Bytes[spec.Length.End()+2]++
+				_, _ = conn.Write(f.Bytes)
 			}
 		}
-	}
+	})
 }
 
 func TestLoadMatchesByFieldsOfMessages(t *testing.T) {

@@ -137,7 +137,8 @@ func (f *loadFlags) show(cmd *cobra.Command, cfg *load.Config, quit func()) (obs
 		loop = "open loop"
 	}
 	s := screen.Open(in, out, screen.Run{
-		Targets: strings.Join(cmd.Flags().Args(), ", "), Loop: loop, Duration: planned(cfg), InFlight: max(cfg.InFlight, 1) * max(cfg.Conns, 1),
+		Targets: strings.Join(cmd.Flags().Args(), ", "), Loop: loop,
+		Duration: planned(cfg), InFlight: max(cfg.InFlight, 1) * max(cfg.Conns, 1),
 	}, quit)
 	return s.Observe, s.Close
 }

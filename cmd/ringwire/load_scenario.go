@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -264,9 +263,7 @@ func newSchema() *cobra.Command {
 			if !ofReport {
 				schema = scenarioSchema()
 			}
-			enc := json.NewEncoder(cmd.OutOrStdout())
-			enc.SetIndent("", "  ")
-			return enc.Encode(schema)
+			return writeJSON(cmd.OutOrStdout(), schema)
 		},
 	}
 	cmd.Flags().BoolVar(&ofReport, "report", false, "of what load --json writes")

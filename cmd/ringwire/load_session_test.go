@@ -18,37 +18,27 @@ import (
 // 0810s that are right, and heartbeats.
 func switchboard(t *testing.T, answers, beats *atomic.Int64) func(net.Conn) {
 	t.Helper()
-	spec, err := wire.Preset("iso8583")
-	require.NoError(t, err)
-	codec, err := wire.New(spec)
-	require.NoError(t, err)
-	return func(conn net.Conn) {
+	_, codec := preset(t, "iso8583")
+	return framed(codec, func(conn net.Conn) func(wire.Frame) {
 		n := 0
-		for dec := wire.NewDecoder(codec); ; {
-			got, err := conn.Read(dec.Room())
-			dec.Filled(got)
-			for f, _ := dec.Next(); f != nil; f, _ = dec.Next() {
-				switch kind := string(f.Bytes[2:6]); {
-				case kind == "0810" && string(f.Bytes[22:]) == "000042":
-					answers.Add(1)
-					continue
-				case !f.Request:
-					continue
-				case kind == "0820":
-					beats.Add(1)
-				default:
-					if n++; n%10 == 0 {
-						_, _ = conn.Write([]byte("\x00\x1a08000020000000000000000042"))
-					}
-				}
-				f.Bytes[4]++
-				_, _ = conn.Write(f.Bytes)
-			}
-			if err != nil {
+		return func(f wire.Frame) {
+			switch kind := string(f.Bytes[2:6]); {
+			case kind == "0810" && string(f.Bytes[22:]) == "000042":
+				answers.Add(1)
 				return
+			case !f.Request:
+				return
+			case kind == "0820":
+				beats.Add(1)
+			default:
+				if n++; n%10 == 0 {
+					_, _ = conn.Write([]byte("\x00\x1a08000020000000000000000042"))
+				}
 			}
+			f.Bytes[4]++
+			_, _ = conn.Write(f.Bytes)
 		}
-	}
+	})
 }
 
 func TestLoadAnswersAndSendsHeartbeats(t *testing.T) {

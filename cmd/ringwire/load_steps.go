@@ -119,7 +119,9 @@ func (q *scenarioRequest) flow(scope request.Scope) (k request.Kind, err error) 
 	}
 	for i := range q.Steps {
 		st := &q.Steps[i]
-		step, err := (&scenarioRequest{Name: q.Name, Weight: q.Weight, Payload: st.Send, Expect: st.Expect, Status: st.Status}).kind(scope)
+		step, err := (&scenarioRequest{
+			Name: q.Name, Weight: q.Weight, Payload: st.Send, Expect: st.Expect, Status: st.Status,
+		}).kind(scope)
 		if err != nil {
 			return k, fmt.Errorf("steps %d: %w", i+1, err)
 		}

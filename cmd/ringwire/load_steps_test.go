@@ -19,31 +19,21 @@ import (
 // another connection has, or that is none.
 func counter(t *testing.T, wrong *atomic.Int64) func(net.Conn) {
 	t.Helper()
-	spec, err := wire.Preset("anet")
-	require.NoError(t, err)
-	codec, err := wire.New(spec)
-	require.NoError(t, err)
-	return func(conn net.Conn) {
+	_, codec := preset(t, "anet")
+	return framed(codec, func(conn net.Conn) func(wire.Frame) {
 		known := map[string]bool{}
-		for dec := wire.NewDecoder(codec); ; {
-			n, err := conn.Read(dec.Room())
-			dec.Filled(n)
-			for f, _ := dec.Next(); f != nil; f, _ = dec.Next() {
-				command, arg, _ := strings.Cut(string(codec.Payload(nil, f.Bytes)), " ")
-				reply := "00[" + arg + "]"
-				if command == "open" {
-					known[arg] = true
-				} else if !known[arg] {
-					wrong.Add(1)
-				}
-				frame, _ := codec.Append(nil, f.ID, []byte(reply))
-				_, _ = conn.Write(frame)
+		return func(f wire.Frame) {
+			command, arg, _ := strings.Cut(string(codec.Payload(nil, f.Bytes)), " ")
+			reply := "00[" + arg + "]"
+			if command == "open" {
+				known[arg] = true
+			} else if !known[arg] {
+				wrong.Add(1)
 			}
-			if err != nil {
-				return
-			}
+			frame, _ := codec.Append(nil, f.ID, []byte(reply))
+			_, _ = conn.Write(frame)
 		}
-	}
+	})
 }
 
 func TestLoadMakesFlowsOfSteps(t *testing.T) {

@@ -18,6 +18,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ringwire/ringwire/load/wire"
 )
 
 // loadSummary is the part of the JSON output that tests read.
@@ -73,6 +75,33 @@ func accepting(t *testing.T, serve func(net.Conn)) string {
 	})
 	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
 	return l.Addr().String()
+}
+
+// framed serves frame by frame: serve is called for each connection, and what it returns for each frame.
+func framed(codec *wire.Codec, serve func(conn net.Conn) func(wire.Frame)) func(net.Conn) {
+	return func(conn net.Conn) {
+		one := serve(conn)
+		for dec := wire.NewDecoder(codec); ; {
+			n, err := conn.Read(dec.Room())
+			dec.Filled(n)
+			for f, _ := dec.Next(); f != nil; f, _ = dec.Next() {
+				one(*f)
+			}
+			if err != nil {
+				return
+			}
+		}
+	}
+}
+
+// preset returns the framing of that name.
+func preset(t *testing.T, name string) (wire.Spec, *wire.Codec) {
+	t.Helper()
+	spec, err := wire.Preset(name)
+	require.NoError(t, err)
+	codec, err := wire.New(spec)
+	require.NoError(t, err)
+	return spec, codec
 }
 
 // mute reads and says nothing.

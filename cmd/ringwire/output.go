@@ -1,11 +1,20 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
+	"io"
 	"os"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
 )
+
+// writeJSON writes a value as indented JSON.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
 
 // outputs are the files a result goes to. They are created before the run, so
 // that a path that cannot be written is known before minutes have passed.

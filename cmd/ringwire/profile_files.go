@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,11 +26,7 @@ func writeSuite(dir string, suite profile.Suite, captured *capture.Captured, m p
 		return nil, err
 	}
 	return s, errors.Join(
-		writeFile(dir, profile.MetadataFile, func(w io.Writer) error {
-			out := json.NewEncoder(w)
-			out.SetIndent("", "  ")
-			return out.Encode(m)
-		}),
+		writeFile(dir, profile.MetadataFile, func(w io.Writer) error { return writeJSON(w, m) }),
 		writeFile(dir, profile.SummaryFile, s.Write),
 		writeFile(dir, profile.TablesFile, func(w io.Writer) error { return s.WriteTables(w, &m) }),
 		writeFile(dir, profile.FlameFile, func(w io.Writer) error { return drawFlame(w, suite, captured, &m) }))

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"github.com/ringwire/ringwire/benchmarks/harness/bench"
 	"github.com/ringwire/ringwire/framing"
@@ -109,6 +113,11 @@ func meant(cmd *cobra.Command, name string) string {
 		return ": did you mean " + strings.Join(names, " or ") + "?"
 	}
 	return ""
+}
+
+// untilSignal returns a context that ends on Ctrl-C and on SIGTERM, until stop.
+func untilSignal() (ctx context.Context, stop context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 }
 
 // noArgs refuses arguments as a usage error.

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 	"time"
 
 	"github.com/ringwire/ringwire/cmd/ringwire/internal/echo"
@@ -170,11 +168,8 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 		return err
 	}
 	defer pages.close()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := f.untilTold(cmd)
 	defer stop()
-	if f.stdin {
-		ctx = untilClosed(ctx, cmd.InOrStdin())
-	}
 	if err := srv.Start(); err != nil {
 		return err
 	}
@@ -188,6 +183,16 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	pages.stopping.Store(true)
 	stop() // a second Ctrl-C ends the program at once
 	return finish(cmd.OutOrStdout(), srv, f.json)
+}
+
+// untilTold returns a context that ends on Ctrl-C, on SIGTERM and, with --stdin, with the standard input.
+// After stop a second Ctrl-C ends the program.
+func (f *serveFlags) untilTold(cmd *cobra.Command) (ctx context.Context, stop context.CancelFunc) {
+	ctx, stop = untilSignal()
+	if f.stdin {
+		ctx = untilClosed(ctx, cmd.InOrStdin())
+	}
+	return ctx, stop
 }
 
 // untilClosed returns a context that also ends when r does. Its goroutine lasts

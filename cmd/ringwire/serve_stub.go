@@ -3,16 +3,13 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/ringwire/ringwire/internal/netaddr"
@@ -178,11 +175,8 @@ func serveStub(cmd *cobra.Command, f *serveFlags, asked string) error {
 		}
 		defer func() { _ = file.Close() }()
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := f.untilTold(cmd)
 	defer stop()
-	if f.stdin {
-		ctx = untilClosed(ctx, cmd.InOrStdin())
-	}
 	if err := srv.Start(); err != nil {
 		return err
 	}
@@ -206,9 +200,7 @@ func finishStub(out io.Writer, srv *stub.Server, file *os.File) error {
 	if file == nil {
 		return err
 	}
-	data, marshalErr := json.MarshalIndent(stats, "", "  ")
-	_, writeErr := file.Write(append(data, '\n'))
-	return errors.Join(err, marshalErr, writeErr, file.Close())
+	return errors.Join(err, writeJSON(file, stats), file.Close())
 }
 
 // connections says where the stub's connections come from. Nothing listens or is dialled yet.

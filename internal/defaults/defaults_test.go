@@ -23,3 +23,11 @@ func TestSetReplacesZeroOnly(t *testing.T) {
 	assert.Equal(t, time.Duration(-1), config.off, "off stays off")
 	assert.Equal(t, "tcp", config.name)
 }
+
+func TestATimeoutIsAtMostADay(t *testing.T) {
+	for d, want := range map[time.Duration]time.Duration{
+		0: time.Minute, 1: 1, -1: -1, defaults.MaxTimeout: defaults.MaxTimeout, 1 << 60: defaults.MaxTimeout,
+	} {
+		assert.Equal(t, want, defaults.Timeout(d, time.Minute))
+	}
+}

@@ -29,8 +29,8 @@ import (
 	"github.com/ringwire/ringwire/server"
 )
 
-// Handshakes are arithmetic. What they take from others is seen when the server, who connects
-// to it, and who is looked at are processes of their own: this test's program, in a role.
+// Handshakes are arithmetic. What they take from others is seen when the server, the clients that
+// connect, and those that are looked at are processes of their own: this test's program, in a role.
 
 // roleVariable has the program play a role instead of running tests.
 const roleVariable = "RINGWIRE_E2E_ROLE"

@@ -28,7 +28,7 @@ func serveTLS(t *testing.T, cfg *tls.Config, extensions bool) (*server.Server, s
 	return s, s.Addr().String()
 }
 
-// Who meets the wrong kind of port, or is not let in, is told what to do.
+// A client that meets the wrong kind of port, or is not let in, is told what to do.
 func TestTheErrorOfACallSaysWhatIsWrongWithTLS(t *testing.T) {
 	servers, clients := testca.New(t), testca.New(t)
 	mutual := &tls.Config{

@@ -1,5 +1,5 @@
 // Package list is a doubly linked list whose links lie in its elements: nothing is
-// allocated, and an element is taken out from wherever it is.
+// allocated, and an element is taken out from wherever it is. [Lanes] are such lists by priority.
 //
 // An element holds a [Node] for each list that it can be in at the same time:
 //

@@ -22,6 +22,8 @@ func TestPeekFindsTheEndBehindUnreadTLSRecords(t *testing.T) {
 		},
 	} {
 		nc, peer := securePair(t, tls.VersionTLS13)
+		_, err := peer.Write([]byte("unread"))
+		require.NoError(t, err, name)
 		require.NoError(t, liveness.Peek(nc), name)
 		require.NoError(t, end(peer), name)
 		eventually(t, nc, liveness.ErrClosed)

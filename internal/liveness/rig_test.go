@@ -1,17 +1,13 @@
 package liveness_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"math/big"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ringwire/ringwire/internal/testca"
 )
 
 // pair returns the two ends of a real connection.
@@ -35,22 +31,13 @@ func pair(t *testing.T, network string) (client, peer net.Conn) {
 // securePair returns the two ends of a TLS connection after its handshake.
 func securePair(t *testing.T, version uint16) (client, peer *tls.Conn) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	require.NoError(t, err)
-	leaf, err := x509.ParseCertificate(der)
-	require.NoError(t, err)
-	roots := x509.NewCertPool()
-	roots.AddCert(leaf)
-
+	ca := testca.New(t)
 	rawClient, rawPeer := pair(t, "tcp")
-	peer = tls.Server(rawPeer, &tls.Config{
-		MaxVersion:   version,
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+	peer = tls.Server(rawPeer, &tls.Config{MaxVersion: version, Certificates: []tls.Certificate{ca.Server(t, "localhost")}})
+	client = tls.Client(rawClient, &tls.Config{
+		MaxVersion: version, RootCAs: ca.Pool(), ServerName: "localhost",
+		ClientSessionCache: tls.NewLRUClientSessionCache(1),
 	})
-	client = tls.Client(rawClient, &tls.Config{MaxVersion: version, RootCAs: roots, ClientSessionCache: tls.NewLRUClientSessionCache(1), ServerName: "127.0.0.1"})
 	done := make(chan error, 1)
 	go func() { done <- peer.Handshake() }()
 	require.NoError(t, client.Handshake())

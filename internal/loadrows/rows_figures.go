@@ -25,7 +25,8 @@ func rowRatio(ctx context.Context, s *suite, r *report) error {
 	defer func() { _ = b.end() }()
 	var loads, benches, ratios []float64
 	for range rounds {
-		sum, err := s.load(ctx, r, lasts, nil, "--framing", "anet", "-c", "1", "--inflight", "1024", "--size", "64", "-d", lasts.String(), b.addr)
+		sum, err := s.load(ctx, r, lasts, nil,
+			"--framing", "anet", "-c", "1", "--inflight", "1024", "--size", "64", "-d", lasts.String(), b.addr)
 		if err != nil {
 			return err
 		}
@@ -224,7 +225,8 @@ func rowMemory(ctx context.Context, s *suite, r *report) error {
 	defer func() { _ = b.end() }()
 	lasts := of(s, s.long, 10*time.Second)
 	var seen rss
-	sum, err := s.load(ctx, r, lasts, seen.watch(ctx, min(max(lasts/10, 3*time.Second), time.Minute)), "-r", "100k", "-d", lasts.String(), "-c", "4", "--inflight", "4096", b.addr)
+	sum, err := s.load(ctx, r, lasts, seen.watch(ctx, min(max(lasts/10, 3*time.Second), time.Minute)),
+		"-r", "100k", "-d", lasts.String(), "-c", "4", "--inflight", "4096", b.addr)
 	if err != nil {
 		return err
 	}
@@ -233,7 +235,8 @@ func rowMemory(ctx context.Context, s *suite, r *report) error {
 	if seen.first.Load() == 0 {
 		return errAbsent{"memory: there is no /proc that tells it"}
 	}
-	r.check(growth <= 10*mega, fmt.Sprintf("100,000/s for %v: memory grows by 10 MiB at most", lasts), "by %.1f MiB, from %.1f MiB; %.0f/s",
+	r.check(growth <= 10*mega, fmt.Sprintf("100,000/s for %v: memory grows by 10 MiB at most", lasts),
+		"by %.1f MiB, from %.1f MiB; %.0f/s",
 		float64(growth)/mega, float64(seen.first.Load())/mega, sum.Rate)
 	lasts = of(s, 30*time.Second, 5*time.Second)
 	var few, many rss
@@ -244,9 +247,11 @@ func rowMemory(ctx context.Context, s *suite, r *report) error {
 		return err
 	}
 	each := float64(many.most.Load()-few.most.Load()) / (conns - 10)
-	r.check(each <= 32*kilo, "10,000 connections at 1/s each: at most 32 KiB a connection", "%.1f KiB; %.1f MiB in all, %.1f with ten", each/kilo,
+	r.check(each <= 32*kilo, "10,000 connections at 1/s each: at most 32 KiB a connection",
+		"%.1f KiB; %.1f MiB in all, %.1f with ten", each/kilo,
 		float64(many.most.Load())/mega, float64(few.most.Load())/mega)
-	r.check(sum.Replied == sum.Sent && sum.Unsent == 0, "and all are answered", "sent %d, replied %d, unsent %d", sum.Sent, sum.Replied, sum.Unsent)
+	r.check(sum.Replied == sum.Sent && sum.Unsent == 0, "and all are answered",
+		"sent %d, replied %d, unsent %d", sum.Sent, sum.Replied, sum.Unsent)
 	return nil
 }
 

@@ -55,7 +55,8 @@ func rowStop(ctx context.Context, s *suite, r *report) error {
 	if err != nil {
 		return err
 	}
-	r.check(sum.Response.P99 < int64(10*time.Millisecond) && over == 1, fmt.Sprintf("closed loop, one in flight: p99 under 10 ms, one sample of %v or more", edge),
+	r.check(sum.Response.P99 < int64(10*time.Millisecond) && over == 1,
+		fmt.Sprintf("closed loop, one in flight: p99 under 10 ms, one sample of %v or more", edge),
 		"p99 %s, %d such samples of %d", milliseconds(sum.Response.P99), over, sum.Response.Count)
 
 	k, err := startKnot(ctx, s)
@@ -87,7 +88,8 @@ func stopOpen(ctx context.Context, s *suite, r *report, name string, pid int, la
 	}
 	r.check(good, fmt.Sprintf("%s, SIGSTOP for %v of %v: %s, each ± 5 %%", name, long, lasts, strings.Join(want, ", ")),
 		"%s", strings.Join(got, ", "))
-	r.exactly(sum.Sent == sum.Replied && sum.Unsent == 0, name+": all are sent and answered", "sent %d, replied %d, unsent %d", sum.Sent, sum.Replied, sum.Unsent)
+	r.exactly(sum.Sent == sum.Replied && sum.Unsent == 0, name+": all are sent and answered",
+		"sent %d, replied %d, unsent %d", sum.Sent, sum.Replied, sum.Unsent)
 	return nil
 }
 
@@ -147,7 +149,8 @@ func rowDelays(ctx context.Context, s *suite, r *report) error {
 		good = good && math.Abs(float64(p.our-p.stub)) <= max(0.01*float64(p.stub), 300e3)
 		got = append(got, fmt.Sprintf("%s %s and %s", p.name, milliseconds(p.stub), milliseconds(p.our)))
 	}
-	r.check(good, fmt.Sprintf("log-normal, 2,000/s for %v: p50 to p99.9 of stub and service within 1 %% or 300 µs", lasts), "%s", strings.Join(got, ", "))
+	r.check(good, fmt.Sprintf("log-normal, 2,000/s for %v: p50 to p99.9 of stub and service within 1 %% or 300 µs", lasts),
+		"%s", strings.Join(got, ", "))
 	return nil
 }
 
@@ -168,7 +171,8 @@ func rowLag(ctx context.Context, s *suite, r *report) error {
 		if err != nil {
 			return err
 		}
-		r.check(sum.Lag.P99 <= int64(c.most) && sum.Unsent == 0, fmt.Sprintf("%s/s: lag p99 at most %v, 0 unsent; with at most 1 %% stolen", c.rate, c.most),
+		r.check(sum.Lag.P99 <= int64(c.most) && sum.Unsent == 0,
+			fmt.Sprintf("%s/s: lag p99 at most %v, 0 unsent; with at most 1 %% stolen", c.rate, c.most),
 			"p50 %s, p99 %s, %d unsent of %d", milliseconds(sum.Lag.P50), milliseconds(sum.Lag.P99), sum.Unsent, sum.Sent+sum.Unsent)
 	}
 	return nil

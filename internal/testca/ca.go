@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -58,7 +59,7 @@ func Usage(u ...x509.ExtKeyUsage) Option {
 	return func(c *x509.Certificate) { c.ExtKeyUsage = u }
 }
 
-// Server issues the certificate of a server with a name.
+// Server issues the certificate of a server with a name, which may be an IP address.
 func (ca *CA) Server(t testing.TB, name string, options ...Option) tls.Certificate {
 	return ca.issue(t, name, x509.ExtKeyUsageServerAuth, options)
 }
@@ -70,24 +71,23 @@ func (ca *CA) Client(t testing.TB, name string, options ...Option) tls.Certifica
 
 func (ca *CA) issue(t testing.TB, name string, usage x509.ExtKeyUsage, options []Option) tls.Certificate {
 	key := newKey(t)
-	template := certificate(t, name)
-	template.DNSNames = []string{name}
-	template.ExtKeyUsage = []x509.ExtKeyUsage{usage}
+	template := leaf(t, name, usage)
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	for _, o := range options {
 		o(template)
 	}
-	leaf := sign(t, template, ca.cert, key, ca.key)
-	return tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
+	return pair(sign(t, template, ca.cert, key, ca.key), key)
 }
 
 // SelfSigned returns a certificate that nobody else vouches for.
 func SelfSigned(t testing.TB, name string, usage x509.ExtKeyUsage) tls.Certificate {
 	key := newKey(t)
-	template := certificate(t, name)
-	template.DNSNames, template.ExtKeyUsage = []string{name}, []x509.ExtKeyUsage{usage}
-	leaf := sign(t, template, template, key, key)
-	return tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
+	template := leaf(t, name, usage)
+	return pair(sign(t, template, template, key, key), key)
+}
+
+func pair(c *x509.Certificate, key *ecdsa.PrivateKey) tls.Certificate {
+	return tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: key, Leaf: c}
 }
 
 // Files writes a certificate and its key to PEM files of a directory, over those that are there.
@@ -109,7 +109,7 @@ func (ca *CA) File(t testing.TB, dir string) string {
 
 func write(t testing.TB, name, kind string, der []byte) {
 	b := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
-	// As who renews certificates does it: nobody sees half a file.
+	// As programs that renew certificates do it: nobody sees half a file.
 	check(t, os.WriteFile(name+".new", b, 0o600))
 	check(t, os.Rename(name+".new", name))
 }
@@ -129,6 +129,18 @@ func certificate(t testing.TB, name string) *x509.Certificate {
 		NotBefore:    time.Now().Add(-2 * time.Hour),
 		NotAfter:     time.Now().Add(2 * time.Hour),
 	}
+}
+
+// leaf returns the template of an end's certificate. The name may be an IP address.
+func leaf(t testing.TB, name string, usage x509.ExtKeyUsage) *x509.Certificate {
+	c := certificate(t, name)
+	if ip := net.ParseIP(name); ip != nil {
+		c.IPAddresses = []net.IP{ip}
+	} else {
+		c.DNSNames = []string{name}
+	}
+	c.ExtKeyUsage = []x509.ExtKeyUsage{usage}
+	return c
 }
 
 func sign(t testing.TB, template, parent *x509.Certificate, key, by *ecdsa.PrivateKey) *x509.Certificate {

@@ -49,7 +49,7 @@ var errNothing error = nothing{}
 // errNoPlace is that of a Read whose time was up before there was a place to compute in.
 var errNoPlace = errors.New("tlswire: there was no time left: too many handshakes at once")
 
-// Wire is the connection below a tls.Conn. As a net.Conn it is used by crypto/tls; who has
+// Wire is the connection below a tls.Conn. As a net.Conn it is used by crypto/tls; the owner of
 // the tls.Conn uses Read, Write, TryRead, TryWrite and WaitRead below.
 //
 // One goroutine at a time may read, another one write, as with every net.Conn; crypto/tls
@@ -58,7 +58,7 @@ type Wire struct {
 	net.Conn
 	raw syscall.RawConn // of Conn
 
-	// Who reads.
+	// The reader's.
 	in      *bytepool.Buffer // what was read, from head on not taken; nil: nothing is there
 	head    int
 	left    int  // bytes that are to come of the record that crypto/tls reads
@@ -117,8 +117,8 @@ func (w *Wire) NetConn() net.Conn { return w.Conn }
 // SyscallConn implements syscall.Conn, for socket options.
 func (w *Wire) SyscallConn() (syscall.RawConn, error) { return w.raw, nil }
 
-// Compute has who reads hold a place of places while it does not wait for the socket; nil
-// ends that. It is for handshakes, which compute for long. Who waits for a place waits until
+// Compute has the reader hold a place of places while it does not wait for the socket; nil
+// ends that. It is for handshakes, which compute for long. A reader that waits for a place waits until
 // done is closed; from then on Read fails.
 func (w *Wire) Compute(places chan struct{}, done <-chan struct{}) error {
 	w.leavePlace()

@@ -231,6 +231,34 @@ func TestAWriteIsOneSystemCall(t *testing.T) {
 	}
 }
 
+// A write in pieces takes whole ones until the socket has no more room, and goes on where it was.
+func TestAWriteInPiecesTakesWholeOnes(t *testing.T) {
+	r := secured(t, tls.VersionTLS13, true)
+	const piece = 10_000
+	sent := make([]byte, 64<<20+1)
+	n, err := r.client.w.TryWritePieces(r.client.Conn, sent, piece)
+	require.NoError(t, err)
+	require.Positive(t, n)
+	require.Less(t, n, len(sent), "nobody reads")
+	assert.Zero(t, n%piece)
+	assert.True(t, r.client.w.Pending())
+	got := make(chan int64, 1)
+	go func() {
+		n, err := io.Copy(io.Discard, r.server.Conn)
+		assert.NoError(t, err)
+		got <- n
+	}()
+	for n < len(sent) {
+		m, err := r.client.w.TryWritePieces(r.client.Conn, sent[n:], piece)
+		require.NoError(t, err)
+		if n += m; m == 0 {
+			runtime.Gosched()
+		}
+	}
+	require.NoError(t, r.client.CloseWrite())
+	assert.EqualValues(t, len(sent), <-got)
+}
+
 // TryWrite to a peer that does not read takes nothing that it has not sent whole, and goes on
 // where it was when the peer reads.
 func TestTryWriteGoesOnWhereItWas(t *testing.T) {

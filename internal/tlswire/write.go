@@ -10,13 +10,13 @@ import (
 
 // output is the writing half of a Wire.
 type output struct {
-	taken   int // how much of what is to be written is encrypted already; who writes
+	taken   int // how much of what is to be written is encrypted already; the writer's
 	writeFn func(fd uintptr) bool
 
 	mu       sync.Mutex       // guards what follows, held for a copy
 	records  *bytepool.Buffer // to be written, from sent on; nil: none
 	sent     int
-	gathered bool       // who encrypts, or writes, will write what comes meanwhile
+	gathered bool       // the goroutine that encrypts, or writes, will write what comes meanwhile
 	flushing bool       // somebody writes, and waits for the socket
 	flushed  *sync.Cond // flushing has ended
 	broken   error
@@ -45,7 +45,7 @@ func (w *Wire) Write(record []byte) (int, error) {
 }
 
 // flushLocked writes until nothing is left, and waits if the socket takes no more. It lets mu go
-// meanwhile: who reads must not have to wait.
+// meanwhile: the reader must not have to wait.
 func (w *Wire) flushLocked() error {
 	for w.flushing {
 		w.flushed.Wait() // it writes ours too
@@ -83,6 +83,18 @@ func (w *Wire) WriteAll(tc *tls.Conn, p []byte) (n int, err error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// TryWritePieces is TryWrite of p in pieces of so many bytes. It returns how much of p the socket has
+// taken, in whole pieces; the one behind may have been sent in parts, as TryWrite says.
+func (w *Wire) TryWritePieces(tc *tls.Conn, p []byte, piece int) (n int, err error) {
+	for n < len(p) {
+		m, err := w.TryWrite(tc, p[n:][:min(len(p)-n, piece)])
+		if n += m; m == 0 || err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // gather has the records of n bytes kept.
@@ -129,7 +141,7 @@ func (w *Wire) tryFlush() (all bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.flushing {
-		return false, nil // who reads answers crypto/tls, and writes ours too
+		return false, nil // the reader answers crypto/tls, and writes ours too
 	}
 	if w.broken == nil && w.records != nil {
 		if err := w.raw.Write(w.writeFn); err != nil {

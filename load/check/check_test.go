@@ -1,12 +1,7 @@
 package check
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"math/big"
 	"net"
 	"strings"
 	"sync"
@@ -17,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/ringwire/ringwire/internal/testca"
 	"github.com/ringwire/ringwire/load"
 	"github.com/ringwire/ringwire/load/request"
 	"github.com/ringwire/ringwire/load/wire"
@@ -264,12 +260,8 @@ func TestTLSWhereThereIsNoneAndTheOtherWayRound(t *testing.T) {
 	assert.Contains(t, r.Verdict, "no connection to tls://")
 	assert.Contains(t, r.Proposal, plain+" without tls://")
 
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	require.NoError(t, err)
-	tl, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	cert := testca.New(t).Server(t, "127.0.0.1")
+	tl, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
 	require.NoError(t, err)
 	secured := backendOn(t, tl, s, hsm(s, "00"))
 	r = check(t, config(t, secured, s, nil))

@@ -19,7 +19,7 @@ const (
 	linger = 5 * time.Second
 )
 
-// conn is one connection. Its reader, who runs it, draws what becomes of each request; its
+// conn is one connection. Its reader, which runs it, draws what becomes of each request; its
 // writer writes replies when they are due.
 type conn struct {
 	server *Server

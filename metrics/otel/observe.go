@@ -26,7 +26,10 @@ func Server(meter metric.Meter, stats func() server.Stats, attrs ...attribute.Ke
 
 // Broker has a broker's Stats observed, as ringwire.client.…, and its AddrStats, as
 // ringwire.client.server_…; servers may be nil.
-func Broker(meter metric.Meter, stats func() engine.Stats, servers func() []engine.AddrStats, attrs ...attribute.KeyValue) (metric.Registration, error) {
+func Broker(
+	meter metric.Meter, stats func() engine.Stats,
+	servers func() []engine.AddrStats, attrs ...attribute.KeyValue,
+) (metric.Registration, error) {
 	if stats == nil {
 		return nil, errors.New("otel: stats of Broker is nil")
 	}
@@ -55,7 +58,10 @@ func PairedPool(meter metric.Meter, stats func() paired.Stats, attrs ...attribut
 
 // HTTPPool has an HTTP pool's metrics observed, as ringwire.httppool.…, and its servers, as
 // ringwire.httppool.server_…; servers may be nil.
-func HTTPPool(meter metric.Meter, metrics func() *httppool.HTTPPoolMetrics, servers func() []*httppool.ServerTarget, attrs ...attribute.KeyValue) (metric.Registration, error) {
+func HTTPPool(
+	meter metric.Meter, metrics func() *httppool.HTTPPoolMetrics,
+	servers func() []*httppool.ServerTarget, attrs ...attribute.KeyValue,
+) (metric.Registration, error) {
 	if metrics == nil {
 		return nil, errors.New("otel: metrics of HTTPPool is nil")
 	}
@@ -111,7 +117,10 @@ func observe[S any](meter metric.Meter, attrs []attribute.KeyValue, snapshot fun
 	for i, d := range durations {
 		o.add(d.Family)
 		name := strings.TrimSuffix(d.Family.Name, "_seconds")
-		counts[i] = &measure.Family{Name: name + "_count", Help: "How many times are in the sum of " + nameOf(d.Family.Name) + ".", Counter: true}
+		counts[i] = &measure.Family{
+			Name: name + "_count", Help: "How many times are in the sum of " + nameOf(d.Family.Name) + ".",
+			Counter: true,
+		}
 		o.add(counts[i])
 	}
 	for _, f := range each.families {

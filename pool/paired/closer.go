@@ -23,7 +23,7 @@ const (
 // returned may wait for anything. So Put, Get and the manager wait for nobody.
 //
 // Every TLS connection is told its alert, since here that holds up nobody; this way
-// the peer can tell an end from a cut. Who does not take the alert in time is cut
+// the peer can tell an end from a cut. A peer that does not take the alert in time is cut
 // off. The time in the queue counts, so that all sockets are closed soon, however
 // many peers do not read. Only a user's Close that never returns keeps its goroutine.
 type closer struct {

@@ -190,7 +190,7 @@ func (p *Pool) evict(now time.Time) (next time.Time, ok bool) {
 	return next, ok
 }
 
-// joinLocked makes a connection ready under its ID, or hands it to who waits for it. The
+// joinLocked makes a connection ready under its ID, or hands it to a waiter. The
 // place it takes was counted in bringing. When it fails, the caller closes nc.
 func (p *Pool) joinLocked(id connID, nc net.Conn, now time.Time) (*entry, error) {
 	p.bringing--
@@ -218,7 +218,7 @@ func (p *Pool) discard(e *entry) {
 	p.mu.Lock()
 	mine := p.shelf.drop(e)
 	p.mu.Unlock()
-	if mine { // else who dropped it has it closed
+	if mine { // else the goroutine that dropped it has it closed
 		p.event("connection closed", e)
 		p.closer.add(e.nc)
 	}
@@ -302,7 +302,7 @@ func (p *Pool) Close() error {
 	case <-timer.C:
 		return errors.New("paired: close: a Dial or Accept goes on although it was told to end; make it heed its context")
 	}
-	select { // only now: those who have ended may have thrown something away
+	select { // only now: the goroutines that have ended may have thrown something away
 	case <-p.closer.quiet():
 		return nil
 	case <-timer.C:

@@ -2,14 +2,9 @@ package paired
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"runtime"
@@ -20,6 +15,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/ringwire/ringwire/internal/testca"
 )
 
 // patience is how long a test waits for what must happen. No test waits for what
@@ -125,55 +122,16 @@ func talk(t *testing.T, a, b net.Conn, text string) {
 	require.NoError(t, <-sent)
 }
 
-// authority signs certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) authority {
-	a := authority{}
-	a.cert, a.key = certificate(t, &x509.Certificate{
-		Subject: pkix.Name{CommonName: "test authority"}, IsCA: true,
-		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}, a)
-	return a
-}
-
-// certificate makes a certificate, which signs itself if the authority is empty.
-func certificate(t *testing.T, template *x509.Certificate, by authority) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template.SerialNumber = big.NewInt(time.Now().UnixNano())
-	template.NotBefore = time.Now().Add(-time.Hour)
-	if template.NotAfter.IsZero() {
-		template.NotAfter = time.Now().Add(time.Hour)
-	}
-	if by.cert == nil {
-		by = authority{cert: template, key: key}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, by.cert, &key.PublicKey, by.key)
-	require.NoError(t, err)
-	cert, err := x509.ParseCertificate(der)
-	require.NoError(t, err)
-	return cert, key
-}
-
 // issue makes a certificate for both directions that names host or 127.0.0.1.
-func (a authority) issue(t *testing.T, host string, until time.Time) tls.Certificate {
-	cert, key := certificate(t, &x509.Certificate{
-		NotAfter: until, DNSNames: []string{host}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}, a)
-	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
+func issue(t *testing.T, ca *testca.CA, host string, until time.Time) tls.Certificate {
+	both := testca.Usage(x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
+	return ca.Server(t, host, both, func(c *x509.Certificate) {
+		c.NotAfter, c.IPAddresses = until, []net.IP{net.IPv4(127, 0, 0, 1)}
+	})
 }
 
-func (a authority) roots() *x509.CertPool {
-	roots := x509.NewCertPool()
-	roots.AddCert(a.cert)
-	return roots
-}
+// anyCertificate is one for paired.test, for a server that clients do not verify.
+func anyCertificate(t *testing.T) tls.Certificate { return testca.New(t).Server(t, "paired.test") }
 
 // memory is a listener whose connections are net.Pipes, for tests in a bubble of
 // their own time.

@@ -20,7 +20,7 @@ import (
 var acceptPauses = backoff.Policy{Min: 5 * time.Millisecond, Max: time.Second}
 
 // graceShare is the share of the handshake timeout for which a guest is safe from
-// those who come later.
+// those that come later.
 const graceShare = 4
 
 // idTries bounds the search for an ID that no connection has. One in 2^47 fails

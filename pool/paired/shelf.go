@@ -7,11 +7,11 @@ import (
 	"github.com/ringwire/ringwire/internal/list"
 )
 
-// state says who has an entry. The pool's mutex guards it.
+// state says what has an entry. The pool's mutex guards it.
 type state uint8
 
 const (
-	taken    state = iota // its owner, or who is bringing it in
+	taken    state = iota // its owner, or the goroutine that brings it in
 	ready                 // on the shelf
 	checking              // on the shelf, and looked at by the manager
 	gone                  // out of the pool, closed or about to be
@@ -38,7 +38,7 @@ type waiter struct {
 	place list.Node[waiter] // in its queue
 }
 
-// shelf holds all connections of a pool, those that are ready, and who waits for
+// shelf holds all connections of a pool, those that are ready, and the waiters for
 // one. It does no I/O, and the pool's mutex guards it. Ready connections are
 // ordered by when they came: the youngest is in front and is taken first, so that
 // those nobody needs grow old at the back.
@@ -57,7 +57,7 @@ func newShelf() shelf {
 	}
 }
 
-// put gives a taken entry to who waits for it, else makes it ready.
+// put gives a taken entry to a waiter, else makes it ready.
 func (s *shelf) put(e *entry, now time.Time) {
 	e.since = now
 	if s.serve(e) {
@@ -79,8 +79,8 @@ func (s *shelf) checked(e *entry) {
 // wanted reports whether somebody waits for e.
 func (s *shelf) wanted(e *entry) bool { return s.byID[e.id] != nil || s.anyone.Len() > 0 }
 
-// serve hands e to the waiter who is due, if there is one: who wants this very
-// connection goes before who wants any.
+// serve hands e to the waiter that is due, if there is one: one that wants this very
+// connection goes before one that wants any.
 func (s *shelf) serve(e *entry) bool {
 	queue := &s.anyone
 	if q := s.byID[e.id]; q != nil {
@@ -124,7 +124,7 @@ func (s *shelf) unlink(e *entry) {
 }
 
 // drop takes an entry out of the pool and reports whether it still was in it.
-// Who gets true closes the connection, outside the lock.
+// The caller that gets true closes the connection, outside the lock.
 func (s *shelf) drop(e *entry) bool {
 	switch e.state {
 	case gone:

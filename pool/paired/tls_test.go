@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ringwire/ringwire/internal/liveness"
+	"github.com/ringwire/ringwire/internal/testca"
 )
 
 func fingerprint(c tls.Certificate) string {
@@ -47,15 +48,15 @@ func TestTLSModesParse(t *testing.T) {
 // TestHandshakes is the matrix of who gets in and who does not. Nobody gets in
 // without TLS where TLS was asked for.
 func TestHandshakes(t *testing.T) {
-	ca, other := newAuthority(t), newAuthority(t)
+	ca, other := testca.New(t), testca.New(t)
 	later, before := time.Now().Add(time.Hour), time.Now().Add(-time.Minute)
-	good := ca.issue(t, "paired.test", later)
-	old := ca.issue(t, "paired.test", before)
+	good := issue(t, ca, "paired.test", later)
+	old := issue(t, ca, "paired.test", before)
 	server := func(c tls.Certificate) *tls.Config { return &tls.Config{Certificates: []tls.Certificate{c}} }
-	mutual := &tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.roots()}
-	roots := &tls.Config{RootCAs: ca.roots()}
+	mutual := &tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.Pool()}
+	roots := &tls.Config{RootCAs: ca.Pool()}
 	identified := func(c tls.Certificate) *tls.Config {
-		return &tls.Config{RootCAs: ca.roots(), Certificates: []tls.Certificate{c}}
+		return &tls.Config{RootCAs: ca.Pool(), Certificates: []tls.Certificate{c}}
 	}
 	legacy := server(good)
 	legacy.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -63,7 +64,7 @@ func TestHandshakes(t *testing.T) {
 		c.MaxVersion = tls.VersionTLS12
 		return c, nil
 	}
-	refusing := &tls.Config{RootCAs: ca.roots(), VerifyConnection: func(tls.ConnectionState) error { return errors.New("no") }}
+	refusing := &tls.Config{RootCAs: ca.Pool(), VerifyConnection: func(tls.ConnectionState) error { return errors.New("no") }}
 
 	for name, c := range map[string]struct {
 		server *tls.Config
@@ -88,7 +89,7 @@ func TestHandshakes(t *testing.T) {
 		"the caller's own check":      {server(good), ClientConfig{TLSMode: TLSVerified, TLS: refusing, Fingerprint: fingerprint(good)}, false},
 		"mutual":                      {mutual, ClientConfig{TLSMode: TLSVerified, TLS: identified(good)}, true},
 		"mutual, no certificate":      {mutual, ClientConfig{TLSMode: TLSVerified, TLS: roots}, false},
-		"mutual, foreign certificate": {mutual, ClientConfig{TLSMode: TLSVerified, TLS: identified(other.issue(t, "x", later))}, false},
+		"mutual, foreign certificate": {mutual, ClientConfig{TLSMode: TLSVerified, TLS: identified(issue(t, other, "x", later))}, false},
 		"mutual, expired certificate": {mutual, ClientConfig{TLSMode: TLSVerified, TLS: identified(old)}, false},
 		"server of TLS 1.2":           {legacy, ClientConfig{TLSMode: TLSSelfSigned}, false},
 	} {
@@ -119,7 +120,7 @@ func TestHandshakes(t *testing.T) {
 
 func TestAnOldClientIsRefusedWhateverTheCallersHookAllows(t *testing.T) {
 	noLeaks(t)
-	cert := newAuthority(t).issue(t, "paired.test", time.Now().Add(time.Hour))
+	cert := anyCertificate(t)
 	server := newServer(t, ServerConfig{TLS: &tls.Config{
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			return &tls.Config{Certificates: []tls.Certificate{cert}}, nil
@@ -138,7 +139,7 @@ func TestAnOldClientIsRefusedWhateverTheCallersHookAllows(t *testing.T) {
 
 func TestAPinHoldsForResumedSessions(t *testing.T) {
 	noLeaks(t)
-	cert := newAuthority(t).issue(t, "paired.test", time.Now().Add(time.Hour))
+	cert := anyCertificate(t)
 	server := newServer(t, ServerConfig{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
 	cache := tls.NewLRUClientSessionCache(4)
 	first := newClient(t, server, ClientConfig{TLSMode: TLSSelfSigned, TLS: &tls.Config{ClientSessionCache: cache}})
@@ -154,7 +155,7 @@ func TestAPinHoldsForResumedSessions(t *testing.T) {
 // secured returns pools with TLS, with a connection that is taken on the side that
 // is not looked at.
 func secured(t *testing.T) (server, client *Pool) {
-	cert := newAuthority(t).issue(t, "paired.test", time.Now().Add(time.Hour))
+	cert := anyCertificate(t)
 	server = newServer(t, ServerConfig{Interval: time.Hour, TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
 	client = newClient(t, server, ClientConfig{TLSMode: TLSSelfSigned, MinInterval: time.Hour, MaxInterval: time.Hour, BackoffMax: time.Hour})
 	require.NoError(t, server.WaitReady(within(t)))
@@ -286,7 +287,7 @@ func TestAReadDeadlineDoesNotBreakTLS(t *testing.T) {
 
 func TestAListenerOfTLSConnectionsWorksToo(t *testing.T) {
 	noLeaks(t)
-	cert := newAuthority(t).issue(t, "paired.test", time.Now().Add(time.Hour))
+	cert := anyCertificate(t)
 	ln := tls.NewListener(listen(t), &tls.Config{Certificates: []tls.Certificate{cert}})
 	server := newServer(t, ServerConfig{Listener: ln})
 	client := newClient(t, server, ClientConfig{TLSMode: TLSSelfSigned})

@@ -32,33 +32,20 @@ func (c Failing) Run(ctx context.Context) (*Result, error) {
 			return nil, err
 		}
 	}
-	b, err := engine.New(engine.Config{Addrs: f.addrs(), ReadTimeout: failingTimeout, RequestTimeout: 4 * failingTimeout})
+	b, err := readyBroker(ctx, engine.Config{Addrs: f.addrs(), ReadTimeout: failingTimeout, RequestTimeout: 4 * failingTimeout})
 	if err != nil {
 		return nil, err
 	}
 	defer b.Close()
-	if err := b.WaitReady(ctx); err != nil {
-		return nil, err
-	}
-	r, busy := newRecord(), watchStalls(ctx)
-	defer busy.end()
-	loaded, end := context.WithCancel(ctx)
-	defer end()
+	r := newTraffic(ctx)
+	defer r.end()
 	var made atomic.Int64
-	driven := make(chan struct{})
-	go func() {
-		defer close(driven)
-		drive(loaded, c.Rate, func(n int, due time.Time) {
-			made.Add(1)
-			brokerCalls(b, f, r)(2*n, due)
-		})
-	}()
+	r.drive(c.Rate, func(n int, due time.Time) {
+		made.Add(1)
+		brokerCalls(b, f, r.record)(2*n, due)
+	})
 	s := newSampler(b, &made)
-	sampled := make(chan struct{})
-	go func() {
-		defer close(sampled)
-		s.run(loaded, r.began)
-	}()
+	r.wg.Go(func() { s.run(r.ctx, r.began) })
 	sleep(ctx, c.Pause)
 	from := r.mark("all are replaced by servers that answer nothing")
 	before := s.now()
@@ -70,14 +57,12 @@ func (c Failing) Run(ctx context.Context) (*Result, error) {
 		err = c.swap(ctx, f)
 	}
 	sleep(ctx, c.Pause)
-	end()
-	<-driven
-	<-sampled
+	r.end()
 	if err != nil || ctx.Err() != nil {
 		return nil, fmt.Errorf("replace the servers: %w (%w)", err, ctx.Err())
 	}
-	res := c.result(r, s, failing.less(before), from, back)
-	res.stalled(busy.stop())
+	res := c.result(r.record, s, failing.less(before), from, back)
+	res.stalled(r.worst)
 	return res, nil
 }
 
@@ -85,8 +70,10 @@ func (c Failing) result(r *record, s *sampler, failing sample, from, back time.D
 	res := &Result{Name: "failing"}
 	amplification := failing.frames / failing.calls
 	res.hold(amplification <= amplificationMost,
-		"while all servers failed, %.0f calls became %.0f requests on the wire: %.2f times, at most %.1f is wanted", failing.calls, failing.frames, amplification, amplificationMost)
-	res.hold(failing.denied > 0, "%.0f calls were repeated, %.0f repetitions were denied by the budget", failing.retries, failing.denied)
+		"while all servers failed, %.0f calls became %.0f requests on the wire: %.2f times, at most %.1f is wanted",
+		failing.calls, failing.frames, amplification, amplificationMost)
+	res.hold(failing.denied > 0,
+		"%.0f calls were repeated, %.0f repetitions were denied by the budget", failing.retries, failing.denied)
 	res.fact("the budget is a fifth of what was answered, and saved up: while it lasted, %.2f times in the worst second", s.worst())
 	after, ok := r.even(back, 0, 1, 2)
 	res.evenness(after, ok, "after they answered again")

@@ -33,35 +33,25 @@ func (c Failover) Run(ctx context.Context) (*Result, error) {
 			return nil, err
 		}
 	}
-	b, err := engine.New(engine.Config{Addrs: f.addrs(), ReadTimeout: c.Silent})
+	b, err := readyBroker(ctx, engine.Config{Addrs: f.addrs(), ReadTimeout: c.Silent})
 	if err != nil {
 		return nil, err
 	}
 	defer b.Close()
-	if err := b.WaitReady(ctx); err != nil {
-		return nil, err
-	}
 	fourth, err := f.add(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r, busy := newRecord(), watchStalls(ctx)
-	defer busy.end()
-	loaded, end := context.WithCancel(ctx)
-	defer end()
-	made, driven := 0, make(chan struct{})
-	go func() {
-		defer close(driven)
-		made = drive(loaded, c.Rate, brokerCalls(b, f, r))
-	}()
-	healed, err := c.disturb(ctx, r, b, f, fourth)
-	end()
-	<-driven
+	r := newTraffic(ctx)
+	defer r.end()
+	r.drive(c.Rate, brokerCalls(b, f, r.record))
+	healed, err := c.disturb(ctx, r.record, b, f, fourth)
+	r.end()
 	if err != nil {
 		return nil, err
 	}
 	res := &Result{Name: "failover"}
-	res.hold(r.total(wrongReply, 0, time.Hour) == 0, "%d calls, none of them with a wrong reply", made)
+	res.hold(r.total(wrongReply, 0, time.Hour) == 0, "%d calls, none of them with a wrong reply", r.made)
 	failed := r.total(safeFailed, 0, time.Hour)
 	res.hold(failed == 0, "%d calls failed that were safe to repeat", failed)
 	for _, text := range r.unexpected() {
@@ -76,7 +66,7 @@ func (c Failover) Run(ctx context.Context) (*Result, error) {
 		after, ok := r.even(h.at, h.servers...)
 		res.evenness(after, ok, "after %q", h.what)
 	}
-	res.stalled(busy.stop())
+	res.stalled(r.worst)
 	res.Figure = chart.Figure{
 		Title: "Servers that die, hang, come and go", Stacked: true,
 		Subtitle: fmt.Sprintf("%d calls a second of one broker to three processes of ringwire serve, every second one idempotent; over 100 ms each", c.Rate),

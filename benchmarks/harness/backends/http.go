@@ -49,16 +49,10 @@ func (c HTTP) Run(ctx context.Context) (*Result, error) {
 			return nil, err
 		}
 	}
-	r, busy := newRecord(), watchStalls(ctx)
-	defer busy.end()
 	client := &http.Client{Transport: pool}
-	loaded, end := context.WithCancel(ctx)
-	defer end()
-	made, driven := 0, make(chan struct{})
-	go func() {
-		defer close(driven)
-		made = drive(loaded, c.Rate, func(_ int, due time.Time) { r.note(get(client, due)) })
-	}()
+	r := newTraffic(ctx)
+	defer r.end()
+	r.drive(c.Rate, func(_ int, due time.Time) { r.note(get(client, due)) })
 	sleep(ctx, c.Pause)
 	killed := r.mark("kill -9 A")
 	err = all[0].kill()
@@ -72,22 +66,21 @@ func (c HTTP) Run(ctx context.Context) (*Result, error) {
 	in := c.awaitHealthy(ctx, pool, 3)
 	r.mark("A is in")
 	sleep(ctx, c.Pause)
-	end()
-	<-driven
+	r.end()
 	if err != nil || ctx.Err() != nil {
 		return nil, fmt.Errorf("kill and start A: %w (%w)", err, ctx.Err())
 	}
 	res := &Result{Name: "http"}
 	res.hold(out && in, "the pool found A out %v after the kill, and in again", (ejected - killed).Round(time.Millisecond))
 	before, after := r.total(getFailed, 0, ejected), r.total(getFailed, ejected+Step, time.Hour)
-	res.hold(before <= failedBefore, "of %d GETs %d failed before A was out, at most %d may", made, before, failedBefore)
+	res.hold(before <= failedBefore, "of %d GETs %d failed before A was out, at most %d may", r.made, before, failedBefore)
 	res.hold(after == 0, "%d GETs failed after A was out", after)
 	evenOut, ok := r.even(ejected, 1, 2)
 	res.evenness(evenOut, ok, "after A was out")
 	evenIn, ok := r.even(back, 0, 1, 2)
 	res.evenness(evenIn, ok, "after A was started")
 	res.fact("%d requests were repeated", pool.GetMetrics().RetriedRequests)
-	res.stalled(busy.stop())
+	res.stalled(r.worst)
 	res.Figure = chart.Figure{
 		Title: "HTTP pool: a server dies and comes back", Stacked: true,
 		Subtitle: fmt.Sprintf("%d GETs a second through http.Client{Transport: pool}, three net/http servers, processes of their own; over 100 ms each", c.Rate),

@@ -153,7 +153,8 @@ func (c Reconnect) result(a *arrivals, killed, started time.Duration) *Result {
 	res := &Result{Name: "reconnect"}
 	res.hold(int(sum(up)) >= c.Clients, "%d clients, %.0f connections lost, %.0f made again, the last one %.1f s after the server was started",
 		c.Clients, sum(lost), sum(up), float64(len(up))*Step.Seconds()-(started-killed).Seconds())
-	res.hold(worst <= bucketMost*float64(c.Clients), "%.1f %% of them came back within the fullest 100 ms, at most %.0f %% may", 100*worst/float64(c.Clients), 100*bucketMost)
+	res.hold(worst <= bucketMost*float64(c.Clients), "%.1f %% of them came back within the fullest 100 ms, at most %.0f %% may",
+		100*worst/float64(c.Clients), 100*bucketMost)
 	steps := max(len(up), len(lost)) + 5
 	values := func(counts []float64) []float64 { return append(counts, make([]float64, steps-len(counts))...) }
 	res.Figure = chart.Figure{

@@ -38,23 +38,14 @@ func (c Slow) Run(ctx context.Context) (*Result, error) {
 			return nil, err
 		}
 	}
-	b, err := engine.New(engine.Config{Addrs: f.addrs()[:3], Balance: balance.LeastConn})
+	b, err := readyBroker(ctx, engine.Config{Addrs: f.addrs()[:3], Balance: balance.LeastConn})
 	if err != nil {
 		return nil, err
 	}
 	defer b.Close()
-	if err := b.WaitReady(ctx); err != nil {
-		return nil, err
-	}
-	r, busy := newRecord(), watchStalls(ctx)
-	defer busy.end()
-	loaded, end := context.WithCancel(ctx)
-	defer end()
-	driven := make(chan struct{})
-	go func() {
-		defer close(driven)
-		drive(loaded, c.Rate, brokerCalls(b, f, r))
-	}()
+	r := newTraffic(ctx)
+	defer r.end()
+	r.drive(c.Rate, brokerCalls(b, f, r.record))
 	sleep(ctx, c.Pause)
 	changed := r.mark("D, 20 times slower, takes C's place")
 	if err = b.AddServer(f.all[3].addr, 1); err == nil {
@@ -62,8 +53,7 @@ func (c Slow) Run(ctx context.Context) (*Result, error) {
 	}
 	sleep(ctx, c.Pause)
 	ended := time.Since(r.began)
-	end()
-	<-driven
+	r.end()
 	if err != nil || ctx.Err() != nil {
 		return nil, fmt.Errorf("change the servers: %w (%w)", err, ctx.Err())
 	}
@@ -73,12 +63,14 @@ func (c Slow) Run(ctx context.Context) (*Result, error) {
 	res.hold(failed == 0, "%d calls failed", failed)
 	got := r.answered(changed+settle, ended)
 	fair := float64(got[0]+got[1]+got[3]) / 3
-	res.hold(float64(got[3]) < fair/2, "the slow server has %.1f %% of its fair share, and has to have less than half", 100*float64(got[3])/fair)
+	res.hold(float64(got[3]) < fair/2,
+		"the slow server has %.1f %% of its fair share, and has to have less than half", 100*float64(got[3])/fair)
 	fast := func(s int) bool { return s < 3 }
 	before, after := r.perSecond(settle, changed, fast), r.perSecond(changed+settle, ended, fast)
-	res.hold(after <= restFactor*before, "p99 of the others is %s beside one that is slow, %s undisturbed (medians of each second's): %.2f times, at most 3 is wanted",
+	res.hold(after <= restFactor*before,
+		"p99 of the others is %s beside one that is slow, %s undisturbed (medians of each second's): %.2f times, at most 3 is wanted",
 		timeText(after), timeText(before), after/before)
-	res.stalled(busy.stop())
+	res.stalled(r.worst)
 	panels := r.panels([]string{"A", "B", "C", "D, slow"}, []string{safeFailed, writtenFailed})
 	if latency, ok := panels[len(panels)-1].(*chart.Timeline); ok {
 		latency.Series = append(latency.Series, chart.Series{Name: "p99 of A, B, C", Class: 1, Values: values(int(ended/Step), func(i int) float64 {

@@ -2,8 +2,8 @@ package bench
 
 import "time"
 
-// launchBlocking starts a goroutine per caller. Each waits at the gate.
-func (l *load) launchBlocking() {
+// launchEach starts a goroutine per caller. Each waits at the gate, and then runs loop.
+func (l *load) launchEach(loop func(c *caller, i int)) {
 	l.ready.Add(len(l.callers))
 	l.done.Add(len(l.callers))
 	for i, c := range l.callers {
@@ -11,10 +11,12 @@ func (l *load) launchBlocking() {
 			defer l.done.Done()
 			l.ready.Done()
 			<-l.gate
-			l.callInTurn(c, i)
+			loop(c, i)
 		}()
 	}
 }
+
+func (l *load) launchBlocking() { l.launchEach(l.callInTurn) }
 
 // callInTurn is the loop that is measured. A caller sends at least once: on a
 // busy machine it may get its first turn when the slice is over.

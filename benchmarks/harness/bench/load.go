@@ -51,7 +51,7 @@ type load struct {
 	failure atomic.Pointer[error] // the first wrong, doubled or lost reply
 }
 
-// caller is who sends one request at a time. Its fields belong to the goroutine
+// caller sends one request at a time. Its fields belong to the goroutine
 // that runs it, or to the callback of its only request in flight, and to
 // load.run before the gate opens and after all are done.
 type caller struct {

@@ -11,45 +11,31 @@ import (
 // next requests wait, and their latency counts from when they were due, so a system
 // that falls behind cannot hide it.
 func (l *load) launchPaced() {
-	l.ready.Add(len(l.callers))
-	l.done.Add(len(l.callers))
-	for i, c := range l.callers {
-		go func() {
-			defer l.done.Done()
-			l.ready.Done()
-			<-l.gate
-			for l.failure.Load() == nil {
-				r, due := l.pacer.Next()
-				if !due {
-					return
-				}
-				l.callDue(c, i, r)
+	l.launchEach(func(c *caller, i int) {
+		for l.failure.Load() == nil {
+			r, due := l.pacer.Next()
+			if !due {
+				return
 			}
-		}()
-	}
+			l.callDue(c, i, r)
+		}
+	})
 }
 
 // launchTicking is for rates so low that a caller of its own is always free: each
 // sends when its timer says so, and the latency counts from then.
 func (l *load) launchTicking() {
 	every := time.Duration(float64(len(l.callers)) * float64(time.Second) / l.ticks)
-	l.ready.Add(len(l.callers))
-	l.done.Add(len(l.callers))
-	for i, c := range l.callers {
-		go func() {
-			defer l.done.Done()
-			l.ready.Done()
-			<-l.gate
-			ticker := time.NewTicker(every)
-			defer ticker.Stop()
-			for range ticker.C {
-				l.call(c, i)
-				if l.stop.Load() {
-					return
-				}
+	l.launchEach(func(c *caller, i int) {
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		for range ticker.C {
+			l.call(c, i)
+			if l.stop.Load() {
+				return
 			}
-		}()
-	}
+		}
+	})
 }
 
 // callDue is callInTurn's body with the latency from the intended time.

@@ -101,7 +101,8 @@ func run(ctx context.Context, out io.Writer, program string, plan bench.Plan, ca
 		_, _ = fmt.Fprintf(out, "%s, %d callers: %.0f req/s without\n", without.API, callers, without.ReqPerSec)
 		for j, row := range result.Rows[i+1 : i+len(kinds)] {
 			low, mid, high := costs(without.ReqPerSecRounds, row.ReqPerSecRounds)
-			_, _ = fmt.Fprintf(out, "  %-10s costs %.1f %% (half of the rounds: %.1f to %.1f), %.3f allocations a request\n", row.System, mid, low, high, row.AllocsPerReq)
+			_, _ = fmt.Fprintf(out, "  %-10s costs %.1f %% (half of the rounds: %.1f to %.1f), %.3f allocations a request\n",
+				row.System, mid, low, high, row.AllocsPerReq)
 			switch j + 1 {
 			case 1:
 				cost = max(cost, mid)
@@ -144,7 +145,8 @@ func (r *reading) Go(req []byte, fn func(reply []byte, err error)) error {
 }
 
 // readDuring has the metrics of the clients that dial makes read, and the page of their server.
-func readDuring(dial func(context.Context, int) (bench.Client, error), socket string) func(context.Context, int) (bench.Client, error) {
+func readDuring(dial func(context.Context, int) (bench.Client, error),
+	socket string) func(context.Context, int) (bench.Client, error) {
 	pages := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}}

@@ -78,12 +78,17 @@ func TestEveryPeersWrongReplyIsFound(t *testing.T) {
 	}
 }
 
-// startCorrupting passes connections on to addr, and changes the last byte of
-// each tail that comes back.
+// startCorrupting passes connections on to addr: see corrupt.
 func startCorrupting(t *testing.T, addr string, tails [][]byte) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	return corrupt(t, listener, func() (net.Conn, error) { return net.Dial("tcp", addr) }, tails)
+}
+
+// corrupt passes the connections of a listener on to those that dial makes, and changes the last byte of
+// each tail that comes back.
+func corrupt(t *testing.T, listener net.Listener, dial func() (net.Conn, error), tails [][]byte) string {
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
@@ -91,7 +96,7 @@ func startCorrupting(t *testing.T, addr string, tails [][]byte) string {
 			if err != nil {
 				return
 			}
-			upstream, err := net.Dial("tcp", addr)
+			upstream, err := dial()
 			if err != nil {
 				_ = client.Close()
 				return

@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/tls"
@@ -56,8 +55,8 @@ func TestEverySecuredPeerAnswers64CallersWithTheirOwnBytes(t *testing.T) {
 	}
 }
 
-// Who can read replies on their way changes them, which TestEveryPeersWrongReplyIsFound sees of
-// what is not secured. Nobody can here.
+// A proxy that can read replies changes them, which TestEveryPeersWrongReplyIsFound sees of what is
+// not secured. None can here.
 func TestNothingOfASecuredRequestCanBeReadOnItsWay(t *testing.T) {
 	tails := [][]byte{{56, 57, 58, 59, 60, 61, 62, 63}, redisValue()[RedisValueBytes-8:]}
 	for _, p := range Secured(newIdentity(t)) {
@@ -84,41 +83,23 @@ func TestEverySecuredPeersWrongReplyIsFound(t *testing.T) {
 	}
 }
 
-// startCorruptingTLS is startCorrupting for who has the key of both ends. All that is dialled by
-// it shows TLS 1.3.
+// startCorruptingTLS is startCorrupting with the key of both ends. All that it dials is to speak TLS 1.3.
 func startCorruptingTLS(t *testing.T, id *Identity, addr string, tails [][]byte) string {
 	t.Helper()
 	plain, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	cfg, out := id.server(), id.client()
 	cfg.NextProtos, out.NextProtos = []string{"h2"}, []string{"h2"}
-	listener := tls.NewListener(plain, cfg)
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			upstream, err := tls.Dial("tcp", addr, out)
-			if err != nil {
-				_ = client.Close()
-				return
-			}
-			if v := upstream.ConnectionState().Version; v != tls.VersionTLS13 {
-				t.Errorf("the server speaks %s", tls.VersionName(v))
-			}
-			go pass(upstream, client, func([]byte) {})
-			go pass(client, upstream, func(b []byte) {
-				for _, tail := range tails {
-					if at := bytes.Index(b, tail); at >= 0 {
-						b[at+len(tail)-1]++
-					}
-				}
-			})
+	return corrupt(t, tls.NewListener(plain, cfg), func() (net.Conn, error) {
+		upstream, err := tls.Dial("tcp", addr, out)
+		if err != nil {
+			return nil, err
 		}
-	}()
-	return listener.Addr().String()
+		if v := upstream.ConnectionState().Version; v != tls.VersionTLS13 {
+			t.Errorf("the server speaks %s", tls.VersionName(v))
+		}
+		return upstream, nil
+	}, tails)
 }
 
 func TestSecuredClientsTrustTheRunsIdentityOnly(t *testing.T) {

@@ -132,6 +132,21 @@ func (b *builder) miss(name, why string) {
 	b.note(name + " is left out: " + why)
 }
 
+// targetsOf are the targets of the systems that are not left out: for one that is, target returns nil.
+func targetsOf[S any](systems []S, target func(S) (*bench.Target, error)) ([]bench.Target, error) {
+	var targets []bench.Target
+	for _, s := range systems {
+		t, err := target(s)
+		if err != nil {
+			return nil, err
+		}
+		if t != nil {
+			targets = append(targets, *t)
+		}
+	}
+	return targets, nil
+}
+
 // ringwire is the address and process of our server.
 func (b *builder) ringwire(ctx context.Context) (addr string, pid int, err error) {
 	p, _ := peer.Find(bench.Ringwire)
@@ -148,15 +163,9 @@ func oneConn(t *bench.Target, api bench.API, callers, payloadBytes int) bench.Ca
 }
 
 func throughputCases(ctx context.Context, b *builder) ([]bench.Case, error) {
-	var targets []bench.Target
-	for _, name := range PeerNames() {
-		t, err := b.target(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		if t != nil {
-			targets = append(targets, *t)
-		}
+	targets, err := targetsOf(PeerNames(), func(name string) (*bench.Target, error) { return b.target(ctx, name) })
+	if err != nil {
+		return nil, err
 	}
 	cfg := b.options.config()
 	return cfg.Plan(targets).Cases, nil

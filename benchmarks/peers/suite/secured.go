@@ -53,17 +53,7 @@ func securedCases(ctx context.Context, b *builder) ([]bench.Case, error) {
 
 // secured are the systems over TLS that are asked for, ringwire first.
 func (b *builder) secured(ctx context.Context, id *peer.Identity) ([]bench.Target, error) {
-	var targets []bench.Target
-	for _, p := range peer.Secured(id) {
-		t, err := b.overTLS(ctx, p)
-		if err != nil {
-			return nil, err
-		}
-		if t != nil {
-			targets = append(targets, *t)
-		}
-	}
-	return targets, nil
+	return targetsOf(peer.Secured(id), func(p peer.Peer) (*bench.Target, error) { return b.overTLS(ctx, p) })
 }
 
 // overTLS is the target of a system over TLS; nil when it is not asked for, or when this machine

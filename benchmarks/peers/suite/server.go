@@ -39,15 +39,11 @@ func lightCases(ctx context.Context, b *builder) ([]bench.Case, error) {
 	if refused != "" {
 		b.say(refused)
 	}
-	var targets []bench.Target
-	for _, p := range peer.LightServers() {
-		t, err := b.inRow(ctx, p, bench.Setup{})
-		if err != nil {
-			return nil, err
-		}
-		if t != nil {
-			targets = append(targets, *t)
-		}
+	targets, err := targetsOf(peer.LightServers(), func(p peer.Peer) (*bench.Target, error) {
+		return b.inRow(ctx, p, bench.Setup{})
+	})
+	if err != nil {
+		return nil, err
 	}
 	cfg := b.options.config()
 	cfg.Callers = clients

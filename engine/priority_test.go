@@ -2,59 +2,12 @@ package engine
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// serveAll takes requests out until none is left, and returns their lanes in that order.
-func (l *lanes) serveAll() string {
-	var order strings.Builder
-	for p := l.front(); p != nil; p = l.front() {
-		l.take(p)
-		order.WriteByte("lnhu"[p.lane-laneLow])
-	}
-	return order.String()
-}
-
-func fill(l *lanes, of lane, n int) (last *pending) {
-	for range n {
-		last = &pending{request: request{lane: of}}
-		l.pushBack(last)
-	}
-	return last
-}
-
-func TestHigherLanesGoFirstAndNoneStarves(t *testing.T) {
-	var l lanes
-	fill(&l, laneOf(0), 2)
-	fill(&l, laneOf(7), 2)
-	fill(&l, laneOf(-5), 2)
-	fill(&l, laneOf(1), 2)
-	assert.Equal(t, "uuhhnnll", l.serveAll())
-	require.Zero(t, l.n)
-	require.Nil(t, l.front())
-
-	fill(&l, laneUrgent, 30)
-	fill(&l, 0, 3)
-	fill(&l, laneLow, 2)
-	// After eight others each lane has one, the lowest first.
-	assert.Equal(t, "uuuuuuuulnuuuuuuulunuuuuuuuunuuuuuu", l.serveAll())
-
-	// Who gives up leaves nothing behind.
-	alone := fill(&l, laneLow, 1)
-	fill(&l, laneUrgent, 20)
-	for range passedMax {
-		l.take(l.front())
-	}
-	l.remove(alone)
-	fill(&l, laneLow, 1)
-	assert.Equal(t, strings.Repeat("u", 8)+"l"+strings.Repeat("u", 4), l.serveAll())
-}
 
 // One request at a time is in flight, so the others wait.
 func TestRequestsThatWaitGoByTheirPriority(t *testing.T) {
