@@ -234,7 +234,7 @@ func TestSlowStreamOfWholeFramesIsNotCutOff(t *testing.T) {
 
 func TestIdleConnectionIsClosedOnlyIfAskedFor(t *testing.T) {
 	release := make(chan struct{})
-	s := launch(t, Config{IdleTimeout: 100 * time.Millisecond, Workers: 1,
+	s := launch(t, Config{IdleTimeout: 500 * time.Millisecond, Workers: 1, // the request of the busy one comes before
 		Handler: HandlerFunc(func(_ *Conn, dst, _ []byte) ([]byte, error) { <-release; return dst, nil })})
 	silent, busy := dial(t, s), dial(t, s)
 	busy.send(1, nil)
