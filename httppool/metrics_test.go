@@ -16,15 +16,33 @@ import (
 	"github.com/ringwire/ringwire/httppool"
 )
 
+// overdue is a context whose deadline comes when its channel is closed.
+type overdue struct {
+	context.Context
+	now <-chan struct{}
+}
+
+func (o overdue) Done() <-chan struct{} { return o.now }
+
+func (o overdue) Err() error {
+	select {
+	case <-o.now:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 // worked has a pool of one backend do some of everything, and returns its metrics while one connection is
 // lent out.
 func worked(t *testing.T) (b *backend, m *httppool.HTTPPoolMetrics, throughput bool) {
-	hold := make(chan struct{})
+	hold, entered := make(chan struct{}), make(chan struct{})
 	b = newBackend(t, 0, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/bad":
 			w.WriteHeader(http.StatusInternalServerError)
 		case "/held":
+			close(entered)
 			<-hold
 		}
 		time.Sleep(2 * time.Millisecond) // what is to be measured
@@ -35,9 +53,7 @@ func worked(t *testing.T) (b *backend, m *httppool.HTTPPoolMetrics, throughput b
 		get(t, p, "http://pool/")
 	}
 	get(t, p, "http://pool/bad")
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://pool/held", nil)
+	req, err := http.NewRequestWithContext(overdue{t.Context(), entered}, http.MethodGet, "http://pool/held", nil)
 	require.NoError(t, err)
 	_, err = (&http.Client{Transport: p}).Do(req)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -54,7 +70,7 @@ func worked(t *testing.T) (b *backend, m *httppool.HTTPPoolMetrics, throughput b
 		return throughput
 	})
 	m = p.GetMetrics()
-	require.EqualValues(t, 2, b.open.Load())
+	eventually(t, "the backend has two connections, too", func() bool { return b.open.Load() == 2 && b.accepted.Load() == 3 })
 	require.NoError(t, p.ReleaseConnection(first.Connection))
 	return b, m, throughput
 }

@@ -243,6 +243,7 @@ func TestConnectionsAreReplacedAtTheirLifetime(t *testing.T) {
 
 // One of the connections stops reading: the others do not notice.
 func TestAPeerThatStopsReadingHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
 	stop := make(chan struct{})
 	var first atomic.Pointer[peer]
 	b := serve(t, "anet", func(c *peer, _ int, f wire.Frame) {
@@ -258,8 +259,8 @@ func TestAPeerThatStopsReadingHoldsUpNobodyElse(t *testing.T) {
 	require.NoError(t, err)
 	cfg.Mix, err = request.NewMix([]request.Kind{{Name: "r", Weight: 1, Source: source}})
 	require.NoError(t, err)
-	cfg.Conns, cfg.InFlight, cfg.Timeout = 4, 200, time.Second
-	cfg.Drain = 1500 * time.Millisecond
+	cfg.Conns, cfg.InFlight, cfg.Timeout = 4, 200, 4*time.Second
+	cfg.Drain = 4500 * time.Millisecond
 	res := result(t, cfg)
 	n := res.Total.Counts
 	assert.EqualValues(t, 200, n.Sent+res.Unsent.Total())

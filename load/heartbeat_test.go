@@ -52,11 +52,26 @@ func TestHeartbeatsAreInNoFigureButTheirOwn(t *testing.T) {
 
 	cfg.Heartbeat.IdleOnly = true
 	cfg.Heartbeat.Every = 200 * time.Millisecond
-	res = result(t, cfg)
-	assert.Zero(t, res.Beats.Sent, "a request every 10 ms puts them off")
 	cfg = atRate(cfg, 2, time.Second)
 	res = result(t, cfg)
 	assert.GreaterOrEqual(t, res.Beats.Sent, uint64(1))
+}
+
+func TestARequestPutsOffTheHeartbeatThatIsForIdleOnesOnly(t *testing.T) {
+	for _, idleOnly := range []bool{true, false} {
+		cfg := openTo(t, 4)
+		cfg.Heartbeat = Heartbeat{Every: time.Hour, IdleOnly: idleOnly, Kind: request.Kind{Source: request.Bytes("beat")}}
+		r, s, _ := piped(t, cfg)
+		s.start()
+		beat := func() bool { // an hour after the last one
+			return seen(s, func() bool { s.heart.last = r.uptime() - time.Hour; return s.beat() })
+		}
+		require.True(t, s.offer(due{n: 0}, r.now()))
+		assert.Equal(t, !idleOnly, beat(), "there was a request meanwhile")
+		if idleOnly {
+			assert.True(t, beat(), "there was none")
+		}
+	}
 }
 
 func TestHeartbeatsKeepConnectionsAliveBeforeTheStart(t *testing.T) {

@@ -88,8 +88,13 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	r := newRun(cfg)
+	return newRun(cfg).result(ctx), nil
+}
+
+// result makes the run, which can be made once.
+func (r *run) result(ctx context.Context) *Result {
 	defer r.cancel()
+	cfg := &r.cfg
 	if cfg.Dump != nil {
 		r.dump = newDump(cfg.Dump, cfg.Codec)
 	}
@@ -119,7 +124,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		res.DumpError = r.dump.end()
 	}
 	r.collect(res)
-	return res, nil
+	return res
 }
 
 func newRun(cfg Config) *run {

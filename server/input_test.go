@@ -191,45 +191,50 @@ func TestSlowFrameIsCutOff(t *testing.T) {
 	idle.call(2, []byte("silence between frames is no fault"))
 }
 
+// lapse has the clock of a connection's server go on, and the sweep look at the connection.
+// It says why the connection is to go, if it is.
+func lapse(c *Conn, ms int64) reason {
+	c.srv.inspect(c, c.srv.clock.Add(ms))
+	return reason(c.why.Load())
+}
+
 // A large frame over a slow, steady link has its time for each 64 KiB.
 func TestLargeFrameHasTimeForEachPiece(t *testing.T) {
-	waits(t)
-	const timeout, pieces = 400 * time.Millisecond, 8
-	s := launch(t, Config{FrameTimeout: timeout, Framing: framing.Format{LengthSize: 4}})
-	c := dial(t, s)
-	frame, err := framing.Format{LengthSize: 4}.Append(nil, 1, make([]byte, (pieces-1)*framePiece))
+	const pieces = 8
+	wide := framing.Format{LengthSize: 4}
+	frame, err := wide.Append(nil, 1, make([]byte, (pieces-1)*framePiece))
 	require.NoError(t, err)
+	c, l := offline(t, Config{Handler: HandlerFunc(echo), FrameTimeout: time.Second, Framing: wide})
+	limit := c.srv.patience(time.Second)
 	for piece := range slices.Chunk(frame, framePiece) {
-		c.write(piece)
-		<-time.After(timeout / 4) // the whole takes twice the time of one piece
+		require.Equal(t, reasonNone, lapse(c, limit)) // each takes all of its time
+		require.True(t, c.serve(piece))
 	}
-	eventually(t, s, "the reply", func(st Stats) bool { return st.Requests == 1 })
-	assert.Zero(t, s.Stats().Closed.FrameTimeout)
+	assert.Equal(t, frame, l.out)
 
-	c.write(frame[:framePiece+1]) // and no more
-	eventually(t, s, "the end", func(st Stats) bool { return st.Closed.FrameTimeout == 1 })
+	require.True(t, c.serve(frame[:framePiece+1])) // and no more
+	require.Equal(t, reasonNone, lapse(c, pieces*limit), "not before its time is over")
+	require.Equal(t, reasonFrameTime, lapse(c, 1))
 }
 
 // Frames that complete now and then must not add up to one that is late.
 func TestSlowStreamOfWholeFramesIsNotCutOff(t *testing.T) {
-	waits(t)
-	const timeout = time.Second // so that a machine that stands still for a while is no fault
-	s := launch(t, Config{FrameTimeout: timeout})
-	c := dial(t, s)
-	// Every write ends one frame and begins the next.
-	frame := c.frame(1, []byte("12345678"))
-	c.write(frame[:8])
+	c, l := offline(t, Config{Handler: HandlerFunc(echo), FrameTimeout: time.Second})
+	limit := c.srv.patience(time.Second)
+	// Every read ends one frame and begins the next.
+	frame := oneFrame(t, 1)
+	require.True(t, c.serve(frame[:8]))
 	for range 15 {
-		<-time.After(timeout / 10)
-		c.write(slices.Concat(frame[8:], frame[:8]))
-		c.receive()
+		require.Equal(t, reasonNone, lapse(c, limit))
+		require.True(t, c.serve(slices.Concat(frame[8:], frame[:8])))
 	}
-	assert.Zero(t, s.Stats().Closed.FrameTimeout)
+	assert.Equal(t, bytes.Repeat(frame, 15), l.out)
+	require.Equal(t, reasonFrameTime, lapse(c, limit+1), "one that is late is")
 }
 
 func TestIdleConnectionIsClosedOnlyIfAskedFor(t *testing.T) {
 	release := make(chan struct{})
-	s := launch(t, Config{IdleTimeout: 100 * time.Millisecond, Workers: 1,
+	s := launch(t, Config{IdleTimeout: 500 * time.Millisecond, Workers: 1, // the request of the busy one comes before
 		Handler: HandlerFunc(func(_ *Conn, dst, _ []byte) ([]byte, error) { <-release; return dst, nil })})
 	silent, busy := dial(t, s), dial(t, s)
 	busy.send(1, nil)

@@ -187,7 +187,6 @@ func TestAHandlerThatBlocksItsLoopIsNamedOnce(t *testing.T) {
 	}
 }
 
-// A turn that goes on for long, because nobody else waits, blocks nobody.
 // Few connections share the first loops; when those have enough, the fewest decide.
 func TestLoopsArePacked(t *testing.T) {
 	onLoops(t)
@@ -215,24 +214,19 @@ func TestLoopsArePacked(t *testing.T) {
 	assert.Same(t, f.loops[2], f.next(), "the first are asked already")
 }
 
+// A turn that goes on for long, because nobody else waits, blocks nobody.
 func TestALongTurnOfShortHandlersIsNotNamed(t *testing.T) {
 	onLoops(t)
-	c, _ := offline(t, Config{Handler: HandlerFunc(func(_ *Conn, dst, _ []byte) ([]byte, error) {
-		time.Sleep(time.Millisecond)
-		return dst, nil
-	})})
+	c, _ := offline(t, Config{Handler: HandlerFunc(echo)})
 	f := &front{srv: c.srv, loops: []*loop{c.loop}}
-	var in []byte
-	for id := range uint32(10) {
-		in = append(in, oneFrame(t, id)...)
-	}
-	c.loop.begin(in, c.srv)
+	c.loop.begin(oneFrame(t, 1), c.srv)
+	c.loop.mark(time.Now().Add(-turnMax)) // it has begun so long ago
 	first := c.loop.since.Load()
 	c.loop.lookAt = 0
-	time.Sleep(turnMax)
 	c.turnOver()
 	assert.Greater(t, c.loop.since.Load(), first)
 	assert.Equal(t, 1, f.busyFor(0))
+	assert.Zero(t, f.busyFor(time.Minute))
 	c.loop.end(c.srv)
 	assert.Zero(t, f.busyFor(0))
 }

@@ -23,7 +23,8 @@ func refusing(_ *Conn, dst, _ []byte, err error) []byte {
 // what had no room among what waits.
 func TestRequestsThatHaveWaitedAreRefused(t *testing.T) {
 	h := &heldBack{}
-	s := launch(t, Config{Workers: 1, QueueSize: 3, QueueTimeout: 50 * time.Millisecond, Handler: h, ErrorReply: refusing})
+	// Time enough for the worker to take the first.
+	s := launch(t, Config{Workers: 1, QueueSize: 3, QueueTimeout: 300 * time.Millisecond, Handler: h, ErrorReply: refusing})
 	c := dial(t, s)
 	c.write(c.pipeline(10, 1))
 	for range 9 {

@@ -77,7 +77,7 @@ func (st Stats) Refused() uint64 {
 // Closed counts ended connections by the reason that came first.
 type Closed struct {
 	// Peer: closed by the peer between two frames. Reset: a read or write failed;
-	// now and then the event loop cannot tell a reset from an end, and it is a Peer.
+	// now and then the event loop cannot tell a reset, or a Dead one, from an end, and it is a Peer.
 	// Dead: TCP got no answer from the peer (KeepAlive, WriteTimeout).
 	Peer, Reset, Dead uint64
 	// Handler: Conn.Close. Shutdown: Shutdown or Close of the server.

@@ -143,7 +143,7 @@ func TestChaosPartitionFailsCallsAtTheirDeadline(t *testing.T) {
 		faultnet.Config{},
 		engine.Config{ConnsPerAddr: 2, ReadTimeout: productTimeout / 2},
 	)
-	stop := partitions(r.proxy, sized(1, 20), productTimeout)
+	stop := partitions(t, r.proxy, sized(1, 20), productTimeout)
 	r.h.Run(context.Background(), r.broker)
 	stop()
 	r.alive()
@@ -152,12 +152,12 @@ func TestChaosPartitionFailsCallsAtTheirDeadline(t *testing.T) {
 	assert.Positive(t, report.OK)
 }
 
-// partitions pauses a proxy n times for d, the first time in a moment. The
+// partitions pauses a proxy n times for d, the first time when there is traffic. The
 // function it returns waits for the last.
-func partitions(p *faultnet.Proxy, n int, d time.Duration) (wait func()) {
+func partitions(t *testing.T, p *faultnet.Proxy, n int, d time.Duration) (wait func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		<-time.After(20 * time.Millisecond)
+		assert.Eventually(t, func() bool { return p.Stats().BytesDown > 0 }, testBound, time.Millisecond, "traffic")
 		tick := time.NewTicker(d)
 		defer tick.Stop()
 		for range n {

@@ -21,14 +21,17 @@ func (p *Proxy) forwarded() {
 	gate := make(chan struct{})
 	p.gate = gate
 	least := p.cfg.HangMax / 2
-	p.hang = time.AfterFunc(least+time.Duration(p.hangs.Int64N(int64(p.cfg.HangMax-least)+1)), func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.hang != nil && p.gate == gate { // else it was ended before
-			p.endHang()
-			p.openGate()
-		}
-	})
+	p.hang = time.AfterFunc(least+time.Duration(p.hangs.Int64N(int64(p.cfg.HangMax-least)+1)), func() { p.hangOver(gate) })
+}
+
+// hangOver is called when the time of the hang is up that has the gate.
+func (p *Proxy) hangOver(gate <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.hang != nil && p.gate == gate { // else it was ended before
+		p.endHang()
+		p.openGate()
+	}
 }
 
 // endHang ends a hang, if there is one, and draws the place of the next. The gate stays

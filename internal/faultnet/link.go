@@ -112,7 +112,13 @@ func (l *link) lingerAtMost(d time.Duration) {
 }
 
 func (l *link) waitOpen() bool {
-	for gate := l.proxy.open(); gate != nil; gate = l.proxy.open() {
+	gate := l.proxy.open()
+	if gate == nil {
+		return true
+	}
+	l.proxy.held.Add(1)
+	defer l.proxy.held.Add(-1)
+	for ; gate != nil; gate = l.proxy.open() {
 		select {
 		case <-gate:
 		case <-l.done:

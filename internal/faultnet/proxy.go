@@ -139,6 +139,7 @@ type Stats struct {
 	BytesUp    uint64 // written towards the target
 	BytesDown  uint64 // written towards the client
 	Active     int    // connections open now
+	Held       int    // directions with bytes, and connections not led on, that wait now for the end of a pause or hang
 }
 
 // Proxy is a running proxy. All methods may be called from any goroutine.
@@ -150,6 +151,7 @@ type Proxy struct {
 	wg     sync.WaitGroup // the accept loop and every link
 
 	hangAt atomic.Int64 // bytes forwarded when it hangs next
+	held   atomic.Int64 // who waits at the gate
 
 	mu    sync.Mutex // guards the fields below; held for no call that blocks
 	links map[*link]struct{}
@@ -249,7 +251,7 @@ func (p *Proxy) Stats() Stats {
 		Conns: c.conns.Load(), Refused: c.refused.Load(), DialErrors: c.dialErrors.Load(),
 		Resets: c.resets.Load(), HalfCloses: c.halfCloses.Load(),
 		Hangs: c.hangs.Load(), Splits: c.splits.Load(), Merges: c.merges.Load(), Delays: c.delays.Load(),
-		BytesUp: c.bytesUp.Load(), BytesDown: c.bytesDown.Load(), Active: active,
+		BytesUp: c.bytesUp.Load(), BytesDown: c.bytesDown.Load(), Active: active, Held: int(p.held.Load()),
 	}
 }
 
