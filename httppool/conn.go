@@ -79,26 +79,31 @@ func (c *conn) socketFor(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 	c.redials++
 	p.mu.Unlock()
+	return c.redial(ctx)
+}
+
+// redial dials for the transport, in the place of a socket that the server has closed. DialContext,
+// which is the user's, may end the goroutine.
+func (c *conn) redial(ctx context.Context) (nc net.Conn, err error) {
+	p := c.s.p
+	defer func() {
+		p.mu.Lock()
+		c.redials--
+		ended := c.state != lent
+		last := ended && c.redials == 0
+		p.mu.Unlock()
+		if ended {
+			c.shut()
+			nc, err = nil, errGone
+		}
+		if last {
+			p.freePlace(c.s)
+		}
+	}()
 	if old := c.sock.Load(); old != nil {
 		old.Close() // it is about to be
 	}
-	nc, err := c.s.connect(ctx, c)
-	p.mu.Lock()
-	c.redials--
-	ended := c.state != lent
-	last := ended && c.redials == 0
-	p.mu.Unlock()
-	if ended {
-		c.shut()
-		err = errGone
-	}
-	if last {
-		p.freePlace(c.s)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return nc, nil
+	return c.s.connect(ctx, c)
 }
 
 // alive reports whether the connection may be handed out again. Nothing may wait to be read: a

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -361,4 +362,35 @@ func TestWhoWaitsIsToldWhenTheLastServerGoesDown(t *testing.T) {
 	require.Error(t, err)
 	require.ErrorIs(t, <-failed, httppool.ErrNoHealthyServer)
 	require.NoError(t, p.ReleaseConnection(held.Connection))
+}
+
+// A dialer that ends its goroutine costs the request that it dials for, not the connection's place.
+func TestADialerThatEndsItsGoroutineInALeaseCostsNoPlace(t *testing.T) {
+	b := newBackend(t, 0, func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Connection", "close") })
+	var dials atomic.Int32
+	p := newPool(t, httppool.HTTPPoolConfig{
+		MaxTotalConnections: 1, MaxRetries: -1,
+		DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
+			if dials.Add(1) == 2 {
+				runtime.Goexit()
+			}
+			return net.Dial(network, addr)
+		},
+	}, b)
+	c := lend(t, p, httppool.ConnectionRequest{}).Connection
+	resp, err := c.Get(b.URL)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error)
+	go func() {
+		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, b.URL, nil)
+		_, err := c.Do(req)
+		failed <- err
+	}()
+	eventually(t, "the dial", func() bool { return dials.Load() == 2 })
+	cancel()
+	require.ErrorIs(t, <-failed, context.Canceled)
+	require.NoError(t, p.ReleaseConnection(c))
+	get(t, p, "http://pool/")
 }
