@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -145,11 +147,12 @@ func (h *handshakes) done(open *opening) bool {
 // cut closes all connections that are not secured yet, and has no more begin.
 func (h *handshakes) cut() {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.closed = true
+	all := slices.Collect(maps.Keys(h.open))
+	h.mu.Unlock()
 	h.end()
-	for open := range h.open {
-		_ = open.nc.Close()
+	for _, open := range all {
+		_ = open.nc.Close() // it may be the user's
 	}
 }
 
