@@ -110,9 +110,9 @@ func (bt *batch) leave() {
 
 // SendBatch sends all requests and returns when fn has run for each, exactly once,
 // whatever happens. fn gets the request's index and its outcome, in any order, on the
-// broker's goroutines or the caller's; it may run at the same time as itself. What is
-// said of the function of [Broker.Go] holds for it: reply is borrowed until fn returns,
-// fn must not block, a panic costs only its own request.
+// broker's goroutines; it may run at the same time as itself. What is said of the
+// function of [Broker.Go] holds for it: reply is borrowed until fn returns, fn must not
+// block, a panic, or runtime.Goexit, costs only its own request.
 //
 // SendBatch waits for room once one of its requests has been accepted; when ctx ends, the
 // requests still open are given up. It returns the error of the first request found to
@@ -183,22 +183,9 @@ func (b *Broker) giveUpBatch(ctx context.Context, bt *batch) {
 	for i := range bt.items {
 		it := &bt.items[i]
 		if l, won := b.giveUp(&it.ticket); won {
-			bt.refuse(it, givenUp(ctx, l))
+			b.callbacks.fail(nil, it, givenUp(ctx, l))
 		}
 	}
-}
-
-// refuse delivers an error on the submitter's goroutine. A panic of fn ends here: the other
-// requests are still to be sent, or are under way with payloads that are the submitter's.
-func (bt *batch) refuse(it *batchItem, err error) {
-	returned := false
-	defer func() {
-		if v := recover(); !returned {
-			bt.b.callbacks.failed(it, v)
-		}
-	}()
-	it.callback(nil, err)
-	returned = true
 }
 
 // sendAll submits every request.
@@ -206,7 +193,7 @@ func (b *Broker) sendAll(ctx context.Context, bt *batch, reqs [][]byte) {
 	watched := ctx.Done() != nil
 	for i := 0; i < len(reqs); {
 		if watched && ctx.Err() != nil {
-			bt.refuse(&bt.items[i], &OpError{Op: "submit", Err: contextError(ctx)})
+			b.callbacks.fail(nil, &bt.items[i], &OpError{Op: "submit", Err: contextError(ctx)})
 			i++
 			continue
 		}
@@ -315,7 +302,7 @@ func (b *Broker) sendOne(bt *batch, i int) {
 		err = b.place(&r)
 	}
 	if err != nil {
-		bt.refuse(&bt.items[i], err)
+		b.callbacks.fail(nil, &bt.items[i], err)
 		return
 	}
 	bt.accepted = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -138,23 +139,25 @@ func TestSendBatchCallsBackForEachRequestOnce(t *testing.T) {
 	}
 }
 
-// A request that is refused at once has its outcome on the submitter's goroutine. A panic there
-// is that request's, too, and the others are sent.
-func TestSendBatchGoesOnWhenItsFunctionPanics(t *testing.T) {
-	b := newBroker(t, Config{Addrs: []string{newPeer(t, echo).addr()}})
-	reqs := [][]byte{[]byte("a"), make([]byte, 1<<20), []byte("b")}
-	var calls, panics atomic.Int32
-	err := b.SendBatch(bg, reqs, func(_ int, _ []byte, err error) {
-		calls.Add(1)
-		if err != nil {
-			panics.Add(1)
-			panic("the user's mistake")
-		}
-	})
-	require.ErrorIs(t, err, ErrMaxLenExceeded)
-	assert.EqualValues(t, 3, calls.Load())
-	assert.EqualValues(t, 1, panics.Load())
-	assert.EqualValues(t, 1, b.Stats().Panics)
+// A function that does not return costs its request only, also that of a request which is refused
+// before it is sent.
+func TestSendBatchGoesOnWhenItsFunctionDoesNotReturn(t *testing.T) {
+	for name, end := range map[string]func(){"panic": func() { panic("the user's mistake") }, "Goexit": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			b := newBroker(t, Config{Addrs: []string{newPeer(t, echo).addr()}})
+			reqs := [][]byte{[]byte("a"), make([]byte, 1<<20), []byte("b")}
+			var calls atomic.Int32
+			err := b.SendBatch(bg, reqs, func(_ int, _ []byte, err error) {
+				calls.Add(1)
+				if err != nil {
+					end()
+				}
+			})
+			require.ErrorIs(t, err, ErrMaxLenExceeded)
+			assert.EqualValues(t, 3, calls.Load())
+			assert.EqualValues(t, 1, b.Stats().Panics)
+		})
+	}
 }
 
 // A callback that meets a full queue flushes it itself: what it waits for must not

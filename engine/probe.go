@@ -181,7 +181,9 @@ func (c *conn) ask(p *Probe) (reply []byte, err error) {
 	switch {
 	case c.phase.Load() >= phaseEnded: // others see to that; another server may have answered
 		return nil, errNoVerdict
-	case got.err == nil, errors.Is(got.err, ErrTimeout), errors.As(got.err, &remote):
+	case errors.As(got.err, &remote): // without its text: it is the server's, and this goes to the log
+		return nil, &RemoteError{Code: remote.Code}
+	case got.err == nil, errors.Is(got.err, ErrTimeout):
 		return got.reply, got.err
 	}
 	return nil, errNoVerdict

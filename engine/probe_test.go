@@ -13,6 +13,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ringwire/ringwire/framing"
+	"github.com/ringwire/ringwire/taskid"
 )
 
 // probing is failing with probes, whose silence ends nothing.
@@ -355,5 +358,20 @@ func TestAServerThatIsBackIsProbedAtOnce(t *testing.T) {
 		s["away:1"].behave(answers)
 		pass(DefaultBackoffMax + time.Second)
 		require.Equal(t, AddrUp, stateOf(b, "away:1").State)
+	})
+}
+
+// What a server says of a failure may hold anything; the log has the code.
+func TestALogOfProbesHasNoTextOfTheServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int64
+		s := counted(&asked, func(p *spoken, id taskid.ID, req []byte) { p.deny(id, framing.StatusFailed, 77, "PIN 1234") })
+		var log syncBuffer
+		b := s.inBubble(t, Config{Probe: &Probe{}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		pass(5 * time.Minute)
+		require.NotZero(t, asked.Load())
+		require.NotZero(t, b.Stats().ProbesFailed)
+		assert.Contains(t, log.String(), "code 77")
+		assert.NotContains(t, log.String(), "1234")
 	})
 }
