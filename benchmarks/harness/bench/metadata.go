@@ -11,19 +11,24 @@ import (
 	"time"
 )
 
-// Metadata says where and how a result came about, so that it can be repeated.
-type Metadata struct {
-	Time       time.Time `json:"time"`
-	Go         string    `json:"go_version"`
-	OS         string    `json:"os"`
-	Arch       string    `json:"arch"`
-	Kernel     string    `json:"kernel,omitempty"`
-	CPU        string    `json:"cpu,omitempty"`
-	Cores      int       `json:"cores"`
-	GOMAXPROCS int       `json:"gomaxprocs"`
+// Host is the machine, and what the program was built with.
+type Host struct {
+	Go         string `json:"go_version"`
+	OS         string `json:"os"`
+	Arch       string `json:"arch"`
+	Kernel     string `json:"kernel,omitempty"`
+	CPU        string `json:"cpu,omitempty"`
+	Cores      int    `json:"cores"`
+	GOMAXPROCS int    `json:"gomaxprocs"`
 	// Load is the one-minute load average before the run, where /proc tells it:
 	// how many other threads wanted a processor.
-	Load     *float64 `json:"load_average,omitempty"`
+	Load *float64 `json:"load_average,omitempty"`
+}
+
+// Metadata says where and how a result came about, so that it can be repeated.
+type Metadata struct {
+	Time time.Time `json:"time"`
+	Host
 	Commit   string   `json:"commit,omitempty"`
 	Command  []string `json:"command"`
 	Baseline string   `json:"baseline,omitempty"`
@@ -42,19 +47,21 @@ func Describe(cfg Config, commit string, command []string) Metadata {
 		commit = Revision()
 	}
 	return Metadata{
-		Time:       time.Now().UTC().Truncate(time.Second),
-		Go:         runtime.Version(),
-		OS:         runtime.GOOS,
-		Arch:       runtime.GOARCH,
-		Kernel:     firstLine("/proc/sys/kernel/osrelease"),
-		CPU:        cpuModel(),
-		Cores:      runtime.NumCPU(),
-		GOMAXPROCS: runtime.GOMAXPROCS(0),
-		Load:       loadAverage(),
-		Commit:     commit,
-		Command:    command,
-		Slice:      cfg.Slice.String(),
-		Rounds:     cfg.Rounds,
+		Time: time.Now().UTC().Truncate(time.Second),
+		Host: Host{
+			Go:         runtime.Version(),
+			OS:         runtime.GOOS,
+			Arch:       runtime.GOARCH,
+			Kernel:     firstLine("/proc/sys/kernel/osrelease"),
+			CPU:        cpuModel(),
+			Cores:      runtime.NumCPU(),
+			GOMAXPROCS: runtime.GOMAXPROCS(0),
+			Load:       loadAverage(),
+		},
+		Commit:  commit,
+		Command: command,
+		Slice:   cfg.Slice.String(),
+		Rounds:  cfg.Rounds,
 	}
 }
 

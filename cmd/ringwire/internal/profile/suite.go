@@ -116,18 +116,10 @@ const SchemaVersion = 1
 type Metadata struct {
 	SchemaVersion int `json:"schema_version"`
 
-	Time       time.Time `json:"time"`
-	Commit     string    `json:"commit"`
-	Command    []string  `json:"command"`
-	Go         string    `json:"go_version"`
-	OS         string    `json:"os"`
-	Arch       string    `json:"arch"`
-	Kernel     string    `json:"kernel,omitempty"`
-	CPU        string    `json:"cpu,omitempty"`
-	Cores      int       `json:"cores"`
-	GOMAXPROCS int       `json:"gomaxprocs"`
-	// Load is the one-minute load average before the first suite, where it is known.
-	Load *float64 `json:"load_average,omitempty"`
+	Time    time.Time `json:"time"`
+	Commit  string    `json:"commit"`
+	Command []string  `json:"command"`
+	bench.Host
 
 	Suite  Suite        `json:"suite"`
 	Conns  int          `json:"conns"`
@@ -146,9 +138,7 @@ type PhaseCount struct {
 // Describe is the metadata of the machine and the build, without a suite.
 func Describe(commit string, command []string) Metadata {
 	m := bench.Describe(bench.Config{}, commit, command)
-	return Metadata{SchemaVersion: SchemaVersion, Time: m.Time, Commit: m.Commit, Command: m.Command,
-		Go: m.Go, OS: m.OS, Arch: m.Arch, Kernel: m.Kernel, CPU: m.CPU, Cores: m.Cores,
-		GOMAXPROCS: m.GOMAXPROCS, Load: m.Load}
+	return Metadata{SchemaVersion: SchemaVersion, Time: m.Time, Commit: m.Commit, Command: m.Command, Host: m.Host}
 }
 
 // Of completes the metadata with what a suite's phases did.
@@ -164,7 +154,6 @@ func (m Metadata) Of(suite Suite, conns int, phases []Phase) Metadata {
 
 // Machine is one line about the machine and the build.
 func (m *Metadata) Machine() string {
-	b := bench.Metadata{Go: m.Go, OS: m.OS, Arch: m.Arch, Kernel: m.Kernel, CPU: m.CPU,
-		Cores: m.Cores, GOMAXPROCS: m.GOMAXPROCS, Commit: m.Commit}
+	b := bench.Metadata{Host: m.Host, Commit: m.Commit}
 	return b.Machine()
 }

@@ -160,7 +160,7 @@ func TestGoroutinesAreByRoleAndState(t *testing.T) {
 
 func TestTablesNameWhatMatters(t *testing.T) {
 	var out strings.Builder
-	m := profile.Metadata{Command: []string{"ringwire", "profile"}, Go: "go1.26", Commit: "abc", Conns: 1}
+	m := profile.Metadata{Command: []string{"ringwire", "profile"}, Host: bench.Host{Go: "go1.26"}, Commit: "abc", Conns: 1}
 	require.NoError(t, build(t).WriteTables(&out, &m))
 	text := out.String()
 	for _, want := range []string{
