@@ -123,6 +123,19 @@ func TestATimedCallIsTheCallAndItsTime(t *testing.T) {
 	}
 }
 
+// The time comes first: a function that panics does not take it along.
+func TestAFunctionThatPanicsWasTimed(t *testing.T) {
+	told := 0
+	c := measure.Timed(&slow{}, 1, func(context.Context, time.Duration, error) { told++ })
+	synctest.Test(t, func(t *testing.T) {
+		assert.PanicsWithValue(t, "go", func() { _ = c.Go(t.Context(), nil, func([]byte, error) { panic("go") }) })
+		assert.PanicsWithValue(t, "batch", func() {
+			_ = c.SendBatch(t.Context(), make([][]byte, 2), func(int, []byte, error) { panic("batch") })
+		})
+	})
+	assert.Equal(t, 2, told)
+}
+
 // What a request has waited is in its time.
 func TestATimedHandlersTimeBeginsWhenTheRequestHasCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
