@@ -74,10 +74,14 @@ func TestLoadNamesTheFileAndTheFault(t *testing.T) {
 func TestLoadTakesABundleOfWhichOneHasExpired(t *testing.T) {
 	s := newSite(t)
 	expired := testca.New(t, testca.Expired).File(t, t.TempDir())
-	bundle := put(t, s.dir, "bundle.pem", contents(t, expired)+contents(t, s.ca))
-	f := load(t, certs.Config{Cert: s.cert, Key: s.key, CA: bundle, Interval: -1})
-	m := meet(t, f.Server(), s.client(t, s.clients))
-	assert.False(t, m.failed(), "%v, %v", m.server, m.client)
+	for name, text := range map[string]string{
+		"the first": contents(t, expired) + contents(t, s.ca),
+		"the last":  contents(t, s.ca) + contents(t, expired),
+	} {
+		f := load(t, certs.Config{Cert: s.cert, Key: s.key, CA: put(t, s.dir, "bundle.pem", text), Interval: -1})
+		m := meet(t, f.Server(), s.client(t, s.clients))
+		assert.False(t, m.failed(), "%s: %v, %v", name, m.server, m.client)
+	}
 }
 
 func TestAServerSpeaksOldTLSOnlyIfItIsToldTo(t *testing.T) {

@@ -97,6 +97,37 @@ func TestAFaultBetweenTwoWritesIsNotTold(t *testing.T) {
 	})
 }
 
+// Twice in a row is twice in a row: what was well in between begins anew.
+func TestAFaultThatIsFoundOnceAndOnceAgainIsNotTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		var c told
+		load(t, certs.Config{Cert: s.cert, Key: s.key, OnReload: c.add})
+		key := contents(t, s.key)
+		time.Sleep(certs.DefaultInterval / 2)
+		for range 3 {
+			require.NoError(t, os.Remove(s.key))
+			time.Sleep(certs.DefaultInterval)
+			put(t, s.dir, "key.pem", key)
+			time.Sleep(certs.DefaultInterval)
+		}
+		require.Empty(t, c.now())
+	})
+}
+
+func TestFilesAreFollowedThoughNobodyIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		f := load(t, certs.Config{Cert: s.cert, Key: s.key})
+		second := s.renew(t)
+		time.Sleep(2 * certs.DefaultInterval)
+		synctest.Wait()
+		c, err := f.Server().GetConfigForClient(nil)
+		require.NoError(t, err)
+		require.Equal(t, second.Certificate, c.Certificates[0].Certificate)
+	})
+}
+
 func TestACertificateThatExpiresIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t)

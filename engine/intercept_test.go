@@ -194,6 +194,177 @@ func TestAnInterceptorCanAnswerItself(t *testing.T) {
 	assert.Zero(t, b.Stats().Accepted)
 }
 
+// answering is a Client whose calls end with reply and err.
+type answering struct {
+	reply []byte
+	err   error
+}
+
+func (a answering) Send(context.Context, []byte, ...Call) ([]byte, error) { return a.reply, a.err }
+
+func (a answering) SendInto(_ context.Context, dst, _ []byte, _ ...Call) ([]byte, error) {
+	return append(dst, a.reply...), a.err
+}
+
+func (a answering) Go(_ context.Context, _ []byte, fn func([]byte, error), _ ...Call) error {
+	fn(a.reply, a.err)
+	return nil
+}
+
+func (a answering) SendBatch(_ context.Context, reqs [][]byte, fn func(int, []byte, error), _ ...Call) error {
+	for i := range reqs {
+		fn(i, a.reply, a.err)
+	}
+	return a.err
+}
+
+func (a answering) SendOneWay(context.Context, []byte) error { return a.err }
+
+// next returns what the method returns, and Done has been told the same.
+func TestAnInvokerReturnsWhatTheMethodReturns(t *testing.T) {
+	failed := errors.New("failed")
+	for _, want := range []error{nil, failed} {
+		see := func(ctx context.Context, in Invocation, next Invoker) error {
+			done, told := in.Done, []error(nil)
+			in.Done = func(i int, reply []byte, err error) { told = append(told, err); done(i, reply, err) }
+			err := next(ctx, in)
+			if in.Method == MethodGo { // it was accepted; its function knows the rest
+				assert.NoError(t, err)
+			} else {
+				assert.Equal(t, want, err, in.Method)
+			}
+			if in.Method != MethodSendOneWay {
+				assert.Len(t, told, len(in.Requests), in.Method)
+			}
+			for _, err := range told {
+				assert.Equal(t, want, err, in.Method)
+			}
+			return err
+		}
+		c := Intercept(answering{err: want}, see)
+		throughAll(t, c, func(t *testing.T, m Method, _ string, err error) { assert.Equal(t, want, err, m) })
+		assert.Equal(t, want, c.SendOneWay(bg, nil))
+	}
+}
+
+// Of Send the outcome that was told last counts, of the others the one that was told first.
+func TestWhichOutcomeCountsIsSaid(t *testing.T) {
+	early, late := errors.New("early"), errors.New("late")
+	for name, tc := range map[string]struct {
+		tell        func(in Invocation)
+		first, last string
+		err, lately error
+	}{
+		"two replies": {func(in Invocation) {
+			_ = tellAll(in, []byte("first"), nil)
+			_ = tellAll(in, []byte("last"), nil)
+		}, "first", "last", nil, nil},
+		"a reply after a failure": {func(in Invocation) {
+			_ = tellAll(in, nil, early)
+			_ = tellAll(in, []byte("last"), nil)
+		}, "", "last", early, nil},
+		"two failures": {func(in Invocation) {
+			_ = tellAll(in, nil, early)
+			_ = tellAll(in, nil, late)
+		}, "", "", early, late},
+		"indexes that are none": {func(in Invocation) {
+			in.Done(0, []byte("one"), nil)
+			if in.Method == MethodSendBatch {
+				in.Done(-1, nil, early)
+				in.Done(2, nil, early)
+				in.Done(1, []byte("one"), nil)
+			}
+		}, "one", "one", nil, nil},
+	} {
+		c := Intercept(answering{}, func(_ context.Context, in Invocation, _ Invoker) error { tc.tell(in); return nil })
+		throughAll(t, c, func(t *testing.T, m Method, reply string, err error) {
+			text, want := tc.first, tc.err
+			if m == MethodSend {
+				text, want = tc.last, tc.lately
+			}
+			assert.Equal(t, want, err, "%s, %s", name, m)
+			if reply != "batch" && err == nil {
+				assert.Equal(t, text, reply, "%s, %s", name, m)
+			}
+		})
+	}
+}
+
+func TestABatchReturnsItsFirstFailure(t *testing.T) {
+	first, second := errors.New("first"), errors.New("second")
+	c := Intercept(answering{}, func(_ context.Context, in Invocation, _ Invoker) error {
+		in.Done(2, nil, nil)
+		in.Done(1, nil, first)
+		in.Done(0, nil, second)
+		return nil
+	})
+	told := make([]error, 3)
+	assert.Equal(t, first, c.SendBatch(bg, make([][]byte, 3), func(i int, _ []byte, err error) { told[i] = err }))
+	assert.Equal(t, []error{second, first, nil}, told)
+}
+
+// Who was refused has no function any more, and who has an outcome was not refused.
+func TestGoIsRefusedOrHasAnOutcome(t *testing.T) {
+	refused := errors.New("refused")
+	var kept func(int, []byte, error)
+	late := Intercept(answering{}, func(_ context.Context, in Invocation, _ Invoker) error { kept = in.Done; return refused })
+	assert.Equal(t, refused, late.Go(bg, nil, func([]byte, error) { t.Error("it was refused") }))
+	kept(0, nil, nil)
+
+	told := 0
+	early := Intercept(answering{}, func(_ context.Context, in Invocation, _ Invoker) error { in.Done(0, nil, nil); return refused })
+	require.NoError(t, early.Go(bg, nil, func([]byte, error) { told++ }))
+	assert.Equal(t, 1, told)
+
+	for _, client := range []Client{late, early} { // without one it is the Client's to say so
+		assert.Panics(t, func() { _ = client.Go(bg, nil, nil) })
+		assert.Panics(t, func() { _ = client.SendBatch(bg, make([][]byte, 1), nil) })
+	}
+}
+
+// SendOneWay has no outcome; a Done that is called all the same does nothing.
+func TestDoneOfOneWayDoesNothing(t *testing.T) {
+	c := Intercept(answering{}, func(ctx context.Context, in Invocation, next Invoker) error {
+		in.Done(0, nil, nil)
+		return next(ctx, in)
+	})
+	assert.NoError(t, c.SendOneWay(bg, nil))
+}
+
+// A reply is appended to dst, in its memory if it has room, and never nil.
+func TestSendIntoAppendsWhateverInterceptorsTell(t *testing.T) {
+	for name, c := range map[string]struct {
+		dst   []byte
+		reply string
+	}{
+		"nothing, to nothing": {nil, ""}, "something, to nothing": {nil, "reply"},
+		"to memory": {make([]byte, 0, 10), "reply"}, "nothing, to memory": {make([]byte, 0, 10), ""},
+		"behind": {append(make([]byte, 0, 20), "dst "...), "reply"}, "nothing behind": {append(make([]byte, 0, 20), "dst "...), ""},
+		"without room": {[]byte("dst ")[:4:4], "reply"},
+	} {
+		for whose, client := range map[string]Client{
+			"the client's": Intercept(answering{reply: []byte(c.reply)}),
+			"another":      Intercept(answering{}, func(_ context.Context, in Invocation, _ Invoker) error { return tellAll(in, []byte(c.reply), nil) }),
+			"nil":          Intercept(answering{}, func(_ context.Context, in Invocation, _ Invoker) error { return tellAll(in, nil, nil) }),
+		} {
+			want := string(c.dst) + c.reply
+			if whose == "nil" {
+				want = string(c.dst)
+			}
+			got, err := client.SendInto(bg, c.dst, nil)
+			require.NoError(t, err)
+			require.NotNil(t, got, "%s, %s", name, whose)
+			assert.Equal(t, want, string(got), "%s, %s", name, whose)
+			if len(got) > 0 && len(got) <= cap(c.dst) {
+				assert.Same(t, &c.dst[:1][0], &got[0], "%s, %s", name, whose)
+			}
+		}
+	}
+	got, err := Intercept(answering{}).Send(bg, nil)
+	require.NoError(t, err)
+	assert.NotNil(t, got)
+}
+
 func tellAll(in Invocation, reply []byte, err error) error {
 	for i := range in.Requests {
 		in.Done(i, reply, err)

@@ -66,3 +66,28 @@ func TestADialEndsWithItsContext(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 }
+
+func TestClientsHaveAddressesOfTheirOwn(t *testing.T) {
+	ln := memnet.Listen()
+	defer ln.Close()
+	seen := make(map[net.Addr]bool)
+	for range 3 {
+		accepted := make(chan net.Conn, 1)
+		go func() { nc, _ := ln.Accept(); accepted <- nc }()
+		client, err := ln.DialContext(context.Background(), "", "")
+		require.NoError(t, err)
+		seen[client.LocalAddr()] = true
+		require.NoError(t, client.Close())
+		require.NoError(t, (<-accepted).Close())
+	}
+	assert.Len(t, seen, 3)
+}
+
+func TestErrorsSayWhatHasFailed(t *testing.T) {
+	ln := memnet.Listen()
+	require.NoError(t, ln.Close())
+	_, err := ln.DialContext(context.Background(), "", "")
+	assert.EqualError(t, err, "dial memory memory: use of closed network connection")
+	_, err = ln.Accept()
+	assert.EqualError(t, err, "accept memory memory: use of closed network connection")
+}

@@ -111,3 +111,23 @@ func TestGoexitGivesTheChunkBack(t *testing.T) {
 	assert.Zero(t, bytepool.Outstanding()-lent)
 	assert.Equal(t, tally{Requests: 1, Dropped: 1}, tally{Requests: c.loop.counted().Requests, Dropped: c.loop.counted().Dropped})
 }
+
+// A handler in place that ends its goroutine ends the connection, which is counted as that. The replies that
+// were made before go out.
+func TestGoexitInPlaceIsTheReasonOfTheEnd(t *testing.T) {
+	s := launch(t, Config{Loops: 1, Handler: HandlerFunc(func(_ *Conn, dst, req []byte) ([]byte, error) {
+		if string(req) == "exit" {
+			runtime.Goexit()
+		}
+		return append(dst, req...), nil
+	})})
+	c := dial(t, s)
+	c.write(append(c.frame(1, []byte("before")), c.frame(2, []byte("exit"))...))
+	assert.Equal(t, 1, c.closed())
+	eventually(t, s, "the end", func(st Stats) bool { return st.Closed.Total() == 1 })
+	st := s.Stats()
+	assert.Equal(t, Closed{Loop: 1}, st.Closed)
+	assert.EqualValues(t, 1, st.Replies)
+	assert.EqualValues(t, 1, st.Panics)
+	dial(t, s).call(1, []byte("others are served"))
+}

@@ -62,6 +62,34 @@ func TestTLSRecordsInPieces(t *testing.T) {
 	}
 }
 
+// A client that is gone within a record has sent half of something, as one that is gone within a frame; one
+// that is gone between two, though it has not said so, has ended as others do.
+func TestAnEndWithinATLSRecordIsTruncated(t *testing.T) {
+	for name, tc := range map[string]struct {
+		rest []byte
+		want Closed
+	}{
+		"within its header":  {[]byte{23, 3, 3}, Closed{Truncated: 1}},
+		"within its body":    {append([]byte{23, 3, 3, 0, 100}, make([]byte, 10)...), Closed{Truncated: 1}},
+		"between two":        {nil, Closed{Peer: 1}},
+		"without any record": {nil, Closed{Peer: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := launchTLS(t, nil)
+			c := x.enter(t, x.good(t))
+			if name != "without any record" {
+				c.call(1, []byte("x"))
+			}
+			below := c.nc.(*tls.Conn).NetConn()
+			_, err := below.Write(tc.rest)
+			require.NoError(t, err)
+			require.NoError(t, c.tcp().CloseWrite())
+			eventually(t, x.Server, "the end", func(st Stats) bool { return st.Closed.Total() == 1 })
+			assert.Equal(t, tc.want, x.Stats().Closed)
+		})
+	}
+}
+
 // pieces sends requests of any size, several at a time, and compares what comes back.
 func (x *site) pieces(c *client, rng *rand.Rand) error {
 	in := framing.NewReader(c.nc, x.format)

@@ -22,6 +22,7 @@ import (
 func point(t *testing.T, m metricdata.Metrics) metricdata.ExponentialHistogramDataPoint[float64] {
 	t.Helper()
 	require.Equal(t, "s", m.Unit)
+	require.NotEmpty(t, m.Description)
 	data, ok := m.Data.(metricdata.ExponentialHistogram[float64])
 	require.True(t, ok, "%T", m.Data)
 	require.Equal(t, metricdata.CumulativeTemporality, data.Temporality)
@@ -38,6 +39,7 @@ func TestLatencyIsWhatTheSDKWouldHaveCounted(t *testing.T) {
 	defer func() { require.NoError(t, provider.Shutdown(context.Background())) }()
 	theirs, err := provider.Meter("test").Float64Histogram("theirs")
 	require.NoError(t, err)
+	made := time.Now()
 	random := rand.New(rand.NewPCG(7, 8))
 	for range 5000 {
 		d := time.Duration(200 * math.Exp(random.Float64()*math.Log(1e10)))
@@ -54,9 +56,19 @@ func TestLatencyIsWhatTheSDKWouldHaveCounted(t *testing.T) {
 	assert.InDelta(t, want.Sum, got.Sum, 1e-3)
 	assert.Equal(t, want.PositiveBucket, got.PositiveBucket)
 	assert.Zero(t, got.ZeroCount)
+	assert.InDelta(t, latency.LeastSeconds, got.ZeroThreshold, 0)
+	assert.False(t, got.StartTime.IsZero() || got.StartTime.After(made), "%v", got.StartTime)
+	assert.True(t, got.Time.After(made) && !got.Time.After(time.Now()), "%v", got.Time)
 	method, _ := got.Attributes.Value("rpc.method")
 	system, _ := got.Attributes.Value("rpc.system.name")
 	assert.Equal(t, "echo ringwire", method.AsString()+" "+system.AsString())
+}
+
+func TestProducersHaveAScope(t *testing.T) {
+	produced, err := otel.BrokerLatency(func() (h latency.Histogram) { return h }).Produce(t.Context())
+	require.NoError(t, err)
+	require.Len(t, produced, 1)
+	assert.Equal(t, "github.com/ringwire/ringwire/metrics/otel", produced[0].Scope.Name)
 }
 
 func TestLatencyOfAServerIsProduced(t *testing.T) {

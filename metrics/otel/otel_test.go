@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 	sdk "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.uber.org/goleak"
@@ -85,7 +88,9 @@ func TestWhatIsCountedIsObserved(t *testing.T) {
 	}
 	register(otel.Server(meter, func() server.Stats { return server.Stats{Conns: 3, Replies: 5, BytesIn: 7, HeldBytes: 9} }, attribute.String("port", "9000")))
 	register(otel.Broker(meter, func() engine.Stats { return engine.Stats{Timeouts: 2} }, func() []engine.AddrStats {
-		return []engine.AddrStats{{Addr: "a:1", State: engine.AddrDown}}
+		return []engine.AddrStats{ // removed, and back
+			{Addr: "a:1", State: engine.AddrLeaving, Stats: engine.Stats{Conns: 2}}, {Addr: "a:1", State: engine.AddrDown, Stats: engine.Stats{Conns: 1}},
+		}
 	}))
 	register(otel.Pool(meter, func() pool.Stats { return pool.Stats{Idle: 4, Interval: 1500 * time.Millisecond} }))
 	register(otel.PairedPool(meter, func() paired.Stats { return paired.Stats{Died: 6} }))
@@ -102,6 +107,7 @@ func TestWhatIsCountedIsObserved(t *testing.T) {
 		"ringwire.server.bytes":                     {"in 9000 ": 7, "out 9000 ": 0},
 		"ringwire.client.requests":                  {"replied ": 0, "timeout ": 2, "cancelled ": 0, "connection_lost ": 0},
 		"ringwire.client.server_state":              {"a:1 up ": 0, "a:1 trial ": 0, "a:1 ejected ": 0, "a:1 silent ": 0, "a:1 down ": 1, "a:1 resting ": 0, "a:1 leaving ": 0},
+		"ringwire.client.server_connections":        {"a:1 ": 3},
 		"ringwire.pool.connections":                 {"idle ": 4, "in_use ": 0, "opening ": 0, "closing ": 0},
 		"ringwire.pool.interval":                    {"": 1.5},
 		"ringwire.paired.connections_discarded":     {"died ": 6, "idle ": 0, "unread_bytes ": 0, "broken ": 0, "full ": 0, "cleaned ": 0},
@@ -126,6 +132,67 @@ func TestWhatIsCountedIsObserved(t *testing.T) {
 	countFamilies(families, measure.HTTPPool())
 	n := len(families) + len(measure.BrokerServers().Families) + len(measure.HTTPPoolServers().Families) + 2*len(measure.HTTPPoolDurations())
 	assert.Len(t, got, n, "each family has an instrument of its own name")
+	for _, f := range slices.Concat(measure.BrokerServers().Families, measure.HTTPPoolServers().Families) {
+		families[f] = true
+	}
+	want, sums := 2*len(measure.HTTPPoolDurations()), 0
+	for f := range families {
+		if f.Counter {
+			want++
+		}
+	}
+	for _, m := range got {
+		if _, is := m.Data.(metricdata.Sum[float64]); is {
+			sums++
+		}
+	}
+	assert.Equal(t, want, sums, "counters are sums, all others gauges")
+}
+
+// refusing is a Meter that makes no gauges, and counts what it is asked for.
+type refusing struct {
+	metric.Meter
+	gauges, counters map[string]int
+}
+
+var errNoGauge = errors.New("no gauges")
+
+func (r refusing) Float64ObservableGauge(name string, _ ...metric.Float64ObservableGaugeOption) (metric.Float64ObservableGauge, error) {
+	r.gauges[name]++
+	return nil, errNoGauge
+}
+
+func (r refusing) Float64ObservableCounter(name string, opts ...metric.Float64ObservableCounterOption) (metric.Float64ObservableCounter, error) {
+	r.counters[name]++
+	return r.Meter.Float64ObservableCounter(name, opts...)
+}
+
+func (r refusing) RegisterCallback(metric.Callback, ...metric.Observable) (metric.Registration, error) {
+	panic("it was told that there are no gauges")
+}
+
+func TestWhatAMeterRefusesIsTold(t *testing.T) {
+	provider, reader := newProvider(t)
+	meter := refusing{provider.Meter("test"), make(map[string]int), make(map[string]int)}
+	_, err := otel.PairedPool(meter, func() paired.Stats { return paired.Stats{} })
+	require.ErrorIs(t, err, errNoGauge)
+	assert.Contains(t, meter.gauges, "ringwire.paired.waiting")
+	assert.Contains(t, meter.counters, "ringwire.paired.failures")
+	for name, n := range meter.counters {
+		assert.Equal(t, 1, n, "%s has several values and is one", name)
+	}
+	assert.Empty(t, read(t, reader))
+}
+
+// Several Readers may read at once: what the caller has handed over is not written to.
+func TestTheCallersAttributesAreLeftAlone(t *testing.T) {
+	provider, reader := newProvider(t)
+	both := []attribute.KeyValue{attribute.String("port", "9000"), attribute.String("mine", "x")}
+	r, err := otel.Server(provider.Meter("test"), func() server.Stats { return server.Stats{} }, both[:1]...)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, r.Unregister()) }()
+	require.NotEmpty(t, read(t, reader))
+	assert.Equal(t, attribute.String("mine", "x"), both[1])
 }
 
 func countFamilies[S any](families map[*measure.Family]bool, values []measure.Value[S]) {
@@ -163,6 +230,10 @@ func TestWhatIsMissingIsAnError(t *testing.T) {
 	assert.EqualError(t, err, "otel: meter is nil")
 	_, err = otel.Timed(nil, meter)
 	assert.EqualError(t, err, "otel: Client of Timed is nil")
+	_, err = otel.Timed(failing{}, nil)
+	assert.EqualError(t, err, "otel: meter is nil")
+	_, err = otel.Sampled(failing{}, meter, 1<<20+1)
+	assert.EqualError(t, err, "otel: every of Sampled is 1048577; it must lie in 1 to 1048576")
 	_, err = otel.Sampled(failing{}, meter, 0)
 	assert.EqualError(t, err, "otel: every of Sampled is 0; it must lie in 1 to 1048576")
 	_, err = otel.TimedHandler(nil, meter)
@@ -178,10 +249,10 @@ type failing struct {
 func (f failing) Send(context.Context, []byte, ...engine.Call) ([]byte, error) { return nil, f.err }
 
 func TestFailedCallsHaveTheirType(t *testing.T) {
-	for want, err := range map[string]error{
-		"timeout": engine.ErrTimeout, "cancelled": context.Canceled, "refused": engine.ErrRefused, "queue_full": engine.ErrQueueFull,
-		"no_server": engine.ErrNoPoolsAvailable, "connection_lost": engine.ErrConnLost, "closed": engine.ErrQuit,
-		"overloaded": server.ErrOverloaded, "_OTHER": errors.New("something else"), "": nil,
+	for err, want := range map[error]string{
+		engine.ErrTimeout: "timeout", context.Canceled: "cancelled", engine.ErrRefused: "refused", engine.ErrQueueFull: "queue_full",
+		engine.ErrNoPoolsAvailable: "no_server", engine.ErrConnLost: "connection_lost", engine.ErrQuit: "closed", engine.ErrClosingBroker: "closed",
+		server.ErrOverloaded: "overloaded", errors.New("something else"): "_OTHER", nil: "",
 	} {
 		provider, reader := newProvider(t)
 		if err != nil {
@@ -205,14 +276,48 @@ func TestFailedCallsHaveTheirType(t *testing.T) {
 	}
 }
 
-// call makes two good calls and one that the handler fails, and returns what was recorded.
+// slow is a Client whose calls take 1.5 s.
+type slow struct{ engine.Client }
+
+func (slow) Send(context.Context, []byte, ...engine.Call) ([]byte, error) {
+	time.Sleep(1500 * time.Millisecond)
+	return nil, nil
+}
+
+func TestDurationsAreSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		provider, reader := newProvider(t)
+		client, err := otel.Timed(slow{}, provider.Meter("test"))
+		require.NoError(t, err)
+		_, err = client.Send(t.Context(), nil)
+		require.NoError(t, err)
+		data, ok := read(t, reader)["rpc.client.call.duration"].Data.(metricdata.Histogram[float64])
+		require.True(t, ok)
+		assert.InDelta(t, 1.5, data.DataPoints[0].Sum, 0)
+	})
+}
+
+// One of a million calls is recorded: of one it is none, but once in a million runs.
+func TestSampledRecordsAPartOfTheCalls(t *testing.T) {
+	provider, reader := newProvider(t)
+	client, err := otel.Sampled(failing{}, provider.Meter("test"), 1<<20)
+	require.NoError(t, err)
+	_, err = client.Send(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Empty(t, read(t, reader))
+}
+
+// call makes two good calls, one that the handler fails and one without a reply, and returns what was recorded.
 func call(t *testing.T, opts ...sdk.Option) map[string]metricdata.Metrics {
 	t.Helper()
 	provider, reader := newProvider(t, opts...)
 	meter := provider.Meter("test")
 	handler, err := otel.TimedHandler(server.HandlerFunc(func(_ *server.Conn, dst, req []byte) ([]byte, error) {
-		if len(req) == 0 {
+		switch string(req) {
+		case "":
 			return nil, errors.New("empty")
+		case "silence":
+			return nil, fmt.Errorf("wrapped: %w", server.ErrNoReply)
 		}
 		return append(dst, req...), nil
 	}), meter)
@@ -229,7 +334,8 @@ func call(t *testing.T, opts ...sdk.Option) map[string]metricdata.Metrics {
 	defer func() { require.NoError(t, b.Close()) }()
 	client, err := otel.Timed(b, meter)
 	require.NoError(t, err)
-	for _, req := range []string{"a", "b", ""} {
+	require.NoError(t, client.SendOneWay(t.Context(), []byte("silence")))
+	for _, req := range []string{"a", "b", ""} { // on the same connection, behind it
 		_, err := client.Send(t.Context(), []byte(req))
 		require.NoError(t, err)
 	}
@@ -240,7 +346,7 @@ func TestCallsAreRecordedAtBothEnds(t *testing.T) {
 	got := call(t)
 	for name, want := range map[string]map[string]uint64{
 		"rpc.client.call.duration": {"": 3},
-		"rpc.server.call.duration": {"": 2, "_OTHER": 1},
+		"rpc.server.call.duration": {"": 3, "_OTHER": 1},
 	} {
 		assert.Equal(t, "s", got[name].Unit)
 		data, ok := got[name].Data.(metricdata.Histogram[float64])

@@ -70,7 +70,7 @@ func (t *tracing) intercept(ctx context.Context, in engine.Invocation, next engi
 				in.Call.Trace = new(engine.Trace)
 			}
 			s.trace = in.Call.Trace
-			s.before = len(s.trace.Events()) + s.trace.Lost()
+			s.before = len(s.trace.Events())
 		case engine.MethodSendBatch:
 			span.SetAttributes(attribute.Int("ringwire.batch.size", len(in.Requests)))
 		}

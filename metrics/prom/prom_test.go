@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +21,7 @@ import (
 	"github.com/ringwire/ringwire/engine"
 	"github.com/ringwire/ringwire/health"
 	"github.com/ringwire/ringwire/httppool"
+	"github.com/ringwire/ringwire/memnet"
 	"github.com/ringwire/ringwire/metrics/prom"
 	"github.com/ringwire/ringwire/pool"
 	"github.com/ringwire/ringwire/pool/paired"
@@ -252,6 +254,11 @@ func TestAMissingSnapshotPanicsAtOnce(t *testing.T) {
 	assert.PanicsWithValue(t, "prom: stats of Pool is nil", func() { prom.Pool(nil) })
 	assert.PanicsWithValue(t, "prom: stats of PairedPool is nil", func() { prom.PairedPool(nil) })
 	assert.PanicsWithValue(t, "prom: metrics of HTTPPool is nil", func() { prom.HTTPPool(nil, nil) })
+	durations, handler := prom.NewDurations(), server.HandlerFunc(nil)
+	assert.PanicsWithValue(t, "prom: Client of Timed is nil", func() { prom.Timed(nil, durations) })
+	assert.PanicsWithValue(t, "prom: durations of Timed is nil", func() { prom.Timed(none{}, nil) })
+	assert.PanicsWithValue(t, "prom: Handler of TimedHandler is nil", func() { prom.TimedHandler(nil, durations) })
+	assert.PanicsWithValue(t, "prom: durations of TimedHandler is nil", func() { prom.TimedHandler(handler, nil) })
 }
 
 // echoPair returns a server, whose handler is timed if handled is not nil and panics at an empty request,
@@ -351,6 +358,57 @@ func TestSampledObservesAPartOfTheCalls(t *testing.T) {
 	assert.InDelta(t, calls/10, m.GetHistogram().GetSampleCount(), 300, "seven standard deviations")
 	assert.PanicsWithValue(t, "prom: every of Sampled is 0; it must lie in 1 to 1048576", func() { prom.Sampled(none{}, durations, 0) })
 	assert.Panics(t, func() { prom.Sampled(none{}, durations, 1<<20+1) })
+	prom.Sampled(none{}, durations, 1<<20)
+}
+
+// slow is a Client and a Handler: each call takes 1.5 s.
+type slow struct{ engine.Client }
+
+func (slow) Send(context.Context, []byte, ...engine.Call) ([]byte, error) {
+	time.Sleep(1500 * time.Millisecond)
+	return nil, nil
+}
+
+func (slow) Handle(*server.Request, []byte) ([]byte, error) { return slow{}.Send(nil, nil) }
+
+func TestDurationsAreSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		called, handled := prom.NewDurations(), prom.NewHandlerDurations()
+		s, err := server.New(server.Config{Handler: prom.TimedHandler(slow{}, handled), Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		ln := memnet.Listen()
+		require.NoError(t, s.Serve(ln))
+		b, err := engine.New(engine.Config{Addrs: []string{"memory:1"}, DialContext: ln.DialContext})
+		require.NoError(t, err)
+		_, err = prom.Timed(slow{}, called).Send(t.Context(), nil)
+		require.NoError(t, err)
+		_, err = b.Send(t.Context(), nil)
+		require.NoError(t, err)
+		require.NoError(t, b.Close())
+		require.NoError(t, s.Close())
+		for _, h := range []prometheus.Histogram{called, handled} {
+			var m dto.Metric
+			require.NoError(t, h.Write(&m))
+			assert.EqualValues(t, 1, m.GetHistogram().GetSampleCount())
+			assert.InDelta(t, 1.5, m.GetHistogram().GetSampleSum(), 0)
+		}
+	})
+}
+
+// A native histogram of durations of all sizes stays small.
+func TestNativeHistogramsHaveABound(t *testing.T) {
+	durations := prom.NewDurations()
+	for d := 1e-9; d < 1e9; d *= 1.05 {
+		durations.Observe(d)
+	}
+	var m dto.Metric
+	require.NoError(t, durations.Write(&m))
+	buckets := 0
+	for _, s := range m.GetHistogram().GetPositiveSpan() {
+		buckets += int(s.GetLength())
+	}
+	assert.Greater(t, buckets, 40)
+	assert.LessOrEqual(t, buckets, 160)
 }
 
 func TestBucketsRiseFromTenMicrosecondsToTenSeconds(t *testing.T) {
