@@ -202,6 +202,7 @@ func TestAConnectionThatDoesNotTellItsAddressHoldsUpNobody(t *testing.T) {
 	speaks := connect()
 	speaks.write([]byte{'P'})
 	speaks.call(1, []byte("x"))
+	waitFor(t, "its place", func() bool { return s.shaking.n.Load() == 2 })
 	silent = append(silent, connect())
 	waitFor(t, "three to be asked", func() bool { return s.shaking.n.Load() == 3 })
 	connect().closed()
@@ -210,7 +211,7 @@ func TestAConnectionThatDoesNotTellItsAddressHoldsUpNobody(t *testing.T) {
 		c.closed()
 	}
 	waitFor(t, "the log", func() bool { return strings.Contains(log.String(), errNoAddrs.Error()) })
-	assert.EqualValues(t, 3, s.Stats().AcceptErrors)
+	eventually(t, s, "all three", func(st Stats) bool { return st.AcceptErrors == 3 })
 	speaks.call(2, []byte("y"))
 
 	_ = connect()

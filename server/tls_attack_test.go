@@ -50,6 +50,7 @@ func TestTLSRecordsInPieces(t *testing.T) {
 				defer all.Wait()
 				for who := range 4 {
 					below := x.silent(t)
+					require.NoError(t, below.nc.SetDeadline(time.Now().Add(5*patienceMax))) // it may write byte by byte
 					all.Go(func() {
 						rng := rand.New(rand.NewPCG(seed, uint64(who)))
 						tc := tls.Client(&shredder{below.nc, rng, 1 + rng.IntN(3000)}, good)
