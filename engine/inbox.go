@@ -241,9 +241,9 @@ func (c *conn) dispatchUntilFailure(t *turn) (again, mine bool) {
 		t.tally.replies++
 		t.tally.bytes += uint64(s.V.at.length())
 		if w, ok := s.V.to.(*waiter); ok {
-			t.woken++
 			c.free(t, f.ID)
 			w.reply(f.Payload)
+			c.woke(t)
 			continue
 		}
 		to := s.V.to // before the slot is another request's
