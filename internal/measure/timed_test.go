@@ -22,7 +22,6 @@ type slow struct {
 	engine.Client
 	err   error
 	opts  []engine.Call
-	noFn  bool
 	reply []byte
 }
 
