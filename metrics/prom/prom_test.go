@@ -369,7 +369,9 @@ func (slow) Send(context.Context, []byte, ...engine.Call) ([]byte, error) {
 	return nil, nil
 }
 
-func (slow) Handle(*server.Request, []byte) ([]byte, error) { return slow{}.Send(context.Background(), nil) }
+func (slow) Handle(*server.Request, []byte) ([]byte, error) {
+	return slow{}.Send(context.Background(), nil)
+}
 
 func TestDurationsAreSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
