@@ -298,12 +298,6 @@ func (r *Bytes) Filled() int {
 	return int(v & bytesMask)
 }
 
-// Backlog returns about how many chunks hold bytes that the consumer has not given back.
-func (r *Bytes) Backlog() int {
-	first := r.consumed.Load()
-	return int(int64(r.state.Load()+oneChunk-first) >> chunkShift)
-}
-
 // Records returns about how many records were published and are not consumed.
 func (r *Bytes) Records() (n int) {
 	for i := range r.chunks {

@@ -125,7 +125,7 @@ func (m *bytesSlices) check(t *testing.T) {
 	if ready := m.r.Ready(); ready != m.ready() {
 		t.Fatalf("Ready = %t", ready)
 	}
-	if n := m.r.Backlog(); n != len(m.chunks) {
+	if n := m.r.backlog(); n != len(m.chunks) {
 		t.Fatalf("Backlog = %d, want %d", n, len(m.chunks))
 	}
 	if n := m.r.Records(); n != records {

@@ -158,7 +158,7 @@ func (h *bytesHammer) round(t *testing.T) {
 	}
 	require.Equal(t, baton.Free, h.right.State())
 	requireTakesNothing(t, h.r)
-	require.Zero(t, h.r.Backlog())
+	require.Zero(t, h.r.backlog())
 	require.Zero(t, h.r.Records())
 	if h.producers == 1 {
 		require.Zero(t, inCells(h.r), "nobody was late")
@@ -186,7 +186,7 @@ func watchBytes(t *testing.T, r *Bytes, quit <-chan struct{}) {
 		}
 		r.Ready()
 		r.Trim()
-		if n := r.Backlog(); n < 0 {
+		if n := r.backlog(); n < 0 {
 			t.Errorf("Backlog = %d", n)
 			return
 		}

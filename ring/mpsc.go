@@ -110,22 +110,6 @@ func (r *MPSC[T]) full(tail uint64) bool {
 	return false
 }
 
-// AtLeast reports whether n values or more are waiting, as of some recent moment.
-// While they are fewer it looks only where a push looks too.
-func (r *MPSC[T]) AtLeast(n int) bool {
-	p := &r.producers
-	tail := p.tail.Load()
-	if int64(tail-p.head.Load()) < int64(n) {
-		return false
-	}
-	head := r.consumer.head.Load()
-	if int64(tail-head) >= int64(n) {
-		return true
-	}
-	p.head.Store(head) // as in full
-	return false
-}
-
 // publish fills the cell of a claimed position.
 func (r *MPSC[T]) publish(pos uint64, v T) {
 	c := &r.cells[pos&r.mask]

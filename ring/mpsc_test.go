@@ -1,8 +1,6 @@
 package ring
 
 import (
-	"math"
-	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -131,24 +129,5 @@ func TestPushedCountsClaimsFromZero(t *testing.T) {
 		r.publish(pos, 2)
 		require.Equal(t, 2, r.PopInto(make([]uint64, 2)))
 		require.EqualValues(t, 2, r.Pushed(), "a pop does not take back")
-	}
-}
-
-func TestMPSCAtLeastFollowsPushesAndPops(t *testing.T) {
-	for _, start := range []uint64{0, math.MaxUint64 - 5} {
-		r := newMPSC[int](8, start)
-		rng := rand.New(rand.NewPCG(1, start))
-		waiting := 0
-		for range 10_000 {
-			if rng.IntN(2) == 0 {
-				if r.TryPush(1) {
-					waiting++
-				}
-			} else if _, ok := r.TryPop(); ok {
-				waiting--
-			}
-			n := rng.IntN(10)
-			require.Equal(t, waiting >= n, r.AtLeast(n), "%d waiting, asked for %d", waiting, n)
-		}
 	}
 }

@@ -88,10 +88,6 @@ func (t *Table[T]) InUse() int {
 // up, and no answer has come.
 func (t *Table[T]) Orphans() int { return int(t.orphans.Load()) }
 
-// Acquired returns how many slots have been taken from the free list so far; Renew
-// takes none.
-func (t *Table[T]) Acquired() uint64 { return t.free.head.Load() }
-
 // Acquire takes a free slot and returns it with its next ID, or nil when all slots are
 // in use. The slot is the caller's, and invisible to everybody else, until Arm; the
 // caller may return it by Free instead.
