@@ -213,14 +213,16 @@ func TestTheClockTakesAnyTimeout(t *testing.T) {
 
 // A probe with such a timeout waits for its reply like another one.
 func TestAProbeMayTakeLongerThanTheClockCanTell(t *testing.T) {
-	p := newPeer(t, silent)
-	b := newBroker(t, oneConn(Config{
-		Addrs: []string{p.addr()}, WriteTimeout: time.Millisecond, ReadTimeout: -1, SilenceTimeout: -1, RequestTimeout: -1,
-		Probe: &Probe{Interval: time.Millisecond, Timeout: 3 * time.Hour},
-	}))
-	until(func() bool { return b.Stats().InFlight == 1 })
-	time.Sleep(50 * time.Millisecond)
-	assert.Zero(t, b.Stats().ProbesFailed)
+	synctest.Test(t, func(t *testing.T) {
+		b := bubbleBroker(t, Config{
+			DialContext: pipeDial(drainOnly), WriteTimeout: time.Millisecond,
+			ReadTimeout: -1, SilenceTimeout: -1, RequestTimeout: -1,
+			Probe: &Probe{Interval: time.Millisecond, Timeout: 3 * time.Hour},
+		})
+		time.Sleep(time.Second)
+		require.Equal(t, 1, b.Stats().InFlight)
+		assert.Zero(t, b.Stats().ProbesFailed)
+	})
 }
 
 // The last of several options counts, as with a function's other arguments that are

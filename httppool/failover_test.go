@@ -377,10 +377,7 @@ func TestADialerThatEndsItsGoroutineInALeaseCostsNoPlace(t *testing.T) {
 			return net.Dial(network, addr)
 		},
 	}, b)
-	c := lend(t, p, httppool.ConnectionRequest{}).Connection
-	resp, err := c.Get(b.URL)
-	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
+	c := lendUsed(t, p, b)
 	ctx, cancel := context.WithCancel(t.Context())
 	failed := make(chan error)
 	go func() {

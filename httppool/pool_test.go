@@ -546,10 +546,7 @@ func TestRedialInsideOfALeaseKeepsThePlaceUntilItEnds(t *testing.T) {
 			return net.Dial(network, addr)
 		},
 	}, b)
-	c := lend(t, p, httppool.ConnectionRequest{}).Connection
-	resp, err := c.Get(b.URL)
-	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
+	c := lendUsed(t, p, b)
 	failed := make(chan error)
 	go func() {
 		_, err := c.Get(b.URL)

@@ -142,6 +142,16 @@ func lend(t testing.TB, p *httppool.HTTPConnectionPool, req httppool.ConnectionR
 	return resp
 }
 
+// lendUsed lends a connection and makes one request over it, so that its socket is open.
+func lendUsed(t testing.TB, p *httppool.HTTPConnectionPool, b *backend) *httppool.HTTPConnection {
+	t.Helper()
+	c := lend(t, p, httppool.ConnectionRequest{}).Connection
+	resp, err := c.Get(b.URL)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	return c
+}
+
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
