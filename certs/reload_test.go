@@ -64,11 +64,18 @@ func TestAHalfWrittenPairIsToldOnceAndUsedWhenItIsWhole(t *testing.T) {
 	assertServed(t, meet(t, f.Server(), s.client(t, nil)), second)
 }
 
+// watchedSite returns a site whose pair is followed, and what OnReload is told of it.
+func watchedSite(t *testing.T) (*site, *told) {
+	t.Helper()
+	s := newSite(t)
+	c := &told{}
+	load(t, certs.Config{Cert: s.cert, Key: s.key, OnReload: c.add})
+	return s, c
+}
+
 func TestAFaultThatComesAgainIsToldAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t)
-		var c told
-		load(t, certs.Config{Cert: s.cert, Key: s.key, OnReload: c.add})
+		s, c := watchedSite(t)
 		key := contents(t, s.key)
 		for n := range 3 {
 			require.NoError(t, os.Remove(s.key))
@@ -84,9 +91,7 @@ func TestAFaultThatComesAgainIsToldAgain(t *testing.T) {
 // Who renews a pair writes one file after the other.
 func TestAFaultBetweenTwoWritesIsNotTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t)
-		var c told
-		load(t, certs.Config{Cert: s.cert, Key: s.key, OnReload: c.add})
+		s, c := watchedSite(t)
 		cert, key := testca.Files(t, t.TempDir(), s.servers.Server(t, "localhost"))
 		time.Sleep(certs.DefaultInterval / 2)
 		put(t, s.dir, "cert.pem", contents(t, cert))
@@ -100,9 +105,7 @@ func TestAFaultBetweenTwoWritesIsNotTold(t *testing.T) {
 // Twice in a row is twice in a row: what was well in between begins anew.
 func TestAFaultThatIsFoundOnceAndOnceAgainIsNotTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t)
-		var c told
-		load(t, certs.Config{Cert: s.cert, Key: s.key, OnReload: c.add})
+		s, c := watchedSite(t)
 		key := contents(t, s.key)
 		time.Sleep(certs.DefaultInterval / 2)
 		for range 3 {
