@@ -61,8 +61,8 @@ type Interceptor func(ctx context.Context, in Invocation, next Invoker) error
 // outermost. A Client that is used without Intercept pays nothing for it; one call through it
 // costs some 0.2 µs and a few allocations, and each Interceptor what it does.
 //
-// Who wants to change one method only, or put something else in the place of a Client, implements the
-// interface itself, by embedding one. nil interceptors are left out.
+// A program that wants to change one method only, or to put something else in the place of a
+// Client, implements the interface itself, by embedding one. nil interceptors are left out.
 func Intercept(c Client, interceptors ...Interceptor) Client {
 	chain := invoke(c)
 	for _, one := range slices.Backward(interceptors) {

@@ -42,10 +42,10 @@ const traceMost = 4096
 // under way, so it tells where one hangs.
 //
 // It is a record and not a set of functions to be called, as httptrace has them, because stages are
-// reached under locks and on goroutines that everybody needs, where no function of a user's may run.
-// Whoever wants to act on them does so when the call is over: with Send and SendBatch when they return, with
-// Go in its function, which runs after the last event was noted. Nothing is noted of a call after
-// its StageDone.
+// reached under locks and on goroutines that everybody needs, where no function of a user's may
+// run. A program that wants to act on them does so when the call is over: with Send and SendBatch
+// when they return, with Go in its function, which runs after the last event was noted. Nothing is
+// noted of a call after its StageDone.
 //
 // Calls without a Trace pay nothing for it. One with a Trace pays some 0.1 µs for each event, and memory.
 // What is refused before it has begun, because its context has ended or it would block in a callback, leaves no
