@@ -80,10 +80,11 @@ type Config struct {
 	ErrorReply func(c *Conn, dst, req []byte, err error) []byte
 
 	// OnOpen is called with each connection before anything of it is read, but for a TLS handshake,
-	// which is over then: Conn.TLS tells who it is. It runs where connections are accepted, so
-	// until it returns no other is accepted from the listener; those that are secured, or no plain
-	// *net.TCPConn or *net.UnixConn, have a goroutine each for it. It may attach a value, push, and
-	// close the connection. If it panics, or ends its goroutine, the connection is closed.
+	// which is over then: Conn.TLS tells the client's identity. It runs where connections are
+	// accepted, so until it returns no other is accepted from the listener; those that are secured,
+	// or no plain *net.TCPConn or *net.UnixConn, have a goroutine each for it. It may attach a
+	// value, push, and close the connection. If it panics, or ends its goroutine, the connection is
+	// closed.
 	OnOpen func(c *Conn)
 
 	// OnClose is called once for each connection that OnOpen was, or would have been, called

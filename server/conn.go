@@ -12,9 +12,9 @@ import (
 //
 // Invariants. One goroutine, the connection's event loop, reads, parses and
 // writes; it owns the fields of the group "loop". Nothing is written after the
-// first failed write or after the end. Whoever is not the loop only changes the
-// atomics and then wakes it. A frame's bytes are in the read buffer, in staged or
-// in a request, never in two of them.
+// first failed write or after the end. Any other goroutine only changes the atomics and
+// then wakes the loop. A frame's bytes are in the read buffer, in staged or in a request,
+// never in two of them.
 //
 // An idle connection is mostly this: a test keeps it within 256 bytes, a size that
 // the allocator has.

@@ -10,11 +10,11 @@ import (
 )
 
 // lateAfter is how long the oldest request of a connection waits before each second one that
-// is taken is the newest instead. A request that has waited for long may have nobody any more
-// who waits for it; if all were taken in their order while more come than can be done, none
-// would be in time. The other half is taken in order, so that a client that is patient gets
-// all of its replies. (Newest first under load is Facebook's adaptive LIFO: "Fail at Scale",
-// ACM Queue 13(8), 2015.)
+// is taken is the newest instead. A request that has waited for long may have no caller any
+// more that waits for it; if all were taken in their order while more come than can be done,
+// none would be in time. The other half is taken in order, so that a client that is patient
+// gets all of its replies. (Newest first under load is Facebook's adaptive LIFO: "Fail at
+// Scale", ACM Queue 13(8), 2015.)
 const lateAfter = 100 * time.Millisecond
 
 // desk is what a connection with requests off the loop has: those that wait for a worker,
