@@ -88,7 +88,8 @@ func ParseTarget(s string) (Target, error) {
 type Config struct {
 	Targets []Target
 	// Listener, instead of Targets, takes the connections that the backend makes. The run
-	// closes it, unless Run returns an error. Who wants TLS gives a listener that speaks it.
+	// closes it, unless Run returns an error. A program that wants TLS gives a listener that
+	// speaks it.
 	Listener net.Listener
 	TLS      *tls.Config // of the targets with TLS; nil: the system's roots
 	Codec    *wire.Codec
