@@ -65,10 +65,10 @@ type Config struct {
 	MaxDials int
 
 	// MinInterval and MaxInterval bound the pause between turns of the manager,
-	// who replaces missing connections and adapts the capacity. It shrinks while
-	// fewer than 20 % of the capacity are idle and grows while more than 80 % are.
-	// Defaults 500 ms and 5 s, or the other one if only one is given and the
-	// default would reverse them.
+	// which replaces missing connections and adapts the capacity. It shrinks while fewer
+	// than 20 % of the capacity are idle and grows while more than 80 % are. Defaults:
+	// 500 ms and 5 s, or the other one if only one is given and the default would reverse
+	// them.
 	MinInterval, MaxInterval time.Duration
 
 	// DialTimeout bounds a dial, TLS handshake included. Default 5 s, negative:
