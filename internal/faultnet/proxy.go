@@ -151,7 +151,7 @@ type Proxy struct {
 	wg     sync.WaitGroup // the accept loop and every link
 
 	hangAt atomic.Int64 // bytes forwarded when it hangs next
-	held   atomic.Int64 // who waits at the gate
+	held   atomic.Int64 // how many goroutines wait at the gate
 
 	mu    sync.Mutex // guards the fields below; held for no call that blocks
 	links map[*link]struct{}

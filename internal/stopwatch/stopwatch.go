@@ -53,7 +53,8 @@ func (w *Stopwatch) Begin() Time {
 }
 
 func (w *Stopwatch) begin() Time {
-	// rand.Uint32N, done by hand: 7 ns instead of 12, which is much for who uses Go.
+	// rand.Uint32N, done by hand: 7 ns instead of 12, which is much for a call of
+	// Broker.Go.
 	if n, _ := bits.Mul64(rand.Uint64(), uint64(w.every)); n != 0 {
 		return 0
 	}
@@ -82,9 +83,9 @@ func (w *Stopwatch) First() int { return int(rand.Uint32N(w.every)) }
 // Every returns one of how many things is timed.
 func (w *Stopwatch) Every() int { return int(w.every) }
 
-// Turns is Begin for somebody who does one thing after another: it draws how many are left out before the
-// next one that is timed, and counts, which costs a fifth of a random number for each. The zero value times
-// the first.
+// Turns is Begin for a goroutine that does one thing after another: it draws how many are left out
+// before the next one that is timed, and counts, which costs a fifth of a random number for each.
+// The zero value times the first.
 type Turns struct{ left uint32 }
 
 // NewTurns returns Turns that time the first thing no more often than others. w may be nil.
