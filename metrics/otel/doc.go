@@ -16,7 +16,8 @@
 //
 // [Timed] and [TimedHandler] record rpc.client.call.duration and rpc.server.call.duration as the
 // semantic conventions of OpenTelemetry have them. Their buckets go from 10 µs to 10 s. Exponential
-// buckets, which resolve all of it alike, are for whoever makes the MeterProvider to choose:
+// buckets, which resolve all of it alike, are for the program that makes the MeterProvider to
+// choose:
 //
 //	sdk.NewView(
 //		sdk.Instrument{Name: "rpc.*.call.duration"},

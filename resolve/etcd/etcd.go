@@ -34,9 +34,9 @@ const MaxPause = 30 * time.Second
 // Config says where the servers stand. The zero value of each field but Client and Prefix is its
 // default. New copies it.
 type Config struct {
-	// Client is the connection to etcd. It stays the caller's, who closes it after the last Watch. Set
-	// DialKeepAliveTime in its configuration: without it a machine that is gone is noticed only after
-	// Interval.
+	// Client is the connection to etcd. It stays the caller's; the caller closes it after the last
+	// Watch. Set DialKeepAliveTime in its configuration: without it a machine that is gone is
+	// noticed only after Interval.
 	Client *clientv3.Client
 	// Prefix is what the keys of the servers begin with. A / is appended if it does not end in one, so
 	// that services/pay does not match services/payments/….
