@@ -129,7 +129,8 @@ func (c *conn) relieve() (moves bool) {
 	case o.stalled.Load() || o.credit.held.Load() || c.phase.Load() != phaseUp:
 		return false
 	case !c.sock.triesWrites():
-		if !o.right.Revoke() { // the goroutine that has promised to write may be in a callback that submits
+		// The goroutine that has promised to write may be in a callback that submits.
+		if !o.right.Revoke() {
 			c.kick()
 		}
 		runtime.Gosched()
