@@ -36,7 +36,7 @@ type Conn struct {
 	taken    uint64               // handed - unsent when progress was last looked for
 	marked   uint64               // taken when there was progress last
 	progress int64                // clock then
-	desk     atomic.Pointer[desk] // set by the loop; nil until a request leaves the loop, and when idle
+	desk     atomic.Pointer[desk] // set by the loop; nil until a request leaves it, and when idle
 	resume   *time.Timer          // wakes a blocked connection
 	inflight int32                // requests that have left the loop and are not collected
 
@@ -299,7 +299,8 @@ func (c *Conn) flush() {
 	}
 	l.event.Writes++
 	l.event.BytesOut += uint64(n)
-	if c.unsent == 0 { // WriteTimeout begins now: the last output may be long ago, and so may the turn's begin
+	// WriteTimeout begins now: the last output may be long ago, and so may the turn's begin.
+	if c.unsent == 0 {
 		c.marked, c.progress = c.handed, c.srv.clock.Load()
 	}
 	c.handed += uint64(n)

@@ -29,7 +29,7 @@ type desk struct {
 	oldest, newest *Request
 	newestNext     bool
 	ready          bool  // has a request that may be taken
-	listed         bool  // in one of the queue's lists, where it stays for a turn if it is not ready any more
+	listed         bool  // in one of the queue's lists; if no longer ready it stays there for a turn
 	taken          int64 // by workers
 	next           *desk // in that list
 
@@ -55,7 +55,8 @@ func (d *desk) since() time.Duration {
 }
 
 // bounded is how much the requests off the loop may hold. Beyond it each connection has one of
-// them taken at a time: so replies that nobody reads do not grow, and a client that reads is served.
+// them taken at a time: so replies that nobody reads do not grow, and a client that reads is
+// served.
 type bounded struct {
 	held *atomic.Int64
 	most int64
