@@ -35,8 +35,9 @@ func BrokerLatency(snapshot func() latency.Histogram, attrs ...attribute.KeyValu
 	})
 }
 
-// ServerLatency returns a Producer of a server's Latency: rpc.server.call.duration, from a request's
-// arrival, and ringwire.server.handler_duration, of the handler alone. What is said of BrokerLatency holds for it.
+// ServerLatency returns a Producer of a server's Latency: rpc.server.call.duration, from a
+// request's arrival, and ringwire.server.handler_duration, of the handler alone. What is said of
+// BrokerLatency holds for it.
 func ServerLatency(snapshot func() server.Latency, attrs ...attribute.KeyValue) sdk.Producer {
 	if snapshot == nil {
 		panic("otel: snapshot of ServerLatency is nil")
