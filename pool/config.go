@@ -85,8 +85,8 @@ type Config struct {
 	// later, unless a Ping or Validate is at it: then when that ends. Default 60 s, negative: none.
 	IdleTimeout time.Duration
 	// MaxLifetime is how old a connection may grow: past it, it is closed when it
-	// is put back, or at the manager's next turn when it is idle. Each connection's own limit is up to 10 % less, at
-	// random, so that they do not all end together. Default 1 h, negative: none.
+	// is put back, or at the manager's next turn when it is idle. Each connection's own limit is up
+	// to 10 % less, at random, so that they do not all end together. Default 1 h, negative: none.
 	MaxLifetime time.Duration
 
 	// KeepAlive is the idle time before the kernel probes a TCP connection, and
