@@ -225,10 +225,10 @@ func (f *Files) publishLocked(keyAt time.Time) {
 	f.current.Store(c)
 }
 
-// Server returns the configuration of a server, which follows the files: TLS from MinVersion on, with
-// our certificate, and, if there is a CA, with clients of its authorities only. A client resumes its
-// session for half a day, also when our certificate was renewed meanwhile, but not when the CA file
-// was changed. It panics without Cert.
+// Server returns the configuration of a server, which follows the files: TLS from MinVersion on,
+// with our certificate, and, if there is a CA, with clients of its authorities only. A client
+// resumes its session for half a day, also when our certificate was renewed meanwhile, but not when
+// the CA file was changed. It panics without Cert.
 func (f *Files) Server() *tls.Config {
 	if f.current.Load().server == nil {
 		panic("certs: a server needs a certificate; set Config.Cert and Config.Key")

@@ -139,7 +139,9 @@ type Stats struct {
 	BytesUp    uint64 // written towards the target
 	BytesDown  uint64 // written towards the client
 	Active     int    // connections open now
-	Held       int    // directions with bytes, and connections not led on, that wait now for the end of a pause or hang
+	// Held are directions with bytes, and connections not led on, that wait now for the end of a pause
+	// or hang.
+	Held int
 }
 
 // Proxy is a running proxy. All methods may be called from any goroutine.

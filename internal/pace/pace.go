@@ -1,9 +1,9 @@
 // Package pace hands out the requests of a schedule, each when it is due.
 //
 // Request i of R a second is meant to be sent i/R after the start, whatever becomes
-// of those before it, and its latency counts from then; other schedules say other times. So a system that stalls is
-// charged with every request that fell due meanwhile. That is Gil Tene's remedy for
-// coordinated omission: https://github.com/giltene/wrk2.
+// of those before it, and its latency counts from then; other schedules say other times. So a
+// system that stalls is charged with every request that fell due meanwhile. That is Gil Tene's
+// remedy for coordinated omission: https://github.com/giltene/wrk2.
 //
 // No goroutine paces for the others. Those that send take turns, as leader and followers
 // (Schmidt and others, "Leader/Followers", 2000): the one that has the turn waits for the
