@@ -20,7 +20,7 @@ const (
 	StagePlaced   Stage = "placed"   // a connection to Addr, the server that was chosen, has taken it
 	StageWritten  Stage = "written"  // the socket has taken all of it
 	StageReplied  Stage = "replied"  // its reply was read
-	StageMoved    Stage = "moved"    // the connection to Addr ended before the write; it is queued again
+	StageMoved    Stage = "moved"    // the connection to Addr ended before the write; queued again
 	StageRepeated Stage = "repeated" // it failed with Err, and is made again
 	StageDone     Stage = "done"     // it has its outcome, Err if it failed
 )
