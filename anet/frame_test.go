@@ -84,7 +84,8 @@ func TestBuffersHaveTheSizeAskedFor(t *testing.T) {
 	anet.PutBuffer(nil)
 }
 
-// A buffer of an odd capacity goes to the class below, so who gets it finds room.
+// A buffer of an odd capacity goes to the class below, so a caller that gets it finds
+// room.
 func TestForeignBufferIsNeverTooSmall(t *testing.T) {
 	for range 100 {
 		anet.PutBuffer(make([]byte, 10, 100))

@@ -184,7 +184,8 @@ func (p *connPool) Put(item PoolItem) {
 	p.mu.RLock()
 	if p.closed {
 		p.mu.RUnlock()
-		p.Release(item) // the caller that puts it back sees it closed; the native Put does not wait for that
+		// The caller that puts it back sees it closed; the native Put does not wait for that.
+		p.Release(item)
 		return
 	}
 	err := p.native.Put(item)

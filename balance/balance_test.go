@@ -51,7 +51,8 @@ func (r *rig) add(id, weight int) {
 
 func (r *rig) replace() { require.NoError(r.t, r.b.Replace(r.members)) }
 
-// picks picks n times, each with another key, and counts who was picked.
+// picks picks n times, each with another key, and counts how often each member was
+// picked.
 func (r *rig) picks(n int, skip func(*backend) bool) map[int]int {
 	counts := make(map[int]int)
 	for i := range n {

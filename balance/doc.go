@@ -10,11 +10,11 @@
 //	// make the request
 //	s.load.End()
 //
-// It knows nothing of connections and of health. The caller, which does, says by Replace which servers
-// there are now, which of them are down, and what part of its share one takes that has
-// just come back. Replace makes a new set, which never changes, and puts it in place of
-// the old one; Pick reads the set that is there. So Pick takes no lock, waits for nobody
-// and allocates nothing, and a set is always whole.
+// It knows nothing of connections and of health. The caller, which does, says by Replace which
+// servers there are now, which of them are down, and what part of its share one takes that has just
+// come back. Replace makes a new set, which never changes, and puts it in place of the old one;
+// Pick reads the set that is there. So Pick takes no lock, waits for nobody and allocates nothing,
+// and a set is always whole.
 //
 // # Strategies
 //

@@ -8,7 +8,7 @@ import (
 
 // KeyOf returns the key for what names a client: an ID, an address. It is 0, which is no key,
 // only for the empty one. It is the same in all processes and on all machines (FNV-1a). It
-// is no protection against those who choose their names.
+// is no protection against clients that choose their names.
 func KeyOf[S ~string | ~[]byte](client S) uint64 {
 	if len(client) == 0 {
 		return 0
@@ -44,7 +44,7 @@ func (s *set[T]) home(key uint64, skip func(T) bool) int {
 	i := int(known.Load()) - 1
 	if i < 0 {
 		i = s.firstRanked(slot, nil)
-		known.Store(uint32(i + 1)) // whoever finds it finds the same
+		known.Store(uint32(i + 1)) // any other goroutine that looks finds the same
 	}
 	if skip != nil && skip(s.members[i].server) {
 		return s.firstRanked(slot, skip)

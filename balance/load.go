@@ -17,9 +17,9 @@ type Load struct {
 	_    [cacheline.Size - unsafe.Sizeof(atomic.Int64{}) - unsafe.Sizeof((func() int)(nil))]byte
 }
 
-// LoadOf returns a Load that asks f, for who counts requests in flight anyway: then Begin
-// and End have no effect. f is called by Pick, for each server that this looks at: by any
-// number of goroutines, and it should take some nanoseconds.
+// LoadOf returns a Load that asks f, for a caller that counts requests in flight anyway:
+// then Begin and End have no effect. f is called by Pick, for each server that this looks
+// at: by any number of goroutines, and it should take some nanoseconds.
 func LoadOf(f func() int) *Load { return &Load{from: f} }
 
 // Begin counts one request more.

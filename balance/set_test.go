@@ -83,7 +83,7 @@ func TestSlotsMoveOnlyFromWhoWentAndTowardsWhoCame(t *testing.T) {
 		for slot := range slots {
 			if before[slot] == gone {
 				require.NotEqual(t, gone, after[slot])
-			} else { // seen the other way round: to who comes they move, and nowhere else
+			} else { // the other way round: slots move to a member that comes, and nowhere else
 				require.Equal(t, before[slot], after[slot], "slot %d when %d goes", slot, gone)
 			}
 		}

@@ -35,9 +35,10 @@ type Config struct {
 	// MinVersion is the lowest version of TLS that a server speaks. Default tls.VersionTLS13; where
 	// old clients come, tls.VersionTLS12. There is no other.
 	MinVersion uint16
-	// Interval is how often the files are read again. Default 10 s, negative: never. Whoever
-	// renews certificates should put complete files in the place of the old ones, by
-	// renaming them; a pair that does not fit together, as between two writes, is read again.
+	// Interval is how often the files are read again. Default 10 s, negative: never. A
+	// program that renews certificates should put complete files in the place of the old
+	// ones, by renaming them; a pair that does not fit together, as between two writes, is
+	// read again.
 	Interval time.Duration
 	// OnReload, if not nil, is called when the files have changed: with nil when they are in use
 	// from now on, else with what is wrong with them; those before them stay in use. A fault is

@@ -96,7 +96,7 @@ func (f *Files) follow() {
 }
 
 // look reads the files and has told what is new. A fault is told when it is found twice in a row:
-// between two writes of who renews a pair the files do not fit together.
+// between the two writes of a program that renews a pair the files do not fit together.
 func (f *Files) look() {
 	changed, err := f.reload()
 	if err == nil {
@@ -170,8 +170,8 @@ func (f *Files) reload() (changed bool, err error) {
 	if f.used != nil && f.used.bytes == m.bytes {
 		return false, nil
 	}
-	// Who has a ticket from before has been vouched for by authorities that may not be trusted
-	// any more.
+	// A client that has a ticket from before has been vouched for by authorities that may not
+	// be trusted any more.
 	anew := f.used == nil || f.used.bytes[2] != m.bytes[2]
 	f.used = m
 	if anew {
@@ -225,10 +225,10 @@ func (f *Files) publishLocked(keyAt time.Time) {
 	f.current.Store(c)
 }
 
-// Server returns the configuration of a server, which follows the files: TLS from MinVersion on, with
-// our certificate, and, if there is a CA, with clients of its authorities only. A client resumes its
-// session for half a day, also when our certificate was renewed meanwhile, but not when the CA file
-// was changed. It panics without Cert.
+// Server returns the configuration of a server, which follows the files: TLS from MinVersion on,
+// with our certificate, and, if there is a CA, with clients of its authorities only. A client
+// resumes its session for half a day, also when our certificate was renewed meanwhile, but not when
+// the CA file was changed. It panics without Cert.
 func (f *Files) Server() *tls.Config {
 	if f.current.Load().server == nil {
 		panic("certs: a server needs a certificate; set Config.Cert and Config.Key")

@@ -88,7 +88,7 @@ func TestAFaultThatComesAgainIsToldAgain(t *testing.T) {
 	})
 }
 
-// Who renews a pair writes one file after the other.
+// A program that renews a pair writes one file after the other.
 func TestAFaultBetweenTwoWritesIsNotTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := watchedSite(t)

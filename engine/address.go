@@ -62,13 +62,13 @@ type address struct {
 	lines, verdicts      lines         // of the log: about connections, and about the server
 	told                 atomic.Uint32 // the health.State that was logged last
 	_                    cacheline.Pad
-	turn                 atomic.Uint32 // of its connections; moved by every call when there are several
+	turn                 atomic.Uint32 // of its connections; every call moves it if there are several
 	_                    cacheline.Pad
 	past                 Stats // of connections that are gone; guarded by Broker.mu
 
 	mu       sync.Mutex // guards what follows; nothing is called under it
 	dialling int        // dials under way
-	sooner   time.Time  // when the next dial may begin although the judge's pause is longer; zero: it may not
+	sooner   time.Time  // when a dial may begin before the judge's pause is over; zero: it may not
 	lastDial time.Time  // when the last one began
 	untried  bool       // no dial has ended since the address was last idle
 }
@@ -166,7 +166,8 @@ func (a *address) askFor(news uint32) {
 }
 
 // failed reports calls that failed, n of them, and with what: they had no reply within ReadTimeout,
-// the broker's own bound (callers' deadlines are no evidence), or were probes. began is when they did.
+// the broker's own bound (callers' deadlines are no evidence), or were probes. began is when they
+// did.
 func (a *address) failed(n int, began time.Time, cause error) {
 	for range min(n, health.DefaultUnhealthyThreshold) {
 		a.judge.Report(health.Failed, began, cause)

@@ -16,7 +16,7 @@ import (
 )
 
 // What these tests hold is what "an address is alive when it has answered" promises, seen
-// by those who make calls. address_test.go has the address alone.
+// by callers. address_test.go has the address alone.
 
 func TestADoorThatAcceptsAndClosesIsDialledSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -334,7 +334,7 @@ func TestCallersThatGiveUpAreNoEvidence(t *testing.T) {
 }
 
 // A quarter of the IDs are lost, so the connection has a successor, but not at the cost of
-// those who wait.
+// the callers that wait.
 func TestManyCancelledCallsDoNotEndThePatientOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex

@@ -9,8 +9,8 @@ import (
 	"github.com/ringwire/ringwire/taskid"
 )
 
-// backlog is where requests wait, in lanes by priority, first in, first out, while no connection takes them:
-// none is up yet, or the sockets take no bytes. It belongs to the broker, so a request
+// backlog is where requests wait, in lanes by priority, first in, first out, while no connection
+// takes them: none is up yet, or the sockets take no bytes. It belongs to the broker, so a request
 // goes to whichever connection has room first, and may be given up without a trace.
 //
 // A request that pauses before it is made again waits here too, and is in nobody's way: the

@@ -39,7 +39,7 @@ type Broker struct {
 	silent     bool // nobody reads the log
 
 	judges    *health.Group
-	judged    atomic.Bool               // a judge has changed its mind since the clock last let time pass
+	judged    atomic.Bool               // a judge has changed its mind since the clock's last Advance
 	choice    *balance.Balancer[*route] // its set is replaced together with the routes
 	byLoad    bool                      // it goes by the requests in flight
 	pollers   int32                     // how many goroutines of the process may poll at once
@@ -77,8 +77,9 @@ type Broker struct {
 	awaited   atomic.Int32 // callers of WaitReady
 	downSince atomic.Int64 // uptime when the last connection was lost; 0: none was
 
-	// They hold *waiter, *batch, *kept and *timedCallback. The first two are the broker's own because both
-	// hold a channel, and one made inside a synctest bubble must not be met outside it.
+	// They hold *waiter, *batch, *kept and *timedCallback. The first two are the broker's own
+	// because both hold a channel, and one made inside a synctest bubble must not be met outside
+	// it.
 	waiters, batches, keeping, timed sync.Pool
 
 	_       cacheline.Pad

@@ -383,7 +383,7 @@ func TestWhenAllIsAnsweredNothingIsUnanswered(t *testing.T) {
 	}
 }
 
-// The same over a socket, where a lone caller reads its own reply, and whoever submits writes.
+// The same over a socket, where a lone caller reads its own reply, and a submitter writes.
 func TestWhenAllIsAnsweredOverASocketNothingIsUnanswered(t *testing.T) {
 	p := newPeer(t, func(c *peerConn, id taskid.ID, req []byte) {
 		if d := time.Duration(binary.BigEndian.Uint32(req)) * time.Millisecond; d > 0 {

@@ -29,7 +29,7 @@ type callbacks struct {
 	b *Broker
 
 	// running counts the goroutines that may be in a function of the user's. Most calls
-	// see 0 and need not ask who they are.
+	// see 0 and need not ask which goroutines those are.
 	running atomic.Int32
 	panics  atomic.Uint64
 	owed    atomic.Int64 // callbacks queued or running
@@ -79,8 +79,9 @@ func (k *callbacks) fail(l *link, to outcome, err error) {
 	}
 }
 
-// wait waits until no callback is queued or runs. (Not by the broker's wait group: those who give
-// a request up when its context ends may start a runner, and nobody waits for them.)
+// wait waits until no callback is queued or runs. (Not by the broker's wait group: the goroutine
+// that gives a request up when its context ends may start a runner, and nobody waits for that
+// goroutine.)
 func (k *callbacks) wait() {
 	k.mu.Lock()
 	if k.runners == 0 {
@@ -171,8 +172,8 @@ func (k *callbacks) leave(self goroutine.ID) {
 	k.disown(self)
 }
 
-// adopt notes a goroutine that runs a callback and does not read, or reads no more. Whoever
-// calls it sees to running.
+// adopt notes a goroutine that runs a callback and does not read, or reads no more. The
+// caller of adopt sees to running.
 func (k *callbacks) adopt(id goroutine.ID) {
 	k.mu.Lock()
 	k.others[id]++

@@ -132,7 +132,8 @@ func (c *chains) end(t *testing.T) {
 }
 
 // The callbacks of a lost connection repeat Go, more of them than the queue takes,
-// while there is no connection: whoever would make one must not be among them.
+// while there is no connection: the goroutine that would make one must not be among those
+// that run them.
 func TestCallbacksThatRepeatGoDoNotStopReconnecting(t *testing.T) {
 	for _, refuses := range []bool{false, true} {
 		t.Run(fmt.Sprintf("server refuses=%t", refuses), func(t *testing.T) {

@@ -7,8 +7,8 @@ import "slices"
 const choicesMax = 4
 
 // offer offers the request to the connections that are up, of the server that the strategy
-// chooses first. relieve allows to write where the outbox is full; whoever offers under a
-// lock must not.
+// chooses first. relieve allows offer to write where the outbox is full; a caller that
+// holds a lock must not set it.
 func (b *Broker) offer(r *request, relieve bool) bool {
 	rt := b.routes.Load()
 	if len(rt.trials) > 0 && rt.try(r, relieve) {

@@ -228,8 +228,8 @@ func TestWhatACallWantsIsKnownWhenItsConnectionEnds(t *testing.T) {
 	assert.Zero(t, r, "it has asked for nothing")
 }
 
-// plugged returns a broker for players, the first of whom takes no byte on its first connection
-// until that is cut. Only for bubbles.
+// plugged returns a broker for players, the first of which takes no byte on its first
+// connection until that is cut. Only for bubbles.
 func plugged(t *testing.T, cfg Config, addrs ...string) (b *Broker, s stage, cut func()) {
 	t.Helper()
 	s = newStage(addrs...)

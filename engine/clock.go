@@ -143,7 +143,7 @@ func (b *Broker) keepTime() {
 }
 
 // failBacklog fails what waits when the broker has closed. The clock does it, since
-// whoever starts goroutines for callbacks must be one that Close waits for.
+// Close must wait for the goroutine that starts the goroutines for these callbacks.
 func (b *Broker) failBacklog() {
 	b.backlog.failAll(&OpError{Op: "close", Err: ErrClosingBroker})
 }

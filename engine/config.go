@@ -177,8 +177,9 @@ type Config struct {
 	EjectionTime time.Duration
 
 	// Probe, if not nil, has servers probed that are up and of which nothing comes. Three probes in
-	// a row that fail count as three calls that fail do, see EjectionTime. Default: the broker sends
-	// nothing of its own; TCP probes an idle connection, see KeepAlive, which a server passes that hangs.
+	// a row that fail count as three calls that fail do, see EjectionTime. Default: the broker
+	// sends nothing of its own; TCP probes an idle connection, see KeepAlive, which a server passes
+	// that hangs.
 	Probe *Probe
 
 	// SlowStart is how long the share of a server grows, from a tenth, that has come back.

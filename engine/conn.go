@@ -47,7 +47,7 @@ func (l *life) reach(p phase) bool {
 // A request comes in by submit: it gets a slot in the table, which names it, and its
 // frame goes into the outbox. From then on exactly one of four completes it, the one
 // that takes it out of the table: the reply, read into the inbox (dispatch); the clock,
-// when its time is up; its caller, who gives it up; the end of the connection (finish).
+// when its time is up; its caller, by giving it up; the end of the connection (finish).
 //
 // Three parties run for it: the reader, the flusher and the link that made it. The
 // reader and the flusher are the keepers of the rights to read and to write, and sleep
@@ -61,9 +61,9 @@ func (l *life) reach(p phase) bool {
 // for callers, so both ends can never stop reading in order to write.
 //
 // The rejected design: one type for all of this, where the right to write was a token
-// with a flag for those who gather, another for the one that submits under it, and a
-// request waited in a buffer of its own until the holder copied it. It took seventy
-// fields and was slower (docs/EXPERIMENTS.md).
+// with a flag for the goroutines that gather requests, another for the one that submits
+// under it, and a request waited in a buffer of its own until the holder copied it. It
+// took seventy fields and was slower (docs/EXPERIMENTS.md).
 type conn struct {
 	b    *Broker
 	link *link

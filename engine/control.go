@@ -63,7 +63,8 @@ func (k *controls) take(format framing.Format) (b []byte, records int) {
 	var body [framing.PingSize]byte
 	if due&pongDue != 0 {
 		binary.BigEndian.PutUint64(body[:], k.pong.Load())
-		b, _ = format.AppendControl(b, framing.ControlPong, body[:]) // it fits any format with the extension
+		// It fits any format with the extension.
+		b, _ = format.AppendControl(b, framing.ControlPong, body[:])
 		records++
 	}
 	if due&pingDue != 0 {

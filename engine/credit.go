@@ -4,7 +4,8 @@ import "sync/atomic"
 
 // credit bounds the bytes that were written and have no answer, Config.MaxInFlightBytes.
 // While there are as many or more, nothing is taken out of the outbox, and held tells
-// whoever brings bytes back to look. One frame always passes.
+// the goroutine that brings bytes back to have the outbox looked at. One frame always
+// passes.
 type credit struct {
 	limit    uint64
 	answered atomic.Uint64 // bytes of requests with a reply

@@ -226,7 +226,7 @@ func TestAProbeMayTakeLongerThanTheClockCanTell(t *testing.T) {
 }
 
 // The last of several options counts, as with a function's other arguments that are
-// overwritten: whoever wraps a Client can put its own behind the caller's.
+// overwritten: code that wraps a Client can put its own behind the caller's.
 func TestTheLastCallCounts(t *testing.T) {
 	eachWay(t, func(t *testing.T, call aWay) {
 		b := bubbleBroker(t, Config{DialContext: pipeDial(drainOnly)})

@@ -15,8 +15,8 @@ import (
 // errors.Is.
 var (
 	// ErrTimeout: no reply within RequestTimeout, ReadTimeout, Call.Timeout or the
-	// context's deadline; the text names which. It also is context.DeadlineExceeded, and a net.Error whose
-	// Timeout method reports true.
+	// context's deadline; the text names which. It also is context.DeadlineExceeded, and a
+	// net.Error whose Timeout method reports true.
 	ErrTimeout error = timeoutError{}
 
 	// ErrQuit: the broker has been closed. It also is net.ErrClosed.
@@ -129,9 +129,9 @@ func (e *OpError) Temporary() bool { return SafeToRetry(e) }
 
 // SafeToRetry reports whether the request of a failed call can be sent again
 // without any risk that it is carried out twice: no byte of it was written, or the server
-// has not executed it, and a repetition could succeed. It is false for nil, for errors that are not of
-// this package, for a closed broker, for a request that cannot be framed, and
-// when the caller's own context ended.
+// has not executed it, and a repetition could succeed. It is false for nil, for errors that are not
+// of this package, for a closed broker, for a request that cannot be framed, and when the caller's
+// own context ended.
 func SafeToRetry(err error) bool {
 	var op *OpError
 	if !errors.As(err, &op) || op.Written {

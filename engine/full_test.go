@@ -8,8 +8,9 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// A caller that has its reply has no request in flight any more, whoever still holds its
-// slot. So as many callers as MaxInFlight, which wait for each reply, always find room.
+// A caller that has its reply has no request in flight any more, whichever goroutine
+// still holds its slot. So as many callers as MaxInFlight, which wait for each reply,
+// always find room.
 func TestCallersUpToMaxInFlightAreNeverRefused(t *testing.T) {
 	for _, callers := range []int{1, 2, 16, freedMax, 4 * freedMax} {
 		b := newBroker(t, Config{Addrs: []string{rawEcho(t)}, MaxInFlight: callers})

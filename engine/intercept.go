@@ -19,22 +19,23 @@ const (
 	MethodSendOneWay Method = "SendOneWay"
 )
 
-// Invocation is one call of a method of a Client, as an Interceptor sees it. It is passed by value: what
-// an Interceptor changes in its own is what it passes on.
+// Invocation is one call of a method of a Client, as an Interceptor sees it. It is passed by value:
+// what an Interceptor changes in its own is what it passes on.
 type Invocation struct {
 	Method Method
 
-	// Requests are the call's: one, or those of SendBatch. They are the caller's, and must not be changed;
-	// an Interceptor may pass on others in their place, as many. They are valid until the method
-	// returns.
+	// Requests are the call's: one, or those of SendBatch. They are the caller's, and must not be
+	// changed; an Interceptor may pass on others in their place, as many. They are valid until the
+	// method returns.
 	Requests [][]byte
 
 	// Call is what the call asks for.
 	Call Call
 
 	// Done is told the outcome of each request, by its index: once each, and of Go only if it
-	// returns nil. reply is borrowed until Done returns. An Interceptor that wants to know of outcomes, or
-	// changes replies, passes on a Done of its own, which calls this one. SendOneWay never calls it.
+	// returns nil. reply is borrowed until Done returns. An Interceptor that wants to know of
+	// outcomes, or changes replies, passes on a Done of its own, which calls this one. SendOneWay
+	// never calls it.
 	//
 	// It runs where the function of Go or SendBatch would, mostly on the goroutine that reads: what
 	// is said there of functions that block or panic holds for it. With Send it runs on the caller's.
@@ -44,25 +45,27 @@ type Invocation struct {
 	into bool
 }
 
-// Invoker carries an Invocation out, and returns what the method returns; replies go to Done. With Send, SendInto and
-// SendBatch all is done when it returns.
+// Invoker carries an Invocation out, and returns what the method returns; replies go to Done. With
+// Send, SendInto and SendBatch all is done when it returns.
 type Invoker func(ctx context.Context, in Invocation) error
 
 // Interceptor stands between a caller and a Client. It calls next with what it was given, or with
 // something else in its place, and returns what that returns; or it does not, and returns an
-// error, or has Done told of an outcome of its own. It runs on the caller's goroutine, must be safe for
-// concurrent use, and may block where the method may: not in Go, nor in SendOneWay. A panic is the caller's.
+// error, or has Done told of an outcome of its own. It runs on the caller's goroutine, must be safe
+// for concurrent use, and may block where the method may: not in Go, nor in SendOneWay. A panic is
+// the caller's.
 //
-// It may call next again, to repeat what has failed; then its own Done keeps the outcomes that are not final
-// to itself. It sees a call once, whatever the broker repeats; a [Trace], which it can pass on in Call, sees each attempt.
+// It may call next again, to repeat what has failed; then its own Done keeps the outcomes that are
+// not final to itself. It sees a call once, whatever the broker repeats; a [Trace], which it can
+// pass on in Call, sees each attempt.
 type Interceptor func(ctx context.Context, in Invocation, next Invoker) error
 
 // Intercept returns a Client whose calls are those of c, and go through interceptors, the first one
 // outermost. A Client that is used without Intercept pays nothing for it; one call through it
 // costs some 0.2 µs and a few allocations, and each Interceptor what it does.
 //
-// Who wants to change one method only, or put something else in the place of a Client, implements the
-// interface itself, by embedding one. nil interceptors are left out.
+// A program that wants to change one method only, or to put something else in the place of a
+// Client, implements the interface itself, by embedding one. nil interceptors are left out.
 func Intercept(c Client, interceptors ...Interceptor) Client {
 	chain := invoke(c)
 	for _, one := range slices.Backward(interceptors) {

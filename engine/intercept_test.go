@@ -131,7 +131,8 @@ func TestAnInterceptorSeesTheMethodAndTheOptions(t *testing.T) {
 	assert.Equal(t, []Method{MethodSend, MethodSend, MethodSend, MethodGo, MethodSendBatch, MethodSendOneWay}, seen)
 }
 
-// Who looks at outcomes by Done misses none: a call that fails is one, too.
+// An Interceptor that looks at outcomes by Done misses none: a call that fails is one,
+// too.
 func TestAnInterceptorsDoneIsToldOfFailures(t *testing.T) {
 	var told []error
 	note := func(ctx context.Context, in Invocation, next Invoker) error {
@@ -303,7 +304,8 @@ func TestABatchReturnsItsFirstFailure(t *testing.T) {
 	assert.Equal(t, []error{second, first, nil}, told)
 }
 
-// Who was refused has no function any more, and who has an outcome was not refused.
+// A call that was refused has no function any more, and one that has an outcome was not
+// refused.
 func TestGoIsRefusedOrHasAnOutcome(t *testing.T) {
 	refused := errors.New("refused")
 	var kept func(int, []byte, error)

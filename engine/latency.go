@@ -7,8 +7,8 @@ import (
 
 // Latency returns how long calls have taken since New, as far as they were timed, see
 // Config.LatencyEvery: from the call of Send, SendInto, Go or SendBatch until its outcome, whatever
-// that is, with all waiting and repetitions; of a callback until it is called. Left out are what Go did
-// not accept, and SendOneWay. The difference of two snapshots is what lies between them
+// that is, with all waiting and repetitions; of a callback until it is called. Left out are what Go
+// did not accept, and SendOneWay. The difference of two snapshots is what lies between them
 // (latency.Histogram.Since).
 func (b *Broker) Latency() latency.Histogram { return b.stopwatch.Histogram() }
 

@@ -22,7 +22,7 @@ type strandedRequest struct {
 // there. Only the link calls it, after fail.
 //
 // A request is out of the table before it is in the backlog. Both happen under the
-// backlog's lock, so whoever gives it up finds it in one of the two.
+// backlog's lock, so a goroutine that gives the request up finds it in one of the two.
 func (c *conn) finish() {
 	<-c.dead // orders us after op and cause
 	b := c.b

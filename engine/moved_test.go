@@ -381,7 +381,7 @@ func TestSmallAndLargeRequestsMoveEachInTheirOrder(t *testing.T) {
 	assert.True(t, slices.IsSorted(large), "%v", large)
 }
 
-// Whoever gives a request up while it moves finds it in one of the two places.
+// A goroutine that gives a request up while it moves finds it in one of the two places.
 func TestRequestsThatMoveCanBeGivenUp(t *testing.T) {
 	const n = 900 // what is left after the first hop is more than a connection takes
 	for round := range 4 {

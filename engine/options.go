@@ -26,9 +26,9 @@ type Call struct {
 	// one, up to MaxRetries times within the call's deadline.
 	Idempotent bool
 
-	// Key names whom the request is for, so that those of one client meet the same server
-	// with Config.Balance balance.IPHash: balance.KeyOf(client). It has no effect with other
-	// strategies. 0: none, such requests take turns.
+	// Key names the client that the request is for, so that the requests of one client meet
+	// the same server with Config.Balance balance.IPHash: balance.KeyOf(client). It has no
+	// effect with other strategies. 0: none, such requests take turns.
 	Key uint64
 
 	// Server is the server where the request had best go, as Config.Addrs or AddServer has
@@ -49,8 +49,8 @@ type Call struct {
 // timeoutMost is the longest Call.Timeout, and Probe.Timeout.
 const timeoutMost = 2 * time.Hour
 
-// Client is what callers need of a [Broker], for those who wrap it, see [Intercept], or put something else
-// in its place in a test.
+// Client is what callers need of a [Broker], for programs that wrap it, see [Intercept], or put
+// something else in its place in a test.
 type Client interface {
 	Send(ctx context.Context, req []byte, opts ...Call) ([]byte, error)
 	SendInto(ctx context.Context, dst, req []byte, opts ...Call) ([]byte, error)
@@ -71,8 +71,8 @@ func optionsOf(opts []Call) Call {
 }
 
 // limit sets what a call has asked for, and what bounds it in time: one deadline for the
-// call, whatever it waits for, and whether ReadTimeout bounds its attempts. The deadline of a context that can
-// end is left to those who watch the context.
+// call, whatever it waits for, and whether ReadTimeout bounds its attempts. The deadline of a
+// context that can end is left to the code that watches the context.
 func (b *Broker) limit(r *request, ctx context.Context, o Call) {
 	_, given := ctx.Deadline()
 	r.expires = b.expiryOf(ctx)

@@ -30,7 +30,7 @@ const (
 )
 
 // outbox is the sending half of a connection: frames on their way to the socket, and
-// who writes.
+// the right to write them.
 //
 // A submitter frames its request straight into the ring and publishes it, then looks at
 // the right to write (conn.kick). The poller, and a reader that has something to
@@ -86,8 +86,9 @@ func (o *outbox) requests() int64 {
 	return int64(o.sent.frames.Load() - o.control.sent.Load())
 }
 
-// kick sees to it that what was published is written: whoever has the right, or has
-// promised, will look again; else we take it.
+// kick sees to it that what was published is written: the goroutine that has the right,
+// or has promised to write, will look again; if there is none, the caller takes the
+// right.
 func (c *conn) kick() {
 	if c.out.right.State() != baton.Free || !c.out.right.Take() {
 		return
@@ -118,15 +119,18 @@ func (c *conn) endWriting() {
 	o.right.Keep()
 }
 
-// relieve makes room in a full outbox, by writing on behalf of whoever holds or has
-// promised the right. It reports whether the socket takes bytes.
+// relieve makes room in a full outbox. It writes if the right is free, or on behalf of
+// the goroutine that has promised to write; while another goroutine writes, it lets that
+// go on. Where single attempts to write are impossible it leaves the writing to the
+// flusher. It reports whether the socket takes bytes.
 func (c *conn) relieve() (moves bool) {
 	o := &c.out
 	switch {
 	case o.stalled.Load() || o.credit.held.Load() || c.phase.Load() != phaseUp:
 		return false
 	case !c.sock.triesWrites():
-		if !o.right.Revoke() { // the goroutine that has promised to write may be in a callback that submits
+		// The goroutine that has promised to write may be in a callback that submits.
+		if !o.right.Revoke() {
 			c.kick()
 		}
 		runtime.Gosched()
@@ -152,8 +156,8 @@ func (c *conn) renewPromise() {
 	}
 }
 
-// redeem writes what there is, for whoever has promised to. It promises anew when the
-// promise was taken and the right is free again.
+// redeem writes what there is. Only the goroutine that has promised to write calls it. It
+// promises anew when the promise was taken and the right is free again.
 func (c *conn) redeem() {
 	c.checkOffGuard()
 	o := &c.out
@@ -180,7 +184,7 @@ func (c *conn) endPromise() {
 		if !o.promised() {
 			return
 		}
-		runtime.Gosched() // whoever relieves the outbox makes single attempts
+		runtime.Gosched() // the goroutine that relieves the outbox makes single attempts
 	}
 	if o.ready() && c.sock.triesWrites() {
 		c.writeSome()
@@ -228,7 +232,8 @@ func (c *conn) flush() {
 }
 
 // emptyOutbox gives the memory of an outbox back whose connection has ended. It waits
-// for whoever writes, which is a matter of single attempts, and keeps the right for good.
+// for the goroutine that writes, which is a matter of single attempts, and keeps the
+// right for good.
 func (c *conn) emptyOutbox() {
 	o := &c.out
 	for !o.right.Take() {

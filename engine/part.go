@@ -8,8 +8,8 @@ import (
 )
 
 // part is what was taken out of the outbox at once, a chunk of the ring, a large frame or
-// control frames, and is written until all of it is with the socket. It is the holder's of the right to
-// write.
+// control frames, and is written until all of it is with the socket. It is the holder's of the
+// right to write.
 type part struct {
 	b       []byte           // not yet written
 	records int              // frames in it

@@ -25,9 +25,9 @@ const (
 // connection's reader, which sleeps. (Linux does so below: SO_BUSY_POLL, and the halt
 // polling of KVM.)
 //
-// A round: read each socket once, dispatch, yield once to everybody who can run, above
-// all those just woken, and write what they and others have submitted. So the requests
-// of all callers that were answered together leave together, and no other goroutine is woken for
+// A round: read each socket once, dispatch, yield once to all goroutines that can run, above all
+// those just woken, and write what they and others have submitted. So the requests of all
+// callers that were answered together leave together, and no other goroutine is woken for
 // reading or writing.
 //
 // The poller has the rights to read of the connections in its set, and promises to
@@ -44,7 +44,7 @@ type poller struct {
 	asleep atomic.Bool
 	wakeup chan struct{} // capacity 1
 
-	set []polled // the poller's, or whoever replaces it after a callback blocked
+	set []polled // belongs to the goroutine that is the poller, see replace
 }
 
 // polled is a connection in the poller's set.
@@ -59,8 +59,8 @@ func newPoller(b *Broker) *poller {
 	return &poller{b: b, wakeup: make(chan struct{}, 1)}
 }
 
-// wake wakes the poller if it sleeps. Whoever calls it has submitted a request before;
-// the poller looks for due replies after it has set asleep: one sees the other.
+// wake wakes the poller if it sleeps. Its caller has submitted a request before; the
+// poller looks for due replies after it has set asleep: one sees the other.
 func (p *poller) wake() {
 	if p.asleep.Load() && p.asleep.CompareAndSwap(true, false) {
 		p.wakeup <- struct{}{}

@@ -42,9 +42,9 @@ func (r *readBuffer) makeRoom(format framing.Format) {
 	r.grow(size+readBytes, rest) // FrameSize bounds it
 }
 
-// replace leaves the buffer to whoever has borrowed bytes of it, and goes on with another
-// one, with what was not dispatched. What it returns, if it is of the pool, goes back there
-// when the bytes do.
+// replace leaves the buffer to the callback that has borrowed bytes of it, and goes on with
+// another one, with what was not dispatched. What it returns, if it is of the pool, goes
+// back there when the bytes do.
 func (r *readBuffer) replace() (left *bytepool.Buffer) {
 	rest := r.rest()
 	r.init()

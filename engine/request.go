@@ -46,7 +46,7 @@ func (r *request) failedAt() *address {
 }
 
 // outcome is where the result of a request goes. It is delivered exactly once, by
-// whoever takes the request out of the table or the backlog.
+// the goroutine that takes the request out of the table or the backlog.
 //
 // A *waiter belongs to a goroutine that blocks: to deliver to it runs nobody's code.
 // The others are callbacks, and run code of the user's: only a reply is delivered to
@@ -103,8 +103,9 @@ type (
 )
 
 // ticket says where a request is, so that it can be given up: in the backlog, or on a
-// connection. It is written by whoever places the request: by the submitter before
-// place returns, and under the backlog's lock by whoever moves it on from there.
+// connection. It is written by the goroutine that places the request: by the submitter
+// before place returns, and under the backlog's lock by the one that moves the request on
+// from there.
 type ticket struct {
 	waiting *pending
 	conn    *conn
@@ -171,10 +172,11 @@ func deadlineOf(to outcome) (deadline taskid.Tick, ok bool) {
 }
 
 // waiter is what a blocked caller waits with. It belongs to the caller and stays warm
-// from call to call; whoever delivers the outcome has it until the token is in done.
+// from call to call; the goroutine that delivers the outcome has it until the token is in
+// done.
 type waiter struct {
 	// What every call needs, in one cache line: the caller writes it on one processor and
-	// whoever reads replies often on another one.
+	// the goroutine that reads replies often on another one.
 	done    chan struct{} // receives one token; capacity 1
 	dst     []byte        // the reply is put behind it if there is room,
 	n       int           // and is this long

@@ -162,7 +162,7 @@ func numberedWays(b *Broker, next *atomic.Uint64, fail func(error)) []func() {
 			reqs := [][]byte{request(), request(), request()}
 			_ = b.SendBatch(bg, reqs, func(i int, reply []byte, err error) { note(reqs[i], reply, err) })
 		},
-		func() { // a call of Go is repeated by who made it
+		func() { // a call of Go is repeated by its caller
 			req := request()
 			reply, err := byGo(b, bg, req)
 			for err != nil && SafeToRetry(err) {

@@ -19,8 +19,8 @@ const (
 // sharedContexts are contexts that many blocking calls share, the whole process's for
 // instance. A caller that waits for its reply and for the context's end queues on the lock
 // of the context's channel, with all others, twice for each call. So such a context is
-// watched once, and when it ends whoever watches it gives the requests of all its waiters
-// up, which wait for nothing but their own channel.
+// watched once. When it ends, the goroutine that context.AfterFunc starts gives up the
+// requests of all its waiters, and these wait for nothing but their own channel.
 type sharedContexts struct {
 	mu    sync.Mutex
 	all   map[<-chan struct{}]*sharedContext
@@ -136,7 +136,7 @@ func (s *sharedContext) end(b *Broker, ctx context.Context) {
 // awaitShared waits for the outcome of a request whose context is watched for it.
 func (b *Broker) awaitShared(ctx context.Context, w *waiter) {
 	w.state.Store(waiterWaits)
-	if w.shared.over.Load() { // whoever gives up may have passed us
+	if w.shared.over.Load() { // the goroutine that gives up may have passed us
 		if w.state.CompareAndSwap(waiterWaits, waiterIdle) {
 			w.shared = nil
 			b.await(ctx, w)

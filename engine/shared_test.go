@@ -131,7 +131,8 @@ func TestContextsAreForgotten(t *testing.T) {
 	assert.Zero(t, b.contexts.watched())
 }
 
-// A context may end, and all who wait be told, a moment before one more begins to wait.
+// A context may end, and all callers that wait be told, a moment before one more begins
+// to wait.
 func TestWhoBeginsToWaitWhenASharedContextHasEndedIsToldToo(t *testing.T) {
 	b := newBroker(t, Config{Addrs: []string{newPeer(t, silent).addr()}, BusyPoll: -1})
 	ready(t, b)

@@ -16,7 +16,7 @@ import (
 	"github.com/ringwire/ringwire/framing"
 )
 
-// Servers that change their manners, in virtual time, and those who call them.
+// Servers that change their manners, in virtual time, and the brokers that call them.
 
 // manner is how a server behaves that a test plays.
 type manner int32

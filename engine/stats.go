@@ -11,8 +11,10 @@ import (
 // after another while requests go on, so sums agree exactly only when nothing is
 // in flight: then Accepted = Replies + Failed + Timeouts + Cancelled.
 type Stats struct {
-	Accepted  uint64 // requests taken by a connection; a repetition counts again
-	Replies   uint64 // completed by their reply, of any status; with a callback that blocks, when it has returned
+	Accepted uint64 // requests taken by a connection; a repetition counts again
+	// Replies were completed by their reply, of any status; with a callback that blocks, when it has
+	// returned.
+	Replies   uint64
 	Failed    uint64 // completed by the end of their connection
 	Timeouts  uint64 // completed by RequestTimeout or ReadTimeout
 	Cancelled uint64 // completed by their context
@@ -90,7 +92,7 @@ type AddrState string
 const (
 	AddrUp      AddrState = "up"      // it takes requests in turn
 	AddrTrial   AddrState = "trial"   // connected, but has not replied since its last failure
-	AddrEjected AddrState = "ejected" // its calls fail; it gets none for a time, see Config.EjectionTime
+	AddrEjected AddrState = "ejected" // its calls fail; it gets none for a while: Config.EjectionTime
 	AddrSilent  AddrState = "silent"  // its connections are suspect, see Config.SilenceTimeout
 	AddrDown    AddrState = "down"    // it is being dialled, or will be
 	AddrIdle    AddrState = "resting" // IdleTimeout has passed; the next call has it dialled
@@ -99,11 +101,13 @@ const (
 
 // AddrStats is what a broker knows of one server.
 type AddrStats struct {
-	Addr     string
-	Weight   int // see Broker.SetWeight
-	State    AddrState
-	Share    int   // percent of its part that it takes: less than 100 when it is back, see Config.SlowStart
-	Failures int   // calls in a row without a reply, or failed dials, lost and silent connections in a row since its last reply
+	Addr   string
+	Weight int // see Broker.SetWeight
+	State  AddrState
+	Share  int // percent of its part that it takes; less than 100 when it is back: Config.SlowStart
+	// Failures are calls in a row without a reply, or failed dials, lost and silent connections in a
+	// row since its last reply.
+	Failures int
 	LastErr  error // of its last dial, or why its connection was given up; nil if all was well
 
 	// Stats has the counts of its connections. QueueFull, Retries, RetriesDenied and Panics are the

@@ -77,7 +77,7 @@ func (c *conn) keepPlace(t *turn, n int32) {
 // hand. The inbox is the caller's.
 func (c *conn) replaceReader() {
 	for !c.out.right.Revoke() && c.out.promised() { // to write what callbacks submit
-		runtime.Gosched() // it is borrowed: whoever relieves the outbox makes single attempts
+		runtime.Gosched() // borrowed: the goroutine that relieves the outbox makes single attempts
 	}
 	if p := c.in.by; p != nil {
 		c.in.by = nil

@@ -13,14 +13,14 @@ import (
 // Stage is what a call has come to.
 type Stage string
 
-// The stages of a call, in the order in which they come. A call may go through some of them again, and
-// not all of them: one that is placed at once is not queued.
+// The stages of a call, in the order in which they come. A call may go through some of them again,
+// and not all of them: one that is placed at once is not queued.
 const (
 	StageQueued   Stage = "queued"   // it waits: no connection takes it
 	StagePlaced   Stage = "placed"   // a connection to Addr, the server that was chosen, has taken it
 	StageWritten  Stage = "written"  // the socket has taken all of it
 	StageReplied  Stage = "replied"  // its reply was read
-	StageMoved    Stage = "moved"    // the connection to Addr ended before it was written; it is queued again
+	StageMoved    Stage = "moved"    // the connection to Addr ended before the write; queued again
 	StageRepeated Stage = "repeated" // it failed with Err, and is made again
 	StageDone     Stage = "done"     // it has its outcome, Err if it failed
 )
@@ -37,19 +37,19 @@ type Event struct {
 // traceMost is how many events a Trace keeps.
 const traceMost = 4096
 
-// Trace notes what becomes of the calls it is given to, as [Call].Trace: one, or one after another, or a
-// batch. The zero value is ready. Its methods may be called by anybody at any time, also while a call is
-// under way, so it tells where one hangs.
+// Trace notes what becomes of the calls it is given to, as [Call].Trace: one, or one after another,
+// or a batch. The zero value is ready. Its methods may be called by anybody at any time, also while
+// a call is under way, so it tells where one hangs.
 //
 // It is a record and not a set of functions to be called, as httptrace has them, because stages are
-// reached under locks and on goroutines that everybody needs, where no function of a user's may run.
-// Whoever wants to act on them does so when the call is over: with Send and SendBatch when they return, with
-// Go in its function, which runs after the last event was noted. Nothing is noted of a call after
-// its StageDone.
+// reached under locks and on goroutines that everybody needs, where no function of a user's may
+// run. A program that wants to act on them does so when the call is over: with Send and SendBatch
+// when they return, with Go in its function, which runs after the last event was noted. Nothing is
+// noted of a call after its StageDone.
 //
-// Calls without a Trace pay nothing for it. One with a Trace pays some 0.1 µs for each event, and memory.
-// What is refused before it has begun, because its context has ended or it would block in a callback, leaves no
-// event.
+// Calls without a Trace pay nothing for it. One with a Trace pays some 0.1 µs for each event, and
+// memory. What is refused before it has begun, because its context has ended or it would block in a
+// callback, leaves no event.
 type Trace struct {
 	mu     sync.Mutex // guards what follows; nothing is called under it
 	events []Event
@@ -212,8 +212,8 @@ func (c *conn) placed(r *request, id taskid.ID, at spot) {
 	q.n.Store(int32(len(q.q)))
 }
 
-// noteWritten notes which traced requests were written, when a part of the outbox was. The caller holds
-// the right to write.
+// noteWritten notes which traced requests were written, when a part of the outbox was. The caller
+// holds the right to write.
 func (c *conn) noteWritten() {
 	p := &c.out.part
 	upTo := p.at // in the ring

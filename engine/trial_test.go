@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// onTrial returns a broker for two players of whom the second one is on trial: its
+// onTrial returns a broker for two players, of which the second one is on trial: its
 // connection was lost, and is up again. Only for bubbles.
 func onTrial(t *testing.T, cfg Config) (b *Broker, sound, tried *player) {
 	t.Helper()

@@ -216,7 +216,7 @@ const wakeMax = 128
 // does not: the clock would take the time for a callback's.
 func (c *conn) woke(t *turn) {
 	if t.woken++; t.woken%wakeMax == 0 && t.guard == 0 {
-		c.freeAll(t) // who runs may need a slot
+		c.freeAll(t) // a goroutine that runs now may need a slot
 		runtime.Gosched()
 	}
 }
@@ -283,7 +283,7 @@ func (g *counts) add(n tally) {
 	}
 }
 
-// checkOffGuard is for what only whoever has the inbox may do.
+// checkOffGuard is for what only the goroutine that has the inbox may do.
 func (c *conn) checkOffGuard() {
 	if invariant.Enabled {
 		invariant.Check(c.in.turn.Load().guard == 0, "engine: the inbox is used on guard")

@@ -322,7 +322,7 @@ func answerLate(nc net.Conn) {
 	}
 	replies, gone := make(chan reply, 1000), make(chan struct{})
 	defer close(gone)
-	go func() { // alone: who waits for a lock stops the bubble's time
+	go func() { // alone: a goroutine that waits for a lock stops the bubble's time
 		for {
 			select {
 			case r := <-replies:

@@ -200,8 +200,8 @@ func (c *conn) watchSilence(now taskid.Tick, read bool) {
 }
 
 // watchTrial has a trial made again that was given up before it was sent. It looks twice,
-// since whoever makes one says so before there is anything to see. One whose caller was too
-// impatient to prove anything is followed by another after ReadTimeout.
+// since a submitter sets tried before it has submitted the request. One whose caller was
+// too impatient to prove anything is followed by another after ReadTimeout.
 func (c *conn) watchTrial(now taskid.Tick) {
 	w := &c.watch
 	switch {

@@ -99,7 +99,7 @@ func someWays(t *testing.T, f func(t *testing.T, call aWay)) {
 var wide = framing.Format{LengthSize: 4}
 
 // far is the peer's end of a pipe. It reads without pause, whatever it writes meanwhile, and
-// a goroutine of its own writes: who waits for a lock stops the bubble's time.
+// a goroutine of its own writes: a goroutine that waits for a lock stops the bubble's time.
 type far struct {
 	net.Conn
 	format framing.Format

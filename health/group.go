@@ -89,8 +89,8 @@ func (g *Group) Remove(s *Server) error {
 }
 
 // Advance does what time does: ejections end, shares grow. It returns when it wants to be
-// called again, zero if only an outcome can change something. Run calls it; whoever does not
-// use Run has to, then and after each OnChange.
+// called again, zero if only an outcome can change something. Run calls it; a program that
+// does not use Run has to, then and after each OnChange.
 func (g *Group) Advance(now time.Time) (next time.Time) {
 	changed := false
 	g.mu.Lock()
@@ -153,8 +153,8 @@ func (g *Group) hearLocked(s *Server, o Outcome, began, now time.Time, err error
 	return changed && g.coverLocked(now) || changed
 }
 
-// Try takes the right to make the one call at a time that a server on Trial gets. Whoever has
-// it makes the call and reports its outcome, Late if there is none.
+// Try takes the right to make the one call at a time that a server on Trial gets. The
+// goroutine that has it makes the call and reports its outcome, Late if there is none.
 func (s *Server) Try() bool {
 	if s.State() != Trial {
 		return false

@@ -15,8 +15,8 @@ import (
 type ConnectionRequest struct {
 	// Context bounds the waiting and connecting. nil never ends.
 	Context context.Context
-	// ClientID names who the connection is for: with IPHash the same one gets the same server.
-	// Empty: any server.
+	// ClientID names the client that the connection is for: with IPHash the same one gets the
+	// same server. Empty: any server.
 	ClientID string
 	// Priority says which of those that wait goes first, the higher the sooner: below 0, 0, 1, and
 	// above. Of nine that are served one is of a lower priority, if one waits.
@@ -48,8 +48,9 @@ type HTTPConnection struct {
 
 // GetConnection lends out a connection to a server that the strategy chooses. It is open: if
 // that server cannot be reached another one is tried. It waits for a free connection as long
-// as the limits demand and the context allows, those who wait longer first. Its error is an
-// *Error around ErrNoHealthyServer, ErrClosed, the context's error, or what the last dial has met.
+// as the limits demand and the context allows. Callers that wait are served by their Priority,
+// and those of one priority in their order. Its error is an *Error around ErrNoHealthyServer,
+// ErrClosed, the context's error, or what the last dial has met.
 func (p *HTTPConnectionPool) GetConnection(req *ConnectionRequest) (*ConnectionResponse, error) {
 	if req == nil {
 		return nil, errors.New("httppool: ConnectionRequest is nil; an empty one will do")

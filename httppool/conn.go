@@ -33,7 +33,7 @@ type conn struct {
 	// Guarded by the pool's lock.
 	state   place
 	first   net.Conn        // dialled and not yet taken by the transport
-	redials int             // dials of the transport's under way; while there are any the place stays taken
+	redials int             // dials of the transport's under way; until they end the place is taken
 	since   time.Time       // it is idle
 	inAll   list.Node[conn] // of the pool's idle, or of its used
 	here    list.Node[conn] // of the server's idle

@@ -12,8 +12,8 @@
 // one server; ReleaseConnection takes it back.
 //
 // A connection is one socket, and carries one exchange at a time: HTTP/1.1. So the limits hold for
-// sockets, and the metrics count them. For HTTP/2, where one socket serves all, net/http's Transport
-// does better.
+// sockets, and the metrics count them. For HTTP/2, where one socket serves all, net/http's
+// Transport does better.
 //
 // # Failover
 //
@@ -25,6 +25,7 @@
 //
 // Servers are judged by package health, by what requests and checks meet. One that cannot be
 // reached UnhealthyThreshold times in a row is out, all of them if need be: requests then fail with
-// ErrNoHealthyServer, and do not wait. One that answers 502, 503 or 504, or not within RequestTimeout,
-// as often in a row is out for a time, half of the servers at most. Other statuses are answers.
+// ErrNoHealthyServer, and do not wait. One that answers 502, 503 or 504, or not within
+// RequestTimeout, as often in a row is out for a time, half of the servers at most. Other statuses
+// are answers.
 package httppool

@@ -27,7 +27,7 @@ func TestErrorsAboutURLsTellNoPassword(t *testing.T) {
 	}
 }
 
-// Whoever gives a context a cause gets it, and the context's error as well.
+// A caller that gives a context a cause gets it, and the context's error as well.
 func TestACauseOfAContextIsToldBesideItsError(t *testing.T) {
 	hold := make(chan struct{})
 	b := newBackend(t, 1, func(http.ResponseWriter, *http.Request) { <-hold })

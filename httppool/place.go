@@ -204,7 +204,7 @@ func (p *HTTPConnectionPool) wait(ctx context.Context, s *server, lane list.Lane
 		return grant{}, ended(ctx)
 	}
 	p.mu.Unlock()
-	<-w.ready // whoever took it out has served it already
+	<-w.ready // the goroutine that took it out has served it already
 	if w.err == nil {
 		p.giveBack(w.grant)
 	}
@@ -235,7 +235,7 @@ func (p *HTTPConnectionPool) serveByLocked(s *server) {
 	}
 }
 
-// serveAllLocked serves whoever can be.
+// serveAllLocked serves the waiters for which there is room.
 func (p *HTTPConnectionPool) serveAllLocked() {
 	for p.waiting.len() > 0 {
 		s, err := p.balancer.Pick(0, func(s *server) bool { return !p.hasRoomLocked(s) })

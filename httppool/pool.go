@@ -23,9 +23,10 @@ import (
 //
 // What holds whenever the lock is free:
 //
-//   - places = the sum of the servers' <= MaxTotalConnections, a server's <= MaxConnectionsPerServer
+//   - places = the sum of the servers' <= MaxTotalConnections,
+//     a server's <= MaxConnectionsPerServer
 //   - each place is an idle conn, a lent one, or a dial under way
-//   - nobody waits while what he waits for is there
+//   - no caller waits while what it waits for is there
 type HTTPConnectionPool struct {
 	cfg      HTTPPoolConfig
 	started  time.Time

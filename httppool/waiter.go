@@ -2,8 +2,8 @@ package httppool
 
 import "github.com/ringwire/ringwire/internal/list"
 
-// waiter is a caller that waits for a connection. Whatever takes it out of its lanes owes it exactly
-// one send on ready, after grant or err is set.
+// waiter is a caller that waits for a connection. Whatever takes it out of its lanes owes it
+// exactly one send on ready, after grant or err is set.
 type waiter struct {
 	lane  list.Lane
 	seq   uint64

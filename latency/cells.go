@@ -25,8 +25,8 @@ const (
 	cells = highest - lowest + 1 + 16 + 1
 )
 
-// LeastSeconds is the first bound, 2^-23 s; Least is the same, rounded down. What took no longer is in
-// one cell.
+// LeastSeconds is the first bound, 2^-23 s; Least is the same, rounded down. What took no longer is
+// in one cell.
 const (
 	LeastSeconds = 1.0 / (1 << 23)
 	Least        = 119 * time.Nanosecond
@@ -39,12 +39,12 @@ var steps = buckets.Steps
 // people read.
 func Steps() []time.Duration { return slices.Clone(steps[:]) }
 
-// bounds are the longest durations of the cells but the last, in nanoseconds, rising. exponents has the
-// i of those that are exponential, and of the others that of the next one.
+// bounds are the longest durations of the cells but the last, in nanoseconds, rising. exponents has
+// the i of those that are exponential, and of the others that of the next one.
 var bounds, exponents = makeBounds()
 
-// starts has the first cell that may hold a duration, by its length in bits and the three bits behind
-// the first.
+// starts has the first cell that may hold a duration, by its length in bits and the three bits
+// behind the first.
 var starts = makeStarts()
 
 func makeBounds() (all [cells - 1]int64, exps [cells - 1]int16) {

@@ -57,9 +57,9 @@ func (h *Histogram) Mean() time.Duration {
 	return 0
 }
 
-// Quantile returns a duration that the part q of those counted, 0 to 1, did not exceed: the upper bound
-// of its cell, so too long by a twelfth at most. It is 0 if there are none, and math.MaxInt64 where it is
-// longer than the last bound.
+// Quantile returns a duration that the part q of those counted, 0 to 1, did not exceed: the upper
+// bound of its cell, so too long by a twelfth at most. It is 0 if there are none, and math.MaxInt64
+// where it is longer than the last bound.
 func (h *Histogram) Quantile(q float64) time.Duration {
 	n := h.Count()
 	if n == 0 {
@@ -76,8 +76,8 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	return math.MaxInt64
 }
 
-// AtMost returns how many took no longer than d, which must be one of Steps or of the bounds that All
-// yields; of another d those are counted whose cell lies below it.
+// AtMost returns how many took no longer than d, which must be one of Steps or of the bounds that
+// All yields; of another d those are counted whose cell lies below it.
 func (h *Histogram) AtMost(d time.Duration) (n uint64) {
 	for i, c := range h.counts[:cells-1] {
 		if bounds[i] > int64(d) {
@@ -88,8 +88,8 @@ func (h *Histogram) AtMost(d time.Duration) (n uint64) {
 	return n
 }
 
-// All yields the cells that have counted something, from the shortest on: the longest duration that is
-// counted there, math.MaxInt64 for those beyond all bounds, and how many there are.
+// All yields the cells that have counted something, from the shortest on: the longest duration that
+// is counted there, math.MaxInt64 for those beyond all bounds, and how many there are.
 func (h *Histogram) All() iter.Seq2[time.Duration, uint64] {
 	return func(yield func(time.Duration, uint64) bool) {
 		for i, c := range h.counts {
@@ -104,9 +104,9 @@ func (h *Histogram) All() iter.Seq2[time.Duration, uint64] {
 	}
 }
 
-// Exponential yields exponential buckets that have counted something, from the shortest on: i stands for
-// what took longer than 2^((i-1)/8) seconds and no longer than 2^(i/8). What took no longer than Least,
-// 2^-23 s, has Lowest, and what took longer than all bounds the highest.
+// Exponential yields exponential buckets that have counted something, from the shortest on: i
+// stands for what took longer than 2^((i-1)/8) seconds and no longer than 2^(i/8). What took no
+// longer than Least, 2^-23 s, has Lowest, and what took longer than all bounds the highest.
 func (h *Histogram) Exponential() iter.Seq2[int, uint64] {
 	return func(yield func(int, uint64) bool) {
 		at, n := lowest, uint64(0)

@@ -10,9 +10,9 @@ import (
 // stripesMax bounds a Recorder to some 160 KiB.
 const stripesMax = 64
 
-// Recorder is a histogram that many goroutines fill at once. Each goroutine has one of some stripes, by
-// the address of its stack, as in ring.Counter, so that they seldom meet. Its methods may be called by
-// anybody; make it with [NewRecorder].
+// Recorder is a histogram that many goroutines fill at once. Each goroutine has one of some
+// stripes, by the address of its stack, as in ring.Counter, so that they seldom meet. Its methods
+// may be called by anybody; make it with [NewRecorder].
 type Recorder struct {
 	stripes []stripe
 	spread  cacheline.Stripes
@@ -39,8 +39,8 @@ func (r *Recorder) Record(d time.Duration) {
 	s.sum.Add(int64(d))
 }
 
-// Histogram returns what was counted. Durations that are recorded meanwhile may be in its sum and not
-// in its cells.
+// Histogram returns what was counted. Durations that are recorded meanwhile may be in its sum and
+// not in its cells.
 func (r *Recorder) Histogram() (h Histogram) {
 	for i := range r.stripes {
 		s := &r.stripes[i]

@@ -16,7 +16,8 @@ type due struct {
 }
 
 // backlog holds the requests that are due and that no connection has room for, the oldest
-// first. The pacer puts them in; whoever has a free slot takes them out.
+// first. The pacer puts them in; a session that has a free slot takes them out, or the
+// pacer for it.
 type backlog struct {
 	mu    sync.Mutex // guards what follows
 	ring  []due      // doubles while it is full

@@ -88,7 +88,8 @@ func ParseTarget(s string) (Target, error) {
 type Config struct {
 	Targets []Target
 	// Listener, instead of Targets, takes the connections that the backend makes. The run
-	// closes it, unless Run returns an error. Who wants TLS gives a listener that speaks it.
+	// closes it, unless Run returns an error. A program that wants TLS gives a listener that
+	// speaks it.
 	Listener net.Listener
 	TLS      *tls.Config // of the targets with TLS; nil: the system's roots
 	Codec    *wire.Codec
@@ -123,11 +124,14 @@ type Config struct {
 	// and hides what they differ by.
 	LeaveOutLag bool
 
-	Warmup  time.Duration // requests due before it are sent, and are not in the figures
-	Timeout time.Duration // how long a reply is waited for, from when a connection has the request; 0: 5 s
+	Warmup time.Duration // requests due before it are sent, and are not in the figures
+	// Timeout is how long a reply is waited for, from when a connection has the request; 0: 5 s.
+	Timeout time.Duration
 	// Drain bounds the wait for replies after the last request; 0: the timeout and a second.
-	Drain       time.Duration
-	DialTimeout time.Duration // of a connection with its handshake, or how long one is listened for; 0: 5 s
+	Drain time.Duration
+	// DialTimeout bounds the dial of a connection with its handshake, or how long one is listened
+	// for; 0: 5 s.
+	DialTimeout time.Duration
 	// Backlog bounds the requests of the open loop that are due and that no connection has
 	// room for; beyond it they are unsent. 0: what falls due in a Timeout, 1024 to 1048576.
 	Backlog int

@@ -6,8 +6,8 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Interval is what came of requests in about a second, without the warm-up. Who adds all
-// of a run up has the histograms of its Result.
+// Interval is what came of requests in about a second, without the warm-up. Those of a
+// run, added up, have the histograms of its Result.
 type Interval struct {
 	From, To time.Duration // since the first request was due
 	// Total and Kinds have histograms and no counts. All belong to the run, and are valid
@@ -18,8 +18,8 @@ type Interval struct {
 	run *run
 }
 
-// interval is what a shard records for whoever wants to know it by the second. A nil one
-// records nothing.
+// interval is what a shard records for Config.Observe and Config.Log, which are told by
+// the second. A nil one records nothing.
 type interval struct {
 	observed         bool     // there is an Observe
 	all              latency  // for it: response, the warm-up too

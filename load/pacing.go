@@ -43,7 +43,8 @@ func (r *run) place(req pace.Request, now time.Duration) {
 		r.unsent[d.phase].Add(1)
 		r.failed("a request that is unsent: the backlog is full")
 	}
-	// A slot may have become free since, and whoever freed it have found no backlog.
+	// A slot may have become free since, and the session that freed it have found no
+	// backlog.
 	for r.free.Load() > 0 {
 		d, ok := r.backlog.pop()
 		if !ok {
@@ -94,7 +95,7 @@ func (r *run) take(n int, now time.Duration) (first due, _ int) {
 		return due{}, 0
 	}
 	at := r.taken.Add(int64(n)) - int64(n)
-	now = max(now, 0) // who has read the clock when it was set back to the start has less
+	now = max(now, 0) // below 0 if restart set the clock back while the caller read it
 	first = due{n: uint64(at), intended: now, phase: 1}
 	if now < r.cfg.Warmup {
 		first.phase = warmup

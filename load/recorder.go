@@ -212,7 +212,7 @@ type shard struct {
 	bytesIn  uint64
 	interval *interval // nil: nobody wants to know
 
-	bytesOut atomic.Uint64 // whoever writes has not the lock
+	bytesOut atomic.Uint64 // the goroutine that writes does not hold the lock
 	_        cacheline.Pad
 }
 

@@ -34,8 +34,8 @@ type Result struct {
 	Bytes     Bytes
 	Generator Generator
 	Little    Little
-	// LagMost is the longest lag of the whole run, the warm-up too; 0: unknown. As long as a backend takes
-	// requests in their order, none waits for longer on account of all lags together.
+	// LagMost is the longest lag of the whole run, the warm-up too; 0: unknown. As long as a
+	// backend takes requests in their order, none waits for longer on account of all lags together.
 	LagMost time.Duration
 	// Measured is from the warm-up's end to the last request or reply.
 	Measured time.Duration

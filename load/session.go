@@ -47,10 +47,10 @@ func (o *output) reset() { o.bytes, o.frames, o.answers = o.bytes[:0], o.frames[
 
 // session is one connection, from when it is up to its end.
 //
-// Whoever has something to send takes the right to write, if nobody has it, and writes
-// what is there: the pacer, the reader, the clock. They make single attempts. When the
-// socket takes no more, or cannot be asked for an attempt, the right goes to the writer,
-// the session's goroutine that may wait.
+// A goroutine that has something to send (the pacer, the reader, the clock) takes the
+// right to write, if no other has it, and writes what is there. These three make single
+// attempts. When the socket takes no more, or cannot be asked for an attempt, the right
+// goes to the writer, the session's goroutine that may wait.
 type session struct {
 	run   *run
 	shard *shard
@@ -255,8 +255,8 @@ func (s *session) flush() {
 // add meanwhile.
 const writeRounds = 4
 
-// write is by whoever has the right to write, and ends that, or hands it to the writer.
-// The lock is held, and let go of during system calls.
+// write writes what is there. Its caller has the right to write; write ends that right,
+// or hands it to the writer. The lock is held, and let go of during system calls.
 func (s *session) write(isWriter bool) {
 	for round := 0; ; round++ {
 		if s.wrote == len(s.batch.bytes) {

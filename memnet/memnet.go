@@ -1,5 +1,6 @@
 // Package memnet connects a client and a server in one process without a socket, for tests above
-// all: they need no port, leave no descriptor behind, and run in virtual time under testing/synctest.
+// all: they need no port, leave no descriptor behind, and run in virtual time under
+// testing/synctest.
 //
 //	ln := memnet.Listen()
 //	err := s.Serve(ln) // a *server.Server

@@ -52,7 +52,7 @@ func (a *attempt) end() {
 	}
 }
 
-// over is the context of those who ask after the end.
+// over is the context for a source that asks for one after the end.
 var over = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -33,9 +33,9 @@ func (p *Of[T]) Flush() int {
 	return len(out)
 }
 
-// Retire closes the pool to those who want a connection, and the idle connections;
-// those that are lent out are closed when they come back. Waiting Gets fail with
-// ErrClosed, dials and pings are cancelled. It does not wait for any of this, and
+// Retire closes the pool to callers that want a connection, and closes the idle
+// connections; those that are lent out are closed when they come back. Waiting Gets fail
+// with ErrClosed, dials and pings are cancelled. It does not wait for any of this, and
 // may be called again. Close has to follow only where its bound matters.
 func (p *Of[T]) Retire() {
 	p.mu.Lock()

@@ -65,10 +65,10 @@ type Config struct {
 	MaxDials int
 
 	// MinInterval and MaxInterval bound the pause between turns of the manager,
-	// who replaces missing connections and adapts the capacity. It shrinks while
-	// fewer than 20 % of the capacity are idle and grows while more than 80 % are.
-	// Defaults 500 ms and 5 s, or the other one if only one is given and the
-	// default would reverse them.
+	// which replaces missing connections and adapts the capacity. It shrinks while fewer
+	// than 20 % of the capacity are idle and grows while more than 80 % are. Defaults:
+	// 500 ms and 5 s, or the other one if only one is given and the default would reverse
+	// them.
 	MinInterval, MaxInterval time.Duration
 
 	// DialTimeout bounds a dial, TLS handshake included. Default 5 s, negative:
@@ -85,8 +85,8 @@ type Config struct {
 	// later, unless a Ping or Validate is at it: then when that ends. Default 60 s, negative: none.
 	IdleTimeout time.Duration
 	// MaxLifetime is how old a connection may grow: past it, it is closed when it
-	// is put back, or at the manager's next turn when it is idle. Each connection's own limit is up to 10 % less, at
-	// random, so that they do not all end together. Default 1 h, negative: none.
+	// is put back, or at the manager's next turn when it is idle. Each connection's own limit is up
+	// to 10 % less, at random, so that they do not all end together. Default 1 h, negative: none.
 	MaxLifetime time.Duration
 
 	// KeepAlive is the idle time before the kernel probes a TCP connection, and

@@ -75,8 +75,8 @@ func (c *connector) open(ctx context.Context) (net.Conn, error) {
 // releaser is a connection that holds memory, and gives it back when nobody uses it any more.
 type releaser interface{ Release() }
 
-// unsecured explains why a TLS handshake has failed. Who speaks something else mostly hangs up
-// without a word.
+// unsecured explains why a TLS handshake has failed. A server that speaks something else
+// mostly hangs up without a word.
 func (c *connector) unsecured(err error) error {
 	var header tls.RecordHeaderError
 	if errors.As(err, &header) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
@@ -96,7 +96,7 @@ func (c *connector) greet(ctx context.Context, nc net.Conn) (err error) {
 }
 
 // dial calls the user's function. One that panics, or returns nothing, has failed like
-// one that returns an error: whoever waits for a connection is told.
+// one that returns an error: the Get that waits for a connection is told.
 func (c *connector) dial(ctx context.Context) (nc net.Conn, err error) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -8,7 +8,7 @@
 //	err = p.Put(nc)     // it is in order: the next Get may have it
 //	err = p.Release(nc) // it is not: close it and free its place
 //
-// Whoever gets a connection owns it until it calls Put or Release, exactly one of
+// A caller that gets a connection owns it until it calls Put or Release, exactly one of
 // them, once. A connection that its owner closed still has to come back, by either.
 //
 // [NewOf] makes a pool of anything that can be closed, from a [Source]:
@@ -23,7 +23,7 @@
 //
 // Get and GetContext take the connection that was returned last (so that those that
 // are not needed grow old and are closed), else have one dialled if there is room,
-// else wait. Those who wait are served in their order, by whatever comes first: a
+// else wait. Callers that wait are served in their order, by whatever comes first: a
 // connection that is put back, or one that is dialled for them. Dials run on
 // goroutines of the pool, so that a caller who stops waiting does not waste one; but
 // a Get whose context can never end, such as context.Background(), runs its own, which

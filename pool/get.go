@@ -78,7 +78,7 @@ func (p *Of[T]) wait(ctx context.Context) (item T, err error) {
 			if err := p.giveUp(w, ctx); err != nil {
 				return item, err
 			}
-			<-w.ready // whoever took it out of the queue is about to wake it
+			<-w.ready // the goroutine that took it out of the queue is about to wake it
 		}
 	}
 	e, err := w.e, w.err

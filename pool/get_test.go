@@ -98,7 +98,7 @@ func TestGetWaitsNoLongerThanItsContext(t *testing.T) {
 		_, err = p.GetContext(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 
-		// The one who left is not served.
+		// The Get that has left is not served.
 		waiter := goGet(bg, p)
 		put(t, p, held)
 		require.Same(t, held, (<-waiter).item)

@@ -129,7 +129,7 @@ func (m *model) get() {
 	m.serve()
 }
 
-// serve gives those who wait what the free places allow.
+// serve gives those that wait what the free places allow.
 func (m *model) serve() {
 	synctest.Wait()
 	for len(m.waiters) > 0 && m.open() < modelConns {

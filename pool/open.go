@@ -32,7 +32,7 @@ func (p *Of[T]) wantedLocked() int {
 	if p.closed {
 		return 0
 	}
-	// Demand: room for those whom no dial and no place about to be free will serve.
+	// Demand: room for the waiters that no dial and no place about to be free will serve.
 	if more := p.waiters.Len() - len(p.opening) - p.leaving; more > 0 && p.dialling.failures == 0 {
 		p.capacity = max(p.capacity, min(p.places+more, p.cfg.MaxConns))
 	}
@@ -61,8 +61,8 @@ func (p *Of[T]) warmLocked() int {
 	return wanted - open
 }
 
-// open dials for whoever waits longest by then, and serves it. It runs on a
-// goroutine of the pool, or on that of a Get that cannot be cancelled anyway.
+// open dials, and serves the Get that has waited longest by then. It runs on a goroutine
+// of the pool, or on that of a Get that cannot be cancelled anyway.
 func (p *Of[T]) open(a *attempt) {
 	item, err := p.src.Open(a)
 	a.end()

@@ -51,7 +51,7 @@ func TestManyGetsMakeNoMoreDialsThanTheBackoffAllows(t *testing.T) {
 		require.Equal(t, 1000, refused)
 		require.LessOrEqual(t, s.dials.Load(), int64(2*4), "one round of MaxDials, and what the first failures let in")
 
-		// While the address fails there is one dial a pause, whoever asks.
+		// While the address fails there is one dial a pause, however many Gets ask.
 		start, before := time.Now(), s.dials.Load()
 		for time.Since(start) < 5*time.Minute {
 			wave(bg, 50)

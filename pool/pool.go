@@ -94,7 +94,7 @@ type Of[T Item] struct {
 	stats     Stats         // the other counters
 }
 
-// state says who owns an entry's item.
+// state says which party owns an entry's item.
 type state uint8
 
 const (

@@ -50,7 +50,7 @@ func (p *Of[T]) WaitReady(ctx context.Context) error {
 	return err
 }
 
-// tellReadyLocked wakes those who wait for the pool to become ready, to look.
+// tellReadyLocked wakes the callers that wait for the pool to become ready, to look.
 func (p *Of[T]) tellReadyLocked() {
 	if p.ready != nil && (p.closed || p.readyLocked()) {
 		close(p.ready)

@@ -125,9 +125,9 @@ func (p *Of[T]) abandon(e *entry[T], round uint64) {
 	}
 }
 
-// preemptLocked closes connections under a ping when somebody waits who would
-// have to wait for it: a dial is bounded and certain, the ping of a dead
-// connection takes all its time.
+// preemptLocked closes connections under a ping when a Get waits that would have to wait
+// for the ping: a dial is bounded and certain, the ping of a dead connection takes all
+// its time.
 func (p *Of[T]) preemptLocked() {
 	if p.places < p.capacity || p.dialling.failures > 0 {
 		return // there is room, or no dial can begin in its place

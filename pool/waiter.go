@@ -2,8 +2,8 @@ package pool
 
 import "github.com/ringwire/ringwire/internal/list"
 
-// waiter is a Get that waits. Whoever takes it out of the queue owes it exactly one
-// wake, after the lock is free again.
+// waiter is a Get that waits. The goroutine that takes it out of the queue owes it
+// exactly one wake, after the lock is free again.
 type waiter[T Item] struct {
 	ready chan struct{} // capacity 1
 	e     *entry[T]     // what it got, already lent to it

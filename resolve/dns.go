@@ -43,8 +43,8 @@ type DNSConfig struct {
 	Network string
 	// Interval is how often the name is looked up, a fifth more or less at random. Default 30 s.
 	Interval time.Duration
-	// MinInterval is the shortest pause between two lookups of a Watch. After a failure or Again the pauses
-	// double from there up to Interval. Default 1 s.
+	// MinInterval is the shortest pause between two lookups of a Watch. After a failure or Again
+	// the pauses double from there up to Interval. Default 1 s.
 	MinInterval time.Duration
 	// Timeout bounds a lookup. Default 15 s, which lets the second name server be asked after
 	// 5 s.
@@ -123,7 +123,8 @@ func (d *DNS) Watch(ctx context.Context) iter.Seq2[[]Endpoint, error] {
 		failed := false
 		pause := d.cfg.Interval
 		for {
-			again := d.nextAgain() // before: a caller that asks during a lookup may know better than its answer
+			// Before the lookup: a caller that asks during one may know better than its answer.
+			again := d.nextAgain()
 			set, err := d.lookup(ctx)
 			if ctx.Err() != nil {
 				return

@@ -25,8 +25,8 @@ type Endpoint struct {
 type Resolver interface {
 	// Watch yields all servers there are, at once and whenever that may have changed, or why that
 	// is not known at the moment; each yield has one of the two. It ends when ctx does, or when
-	// there is nothing more to come. Who receives a set may keep and change it. Several may watch
-	// at once.
+	// there is nothing more to come. A caller that receives a set may keep and change it. Several
+	// may watch at once.
 	Watch(ctx context.Context) iter.Seq2[[]Endpoint, error]
 }
 

@@ -64,9 +64,8 @@ func (p Position) Short() uint64 {
 // Producers are lock-free: a failed compare-and-swap means that another one succeeded.
 // They never wait for the consumer: where there is no room, Reserve says so. The
 // consumer never waits for a producer: while one is still copying into a chunk, Take
-// returns nothing of it and of what came later. So whoever publishes looks, after
-// Publish, for a consumer, and the consumer that has let go looks at Ready: one sees
-// the other.
+// returns nothing of it and of what came later. So a producer looks, after Publish, for a
+// consumer, and the consumer that has let go looks at Ready: one sees the other.
 //
 // The rejected designs: a ring of numbers beside a buffer for each request costs two
 // more operations and a second copy; a ring of bytes with a mark for each record needs
@@ -128,7 +127,7 @@ func (s Room) Bytes() []byte {
 }
 
 // Reserve reserves n bytes, 1 to ChunkBytes, for one record. It reports false when the
-// queue is full. Whoever has reserved room must publish it soon, since what comes
+// queue is full. A producer that has reserved room must publish it soon, since what comes
 // later waits for it.
 func (r *Bytes) Reserve(n int) (Room, bool) {
 	if invariant.Enabled {
@@ -220,7 +219,7 @@ func (r *Bytes) Take() (b []byte, records int, at Position) {
 
 // From returns the bytes of the stream that begin at p, up to the end of its chunk, nil if
 // they have been given back. What was not published there may be anything. Only the
-// consumer may call it, or whoever knows that nothing is consumed any more.
+// consumer may call it, or a goroutine that knows that nothing is consumed any more.
 func (r *Bytes) From(p Position) []byte {
 	first := r.consumed.Load()
 	c := r.cell(uint64(p)).Load()
@@ -248,7 +247,7 @@ func (r *Bytes) Done() {
 	c := cell.Load()
 	if invariant.Enabled {
 		for i := range c.buf[:c.limit.Load()-1] {
-			c.buf[i] = 0xDB // whoever reads on finds bytes that no test expects
+			c.buf[i] = 0xDB // code that reads on finds bytes that no test expects
 		}
 	}
 	cell.Store(nil) // before consumed allows the cell's next chunk

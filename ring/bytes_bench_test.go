@@ -9,8 +9,9 @@ import (
 	"github.com/ringwire/ringwire/internal/baton"
 )
 
-// BenchmarkBytes is the way of a record of 64 bytes from a producer to whoever consumes:
-// producers pass the right to consume among themselves, as the engine's callers do.
+// BenchmarkBytes is the way of a record of 64 bytes from a producer to the goroutine that
+// consumes: producers pass the right to consume among themselves, as the engine's callers
+// do.
 func BenchmarkBytes(b *testing.B) {
 	for _, producers := range []int{1, 2, 8} {
 		b.Run(fmt.Sprint("producers=", producers), func(b *testing.B) {

@@ -11,9 +11,9 @@ import (
 
 // Bytes as a model whose every interleaving is tried. Each step is one atomic operation
 // of bytes.go, or one that only its goroutine can observe. The model's queue has two
-// chunks of two bytes; its producers pass the right to consume among themselves. Who
-// has published looks whether the right is free, who has freed it looks at Ready. A
-// producer that is refused drops its record, and looks as well.
+// chunks of two bytes; its producers pass the right to consume among themselves. A
+// producer that has published looks whether the right is free, one that has freed it
+// looks at Ready. A producer that is refused drops its record, and looks as well.
 
 const (
 	modelChunks     = 2
@@ -21,7 +21,7 @@ const (
 	modelProducers  = 3
 )
 
-// modelQueue is a Bytes, those who use it, and what happened to the records.
+// modelQueue is a Bytes, the goroutines that use it, and what happened to the records.
 type modelQueue struct {
 	state    modelWord
 	consumed int8
@@ -127,8 +127,8 @@ const (
 	readyAnyChunk
 )
 
-// bytesModel is a case: the sizes of each producer's records, and what is wrong. Who has
-// none is an onlooker, who asks Ready once.
+// bytesModel is a case: the sizes of each producer's records, and what is wrong. A
+// goroutine that has none is an onlooker, which asks Ready once.
 type bytesModel struct {
 	sizes [][]int8
 	fault bytesFault
@@ -140,7 +140,8 @@ type bytesModel struct {
 	left int                // how many chunks were in cells of a queue left empty
 }
 
-// modelNode is a state, and with bounded switches who runs and how many remain.
+// modelNode is a state, and with bounded switches which goroutine runs and how many
+// switches remain.
 type modelNode struct {
 	modelQueue
 	running, switches int8

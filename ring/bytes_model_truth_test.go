@@ -111,7 +111,7 @@ func (s *modelQueue) isReady() uint8 {
 	return answer
 }
 
-// watch notes for all who are in Ready what they could be told now.
+// watch notes for all goroutines that are in Ready what they could be told now.
 func (s *modelQueue) watch() {
 	truth := s.isReady()
 	for i := range s.p {

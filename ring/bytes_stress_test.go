@@ -79,7 +79,7 @@ func (h *bytesHammer) produce(producer int) {
 	}
 }
 
-// look is what whoever has published does.
+// look is what a producer that has published does.
 func (h *bytesHammer) look() {
 	if h.right.State() == baton.Free && h.right.Take() {
 		h.consume()

@@ -8,8 +8,8 @@
 //   - [Counter]: a sum, striped so that adders do not share a cache line.
 //
 // Nothing here blocks, spins or starts a goroutine, and nothing but Bytes, which
-// takes chunks from a pool, allocates after construction. An operation that cannot be done now reports so; how to wait is the
-// caller's decision.
+// takes chunks from a pool, allocates after construction. An operation that cannot be done now
+// reports so; how to wait is the caller's decision.
 //
 // # One at a time
 //

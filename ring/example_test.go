@@ -26,7 +26,7 @@ func ExampleSPSC() {
 	// one [two three four] 0 4
 }
 
-// Four producers, and a consumer that takes what is there in batches. Who waits,
+// Four producers, and a consumer that takes what is there in batches. Which side waits,
 // and how, is the caller's decision: here both sides yield.
 func ExampleMPSC() {
 	r := ring.NewMPSC[int](64)

@@ -205,7 +205,7 @@ func watch(t *testing.T, r *MPSC[uint64], quit <-chan struct{}) {
 	}
 }
 
-// Whoever holds a token is the consumer: pushers take it if it is free, drain,
+// The goroutine that holds a token is the consumer: pushers take it if it is free, drain,
 // let it go, and look again whether the ring is empty. Nobody else ever drains,
 // so a push that Empty overlooks for no good reason is never taken.
 func TestStressNothingIsStrandedWhenTheConsumerRolePasses(t *testing.T) {

@@ -132,7 +132,7 @@ func (s *Server) acceptRest(ln net.Listener, shared syscall.RawConn, secure *tls
 
 // take admits a connection of package net at once. Any other one tells its addresses on a
 // goroutine of its own, since that may take long: one that speaks the PROXY protocol has to read
-// them first. Those who connect to such a listener and say nothing keep nobody else out.
+// them first. Clients that connect to such a listener and say nothing keep no other client out.
 func (s *Server) take(nc net.Conn, secure *tls.Config) error {
 	switch nc.(type) {
 	case *net.TCPConn, *net.UnixConn:

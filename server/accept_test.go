@@ -183,8 +183,8 @@ func (l lateListener) Accept() (net.Conn, error) {
 	return late{nc, make([]byte, 1)}, nil
 }
 
-// Who connects and does not tell its address holds up nobody who does, takes a place for
-// HandshakeTimeout at most, and is not waited for by a stop.
+// A client that connects and does not tell its address holds up none that does, takes a
+// place for HandshakeTimeout at most, and is not waited for by a stop.
 func TestAConnectionThatDoesNotTellItsAddressHoldsUpNobody(t *testing.T) {
 	speaksPlain(t)
 	var log lines

@@ -21,8 +21,8 @@ import (
 //	MaxConnRatePerIP    how fast they come from its address
 //	MaxConns            how many there are
 //
-// Each answer takes a bounded time, whatever peers have done before. A connection that is in and says
-// nothing is a newcomer, and may have to go again: newcomer.go.
+// Each answer takes a bounded time, whatever peers have done before. A connection that is in and
+// says nothing is a newcomer, and may have to go again: newcomer.go.
 
 // refusal says why a connection was not taken.
 type refusal int

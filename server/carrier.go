@@ -127,8 +127,8 @@ func (s *carrier) write(p []byte) error {
 	return err
 }
 
-// tryWrite writes what the socket takes of p at once. The rest has to be given to write, beginning with
-// the same bytes.
+// tryWrite writes what the socket takes of p at once. The rest has to be given to write, beginning
+// with the same bytes.
 func (s *carrier) tryWrite(p []byte) (int, error) {
 	return s.wire.TryWritePieces(s.tls, p, streamPiece)
 }

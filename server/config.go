@@ -80,10 +80,11 @@ type Config struct {
 	ErrorReply func(c *Conn, dst, req []byte, err error) []byte
 
 	// OnOpen is called with each connection before anything of it is read, but for a TLS handshake,
-	// which is over then: Conn.TLS tells who it is. It runs where connections are accepted, so
-	// until it returns no other is accepted from the listener; those that are secured, or no plain
-	// *net.TCPConn or *net.UnixConn, have a goroutine each for it. It may attach a value, push, and
-	// close the connection. If it panics, or ends its goroutine, the connection is closed.
+	// which is over then: Conn.TLS tells the client's identity. It runs where connections are
+	// accepted, so until it returns no other is accepted from the listener; those that are secured,
+	// or no plain *net.TCPConn or *net.UnixConn, have a goroutine each for it. It may attach a
+	// value, push, and close the connection. If it panics, or ends its goroutine, the connection is
+	// closed.
 	OnOpen func(c *Conn)
 
 	// OnClose is called once for each connection that OnOpen was, or would have been, called
@@ -164,8 +165,8 @@ type Config struct {
 	// before it sleeps, yielding to every goroutine that can run. It saves the wake-ups of
 	// a round trip, here and in the peer's write, and costs idle processor time; while it
 	// is in vain it is hardly tried. Another connection of the loop may wait for four times
-	// as long, now and then. At most half of the processors poll, the brokers of the process counted in.
-	// Default 100 µs, at most MaxBusyPoll; negative: never. With Workers, with a
+	// as long, now and then. At most half of the processors poll, the brokers of the process
+	// counted in. Default 100 µs, at most MaxBusyPoll; negative: never. With Workers, with a
 	// GOMAXPROCS of 1, and on systems that are no Unix, there is none.
 	BusyPoll time.Duration
 
@@ -267,8 +268,8 @@ type Config struct {
 	KeepAlive time.Duration
 
 	// LatencyEvery says that one of so many requests is timed for Server.Latency, chosen at random:
-	// quantiles stay right with 64, 1 times each. Default 0: none is, since a busy connection loses some
-	// percent by it (make metrics-cost). At most 1,048,576.
+	// quantiles stay right with 64, 1 times each. Default 0: none is, since a busy connection loses
+	// some percent by it (make metrics-cost). At most 1,048,576.
 	LatencyEvery int
 
 	// Logger receives events, never payload; each kind at most once a second. What a

@@ -12,9 +12,9 @@ import (
 //
 // Invariants. One goroutine, the connection's event loop, reads, parses and
 // writes; it owns the fields of the group "loop". Nothing is written after the
-// first failed write or after the end. Whoever is not the loop only changes the
-// atomics and then wakes it. A frame's bytes are in the read buffer, in staged or
-// in a request, never in two of them.
+// first failed write or after the end. Any other goroutine only changes the atomics and
+// then wakes the loop. A frame's bytes are in the read buffer, in staged or in a request,
+// never in two of them.
 //
 // An idle connection is mostly this: a test keeps it within 256 bytes, a size that
 // the allocator has.
@@ -36,7 +36,7 @@ type Conn struct {
 	taken    uint64               // handed - unsent when progress was last looked for
 	marked   uint64               // taken when there was progress last
 	progress int64                // clock then
-	desk     atomic.Pointer[desk] // set by the loop; nil until a request leaves the loop, and when idle
+	desk     atomic.Pointer[desk] // set by the loop; nil until a request leaves it, and when idle
 	resume   *time.Timer          // wakes a blocked connection
 	inflight int32                // requests that have left the loop and are not collected
 
@@ -299,7 +299,8 @@ func (c *Conn) flush() {
 	}
 	l.event.Writes++
 	l.event.BytesOut += uint64(n)
-	if c.unsent == 0 { // WriteTimeout begins now: the last output may be long ago, and so may the turn's begin
+	// WriteTimeout begins now: the last output may be long ago, and so may the turn's begin.
+	if c.unsent == 0 {
 		c.marked, c.progress = c.handed, c.srv.clock.Load()
 	}
 	c.handed += uint64(n)

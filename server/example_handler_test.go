@@ -139,8 +139,8 @@ func ExampleConfig_errorReply() {
 	// 1 error, 1 panic
 }
 
-// pair is a Handler that answers two requests at once, as one does who writes to a database in
-// batches. It holds no goroutine while it waits.
+// pair is a Handler that answers two requests at once, as a service does that writes to a
+// database in batches. It holds no goroutine while it waits.
 type pair struct{ waiting chan job }
 
 type job struct {

@@ -89,7 +89,7 @@ func (c *Conn) sign() {
 func (c *Conn) sayGoaway() {
 	if e := c.ext.Load(); e != nil && !e.goaway && !e.done {
 		e.goaway = true
-		c.blame(reasonShutdown) // whoever closes it then
+		c.blame(reasonShutdown) // whichever end closes it then
 		c.sendControl(framing.ControlGoaway, nil)
 		c.flush()
 	}

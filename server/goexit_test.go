@@ -13,8 +13,8 @@ import (
 	"github.com/ringwire/ringwire/internal/bytepool"
 )
 
-// ErrorReply that ends its goroutine fails the request once, whoever has asked it, and leaves
-// nothing behind.
+// ErrorReply that ends its goroutine fails the request once, whether the handler or a Later
+// has it called, and leaves nothing behind.
 func TestGoexitInErrorReplyAfterLater(t *testing.T) {
 	for _, how := range []string{"later", "fail later", "exit later", "panic later", "fail", "panic"} {
 		t.Run(how, func(t *testing.T) {

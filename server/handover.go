@@ -30,8 +30,9 @@ const (
 // calls Inherited and Serve. Both accept until this server's Shutdown, which is to come when
 // the successor says that it serves; so no connection is refused in between. The files of unix
 // sockets are the successor's from now on. What is passed on are sockets, not what is spoken on
-// them: where that is TLS the successor needs Config.TLS, or calls ServeTLS, too. cmd.ExtraFiles must be empty, because descriptors 3
-// and following are the listeners; cmd.Env gets the variables that say so.
+// them: where that is TLS the successor needs Config.TLS, or calls ServeTLS, too. cmd.ExtraFiles
+// must be empty, because descriptors 3 and following are the listeners; cmd.Env gets the variables
+// that say so.
 //
 // It fails when there is nothing to pass on, when a listener has no descriptor, and with the
 // error of cmd.Start; then nothing has changed.

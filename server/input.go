@@ -272,8 +272,8 @@ func (c *Conn) dropInput() {
 	}
 }
 
-// abandonInput gives everything back that is not parsed. When the server stops it counts the requests
-// among it, which have come and are not answered.
+// abandonInput gives everything back that is not parsed. When the server stops it counts the
+// requests among it, which have come and are not answered.
 func (c *Conn) abandonInput() {
 	l := c.loop
 	if c.input != nil && len(l.in) == 0 && c.srv.isClosing() {

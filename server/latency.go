@@ -17,8 +17,9 @@ type Latency struct {
 	Service latency.Histogram
 }
 
-// Latency returns how long requests have taken since New. Those that no handler was asked to answer are
-// left out. The difference of two snapshots is what lies between them (latency.Histogram.Since).
+// Latency returns how long requests have taken since New. Those that no handler was asked to answer
+// are left out. The difference of two snapshots is what lies between them
+// (latency.Histogram.Since).
 func (s *Server) Latency() Latency {
 	l := Latency{Service: s.timing.Histogram()}
 	if s.timing.response != nil {
@@ -50,7 +51,8 @@ func (t *timing) end(arrived time.Duration, began stopwatch.Time) {
 	}
 }
 
-// handleTimed runs the handler of a request that is timed. One that is answered later is timed when it is.
+// handleTimed runs the handler of a request that is timed. One that is answered later is timed when
+// it is.
 func (s *Server) handleTimed(r *Request, dst []byte) ([]byte, error) {
 	defer func() { // also when the handler ends its goroutine
 		if r.later == nil {

@@ -125,8 +125,8 @@ func (l *Later) settle(buf *bytepool.Buffer, result result) error {
 	return nil
 }
 
-// pay does one of the two things that are owed. Whoever does the second one hands the request
-// back.
+// pay does one of the two things that are owed. The call that does the second one hands the
+// request back.
 func (l *Later) pay() {
 	if l.owed.Add(-1) > 0 {
 		return

@@ -51,7 +51,7 @@ type stubborn struct {
 func (l *stubborn) Accept() (net.Conn, error) { <-l.release; return nil, net.ErrClosed }
 func (l *stubborn) Close() error              { <-l.release; return l.Listener.Close() }
 
-// Who closes it is told, and all else is over by then.
+// The caller that closes the server is told, and all else is over by then.
 func TestAListenerThatDoesNotCloseHoldsUpNobodyElse(t *testing.T) {
 	waits(t)
 	for name, stop := range map[string]func(*Server) error{

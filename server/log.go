@@ -62,8 +62,8 @@ func (s *Server) write(level slog.Level, text string, skipped uint64, attrs []sl
 	s.cfg.Logger.LogAttrs(context.Background(), level, "server: "+text, attrs...)
 }
 
-// warnings is the log of who has not set one: what the default logger has at the time, from
-// warnings on.
+// warnings is the log of a server whose Config has none: what the default logger has at the
+// time, from warnings on.
 type warnings struct{}
 
 func (warnings) Enabled(ctx context.Context, level slog.Level) bool {

@@ -21,9 +21,9 @@ const (
 )
 
 // newcomer is what is known of a connection until it has sent a whole frame; then the
-// loop drops it. Whoever takes it out of the queue before has to wake the loop, which
-// closes the connection unless a frame has come meanwhile. So the loop alone decides, and
-// a request that has arrived is answered.
+// loop drops it. A goroutine that takes it out of the queue before has to wake the loop,
+// which closes the connection unless a frame has come meanwhile. So the loop alone
+// decides, and a request that has arrived is answered.
 type newcomer struct {
 	place list.Node[newcomer]
 	conn  *Conn

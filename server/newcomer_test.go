@@ -174,7 +174,7 @@ func TestFirstFrameThatWaitsCounts(t *testing.T) {
 }
 
 func TestFirstFrameTimeout(t *testing.T) {
-	const limit = 500 * time.Millisecond // time enough for who does speak
+	const limit = 500 * time.Millisecond // time enough for a client that does speak
 	modes(t, func(t *testing.T, cfg Config) {
 		cfg.FirstFrameTimeout, cfg.FrameTimeout = limit, -1
 		s := launch(t, cfg)

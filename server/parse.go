@@ -109,7 +109,7 @@ func (c *Conn) refuse(f framing.Frame, why error) {
 }
 
 // afterPanic settles the request whose handler panicked. A panic that is not a
-// handler's goes on to whoever called serve.
+// handler's goes on to the caller of serve.
 func (c *Conn) afterPanic() {
 	l := c.loop
 	value := l.panicked

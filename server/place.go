@@ -207,7 +207,8 @@ func (l *loop) ask() bool {
 	if !l.queued.CompareAndSwap(false, true) {
 		return false
 	}
-	l.tell(func() { _ = l.el.Execute(context.Background(), l) }) // fails only if the loop cannot be told
+	// It fails only if the loop cannot be told.
+	l.tell(func() { _ = l.el.Execute(context.Background(), l) })
 	return false
 }
 

@@ -121,7 +121,7 @@ func (c *Conn) stay() bool {
 			l.pause.Vain()
 			return true
 		default:
-			runtime.Gosched() // whoever else wants this processor has his turn
+			runtime.Gosched() // any other goroutine that wants this processor has its turn
 		}
 	}
 	return true

@@ -10,11 +10,11 @@ import (
 )
 
 // lateAfter is how long the oldest request of a connection waits before each second one that
-// is taken is the newest instead. A request that has waited for long may have nobody any more
-// who waits for it; if all were taken in their order while more come than can be done, none
-// would be in time. The other half is taken in order, so that a client that is patient gets
-// all of its replies. (Newest first under load is Facebook's adaptive LIFO: "Fail at Scale",
-// ACM Queue 13(8), 2015.)
+// is taken is the newest instead. A request that has waited for long may have no caller any
+// more that waits for it; if all were taken in their order while more come than can be done,
+// none would be in time. The other half is taken in order, so that a client that is patient
+// gets all of its replies. (Newest first under load is Facebook's adaptive LIFO: "Fail at
+// Scale", ACM Queue 13(8), 2015.)
 const lateAfter = 100 * time.Millisecond
 
 // desk is what a connection with requests off the loop has: those that wait for a worker,
@@ -29,7 +29,7 @@ type desk struct {
 	oldest, newest *Request
 	newestNext     bool
 	ready          bool  // has a request that may be taken
-	listed         bool  // in one of the queue's lists, where it stays for a turn if it is not ready any more
+	listed         bool  // in one of the queue's lists; if no longer ready it stays there for a turn
 	taken          int64 // by workers
 	next           *desk // in that list
 
@@ -55,7 +55,8 @@ func (d *desk) since() time.Duration {
 }
 
 // bounded is how much the requests off the loop may hold. Beyond it each connection has one of
-// them taken at a time: so replies that nobody reads do not grow, and a client that reads is served.
+// them taken at a time: so replies that nobody reads do not grow, and a client that reads is
+// served.
 type bounded struct {
 	held *atomic.Int64
 	most int64

@@ -43,7 +43,8 @@ func (r *Recorder) Conn() *Conn { return r.conn }
 // Call has the handler answer one request and returns the payload of the reply, in memory of
 // the caller's own; also one that comes later, for which it waits until ctx ends. The error is
 // the handler's, ErrNoReply if it sends none, one that wraps framing.ErrMaxLenExceeded if the
-// reply does not fit a frame, net.ErrClosed after Close, or ctx's. A panic of the handler goes on to the caller.
+// reply does not fit a frame, net.ErrClosed after Close, or ctx's. A panic of the handler goes on
+// to the caller.
 func (r *Recorder) Call(ctx context.Context, payload []byte) ([]byte, error) {
 	s := r.srv
 	q := requestPool.Get().(*Request)

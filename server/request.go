@@ -16,9 +16,9 @@ import (
 // Context, Detach and Later. It is not safe for concurrent use.
 //
 // In place it belongs to the loop, which has one. Off the loop it belongs to the loop until
-// it is queued, then to the worker that takes it or to whoever replies later, then, with the
-// push on the connection's desk, to the loop again, or to whoever empties the desk after the
-// connection's end.
+// it is queued, then to the worker that takes it or to the goroutine that replies later,
+// then, with the push on the connection's desk, to the loop again, or to the goroutine that
+// empties the desk after the connection's end.
 type Request struct {
 	conn    *Conn
 	id      taskid.ID

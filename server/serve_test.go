@@ -114,7 +114,7 @@ func TestReplyAppendedToDstIsNotCopied(t *testing.T) {
 }
 
 func TestPipelinedRequestsShareWrites(t *testing.T) {
-	const requests = 2_000 // as many replies as the kernel takes at once, whoever reads
+	const requests = 2_000 // as many replies as the kernel takes at once, even if nobody reads
 	s := launch(t, Config{})
 	c := dial(t, s)
 	go func() { _, _ = c.nc.Write(c.pipeline(requests, 16)) }()

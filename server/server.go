@@ -180,8 +180,8 @@ func (s *Server) Wait() error {
 // RemoteAddr are called once, on a goroutine of its own, and may read what tells them.
 func (s *Server) Serve(ln net.Listener) error { return s.serve("Serve", ln, s.cfg.TLS) }
 
-// ServeTLS is Serve with another TLS configuration than Config.TLS, or with one on this listener only.
-// cfg is copied, and has to be what Config.TLS has to be.
+// ServeTLS is Serve with another TLS configuration than Config.TLS, or with one on this listener
+// only. cfg is copied, and has to be what Config.TLS has to be.
 func (s *Server) ServeTLS(ln net.Listener, cfg *tls.Config) error {
 	prepared, err := prepareTLS(cfg)
 	if err != nil {

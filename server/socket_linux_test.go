@@ -45,7 +45,7 @@ func TestAnyKeepAliveThatIsValidCanBeSet(t *testing.T) {
 }
 
 // The file of a unix socket has no other rights than UnixMode's, not even for the moment before
-// its mode is set: who connects in it is in.
+// its mode is set: a process that connects in that moment is in.
 func TestTheFileOfAUnixSocketNeverHasMoreRights(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	old := syscall.Umask(0)

@@ -30,9 +30,9 @@ var past = time.Unix(1, 0)
 // turns that input asks for. Another one takes a turn that somebody else has asked for. A third one
 // writes what does not go at once. Each of the latter two exists only while it has something to do.
 //
-// The goroutine that has the turn is the connection's loop, in the sense of Conn: one at a time reads, parses
-// and answers. Nothing waits in a turn but handlers in place, and those hold up their own
-// connection only: a peer that does not read holds up no turn, as on an event loop.
+// The goroutine that has the turn is the connection's loop, in the sense of Conn: one at a time
+// reads, parses and answers. Nothing waits in a turn but handlers in place, and those hold up their
+// own connection only: a peer that does not read holds up no turn, as on an event loop.
 type stream struct {
 	front   *streams
 	conn    *Conn
@@ -101,7 +101,8 @@ func (s *stream) end(cause error) {
 	defer s.front.all.Done()
 	s.closeSoon()
 	timer := time.AfterFunc(closeLate, s.carrier.close) // whatever becomes of deadlines
-	// A socket tells an error once: the goroutine that has met that the peer is gone knows more than the other.
+	// A socket tells an error once: the goroutine that has met that the peer is gone knows more
+	// than the other.
 	if s.awaitWriter(); s.broken != nil && !errors.Is(cause, syscall.ETIMEDOUT) {
 		cause = s.broken
 	}

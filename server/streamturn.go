@@ -46,7 +46,7 @@ func (s *stream) endTurn() {
 	s.turning = false
 	switch {
 	case s.waiting:
-		s.changed.Broadcast() // whoever has asked is seen to by that turn
+		s.changed.Broadcast() // the reader's turn does what others have asked for
 	case s.asked:
 		s.beginTurnLocked()
 	}

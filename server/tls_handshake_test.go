@@ -16,7 +16,8 @@ import (
 	"github.com/ringwire/ringwire/internal/testca"
 )
 
-// pinned lets in a client that shows one of these certificates, whoever has signed it.
+// pinned lets in a client that shows one of these certificates, whichever authority has
+// signed it.
 func pinned(all ...tls.Certificate) func([][]byte, [][]*x509.Certificate) error {
 	return func(raw [][]byte, _ [][]*x509.Certificate) error {
 		for _, c := range all {
@@ -28,7 +29,7 @@ func pinned(all ...tls.Certificate) func([][]byte, [][]*x509.Certificate) error 
 	}
 }
 
-// unwelcome is somebody who is not to come in.
+// unwelcome is a client that is not to come in.
 type unwelcome struct {
 	server func(x *site, cfg *Config)
 	client func(t *testing.T, x *site) *tls.Config
@@ -89,8 +90,8 @@ var unwelcomes = map[string]unwelcome{
 	}, local: true},
 }
 
-// Whoever is not to come in does not, in both versions: no byte reaches a handler, the end is
-// counted and logged, and the log names no secret.
+// A client that is not to come in does not, in both versions: no byte reaches a handler, the
+// end is counted and logged, and the log names no secret.
 func TestTLSRefuses(t *testing.T) {
 	for name, tc := range unwelcomes {
 		for version, number := range map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13} {
@@ -181,7 +182,7 @@ func TestTLSOfAnOldVersionByAFunctionIsRefused(t *testing.T) {
 	assert.Zero(t, x.handled.Load())
 }
 
-// Handlers and OnOpen see who the client is.
+// Handlers and OnOpen see the client's identity.
 func TestTLSTellsTheIdentity(t *testing.T) {
 	name := func(c *Conn) string { return c.TLS().VerifiedChains[0][0].Subject.CommonName }
 	modes(t, func(t *testing.T, base Config) {

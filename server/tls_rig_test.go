@@ -21,7 +21,7 @@ func once(t *testing.T) {
 	}
 }
 
-// site is a server with TLS, and those who vouch for both ends.
+// site is a server with TLS, and the authorities that vouch for both ends.
 type site struct {
 	*Server
 	servers, clients *testca.CA
@@ -29,8 +29,8 @@ type site struct {
 	handled          atomic.Int64 // requests that a handler has seen
 }
 
-// launchTLS starts a server that lets in whom mutual TLS lets in; change may change its
-// configuration.
+// launchTLS starts a server that lets in the clients that mutual TLS lets in; change may
+// change its configuration.
 func launchTLS(t *testing.T, change func(x *site, cfg *Config)) *site {
 	t.Helper()
 	once(t)

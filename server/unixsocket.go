@@ -60,7 +60,7 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 }
 
 // bindUnix listens on a unix socket. Linux gives its file no more than the mode of the socket, so
-// nobody can connect before Chmod who may not afterwards.
+// no process can connect before Chmod that may not afterwards.
 func bindUnix(path string, mode fs.FileMode) (*net.UnixListener, error) {
 	var lc net.ListenConfig
 	if mode != 0 {

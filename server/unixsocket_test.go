@@ -114,7 +114,7 @@ func TestWaitReturnsWhatTheStopHasMet(t *testing.T) {
 	require.NoError(t, s.Wait(), "again")
 }
 
-// Who has set no Logger hears of what goes wrong, by the default one.
+// A program that has set no Logger hears of what goes wrong, by the default one.
 func TestTheDefaultLoggerHearsWarnings(t *testing.T) {
 	var text bytes.Buffer
 	before := slog.Default()

@@ -352,7 +352,8 @@ func (c *Conn) reap(d *desk) {
 	}
 	c.reapMu.Lock()
 	defer c.reapMu.Unlock()
-	for r, ok := d.back.TryPop(); ok; r, ok = d.back.TryPop() { // one that still pushes comes here afterwards
+	// A goroutine that still pushes comes here afterwards.
+	for r, ok := d.back.TryPop(); ok; r, ok = d.back.TryPop() {
 		c.srv.drop(r)
 	}
 	if w := c.srv.workers; w != nil {

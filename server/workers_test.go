@@ -273,7 +273,7 @@ func TestNoJobIsLeftBehindByALeavingRunner(t *testing.T) {
 	s.free(next)
 }
 
-// The wake that tells a loop of a reply must never be lost, whoever is late.
+// The wake that tells a loop of a reply must never be lost, whichever goroutine is late.
 func TestNoReplyIsForgotten(t *testing.T) {
 	const conns, rounds = 4, 400
 	s := launch(t, Config{Workers: 4, Loops: 2, MaxInFlight: 3, QueueSize: 4,

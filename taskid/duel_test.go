@@ -82,7 +82,8 @@ func (d *duel) check(t *testing.T, moves []string) {
 	}
 }
 
-// fight has one goroutine for each move. Whoever is the last in one duel begins the next.
+// fight has one goroutine for each move. The goroutine that is the last in one duel
+// begins the next.
 func fight(t *testing.T, rounds int, moves []string) {
 	var now atomic.Pointer[duel]
 	arms := strings.Contains(strings.Join(moves, " "), "arm")

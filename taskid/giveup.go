@@ -3,8 +3,8 @@ package taskid
 import "github.com/ringwire/ringwire/internal/invariant"
 
 // Withdraw ends the quarantine of a request that was given up, if that is so, because its
-// frame will not be sent. Only whoever would send the frame may call it, before it is
-// sent.
+// frame will not be sent. Only the goroutine that would send the frame may call it,
+// before it is sent.
 func (t *Table[T]) Withdraw(id ID) bool {
 	i := t.indexOf(id)
 	s := t.slot(i)
@@ -122,8 +122,8 @@ func (t *Table[T]) Close(complete func(s *Slot[T], id ID)) {
 	}
 }
 
-// Release ends the use of a slot by whoever gave its request up. The slot is free at
-// once, or when its answer comes.
+// Release ends the use of a slot by the goroutine that gave its request up. The slot is
+// free at once, or when its answer comes.
 func (t *Table[T]) Release(id ID) {
 	i := t.indexOf(id)
 	s := t.slot(i)

@@ -64,7 +64,7 @@ func (c *contest) start(s *Slot[int], id ID) bool {
 	return true
 }
 
-// end notes the outcome of the slot's request, by whoever won it.
+// end notes the outcome of the slot's request; the goroutine that won it calls it.
 func (c *contest) end(s *Slot[int], id ID) {
 	r := &c.requests[s.V]
 	if r.id != id {
@@ -298,7 +298,7 @@ func TestTableThatGrowsIsNotTakenForExhausted(t *testing.T) {
 		})
 	}
 	for range 10_000 {
-		runtime.Gosched() // time for who would not wait
+		runtime.Gosched() // time for a goroutine that would not wait
 	}
 	assert.Empty(t, got, "whoever finds nothing waits until growth is done")
 	tb.free.push(0)

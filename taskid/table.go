@@ -46,8 +46,9 @@ const (
 type Slot[T any] struct {
 	word word
 
-	// V is what the table's user keeps with the request. It belongs to whoever acquired
-	// the slot until Arm, and to whoever won its outcome until Free or Release.
+	// V is what the table's user keeps with the request. It belongs to the goroutine that
+	// acquired the slot until Arm, and to the one that won its outcome until Free or
+	// Release.
 	V T
 }
 
@@ -192,8 +193,8 @@ func (t *Table[T]) Open(id ID) bool {
 	return wordID(w) == id && w&live != 0
 }
 
-// Unused reports whether a slot is somebody's who has not armed it since the request with
-// this ID, or nobody's. The ID may be any.
+// Unused reports whether a slot is nobody's, or belongs to a goroutine that has not armed
+// it since the request with this ID. The ID may be any.
 func (t *Table[T]) Unused(id ID) bool {
 	i := t.indexOf(id)
 	if i >= t.size.Load() {
@@ -261,7 +262,7 @@ func (t *Table[T]) checkUnused(i uint32) {
 	}
 }
 
-// endQuarantine is for whoever cleared wire, but not live, by writing w.
+// endQuarantine is for the goroutine that cleared wire, but not live, by writing w.
 func (t *Table[T]) endQuarantine(i uint32, w uint64) {
 	t.orphans.Add(-1)
 	t.freeIfUnused(i, w)

@@ -318,7 +318,7 @@ func TestExhaustedTableOfFullSizeTakesNoLock(t *testing.T) {
 		s, _ := tb.Acquire()
 		require.NotNil(t, s)
 	}
-	tb.mu.Lock() // whoever waits for it here waits for ever
+	tb.mu.Lock() // a goroutine that waits for it here waits for ever
 	defer tb.mu.Unlock()
 	assert.True(t, full(tb))
 	assert.Zero(t, tb.AcquireInto(make([]ID, 4)))

@@ -14,15 +14,15 @@ type word = atomic.Uint64
 //	│ task ID        │ deadline     │ note     │ held │ wire │ live │
 //	└────────────────┴──────────────┴──────────┴──────┴──────┴──────┘
 //
-// The states, by what is set. A slot without any of the three belongs to whoever took
-// it from the free list or won its answer, or lies in the free list.
+// The states, by what is set. A slot without any of the three belongs to the goroutine
+// that took it from the free list or won its answer, or lies in the free list.
 //
 //	live wire       the outcome is open
-//	     wire held  given up; whoever gave it up still uses Slot.V
+//	     wire held  given up; the goroutine that gave it up still uses Slot.V
 //	     wire       quarantine: given up, the answer may still come
 //	          held  given up and answered late, or lost with the connection
 const (
-	live uint64 = 1 << iota // the outcome is open; whoever clears it delivers the outcome
+	live uint64 = 1 << iota // the outcome is open; the goroutine that clears this bit delivers it
 	wire                    // the frame may be on the wire and is unanswered
 	held                    // the one that gave the request up still uses the slot
 

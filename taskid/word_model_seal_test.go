@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// seal is one of the two steps of whoever seals a table, and ends the connection if then
-// nothing is open on it.
+// seal is one of the two steps of the goroutine that seals a table, and ends the
+// connection if then nothing is open on it.
 func (s *wordState) seal(look bool) {
 	if look {
 		s.gone = !s.word.is(live)

@@ -42,7 +42,7 @@ type wordState struct {
 	free    int8 // how often the slot is in the free list
 	orphans int8
 	closed  bool
-	gone    bool // whoever has sealed the table has seen nothing open
+	gone    bool // the goroutine that sealed the table has seen nothing open
 
 	v                uint8 // the request whose data V holds
 	writers, readers int8  // how many are at V
@@ -112,7 +112,7 @@ type wordModel struct {
 
 	armsBeforeWriting  bool // V is written after the slot was published
 	noLook             bool // Arm does not look whether the table was closed
-	sealsLast          bool // whoever seals looks first whether anything is open
+	sealsLast          bool // the goroutine that seals looks first whether anything is open
 	withdrawsAnyID     bool // Arm takes back whatever request the slot serves
 	leavesQuarantine   bool // Arm takes back only what is open
 	answersAnyID       bool
@@ -122,10 +122,10 @@ type wordModel struct {
 	keepsLateAnswered  bool // a late answer frees nothing
 	cancelsAnyID       bool
 	cancelsByStore     bool
-	noHeld             bool // who gives a request up does not hold its slot
-	noQuarantine       bool // who gives a request up forgets that it was sent
+	noHeld             bool // a goroutine that gives a request up does not hold its slot
+	noQuarantine       bool // a goroutine that gives a request up forgets that it was sent
 	countsLate         bool // orphans are counted after they can be answered
-	releasesUnread     bool // who gave a request up reads V after Release
+	releasesUnread     bool // a goroutine that gave a request up reads V after Release
 	releaseFrees       bool // although the slot is in quarantine
 	closesLast         bool // Close takes what is open, then says that it did
 	closeTriesOnce     bool
@@ -290,8 +290,9 @@ func (m *wordModel) submit(s wordState, p wordParty, step wordStep) {
 	}
 }
 
-// take is a swap that succeeds: it clears bits and sets others. Who closes an open
-// outcome delivers it and goes on at won; who ends a quarantine counts and frees.
+// take is a swap that succeeds: it clears bits and sets others. A party that closes an
+// open outcome delivers it and goes on at won; one that ends a quarantine counts and
+// frees.
 func (m *wordModel) take(p wordParty, unset, set uint64, won int8, step wordStep) {
 	old := p.seen
 	step(won, func(n *wordState, q *wordParty) {

@@ -75,9 +75,9 @@ func (c comparison) run(ctx context.Context) (*backends.Result, error) {
 // requestTimeout is that of a pool by default, for others.
 const requestTimeout = 30 * time.Second
 
-// contenders are net/http's Transport first, then those beside it. Each keeps a connection for each caller.
-// A pool has a timeout for each request, Transport has none, and to have one costs: so each way of the
-// pool is compared with the Transport that does as much.
+// contenders are net/http's Transport first, then those beside it. Each keeps a connection for each
+// caller. A pool has a timeout for each request, Transport has none, and to have one costs: so each
+// way of the pool is compared with the Transport that does as much.
 func (c comparison) contenders(addr string, pool, endless *httppool.HTTPConnectionPool) []*contender {
 	transport := func() *http.Transport { return &http.Transport{MaxIdleConnsPerHost: c.callers} }
 	plain := &http.Client{Transport: transport()}

@@ -160,8 +160,8 @@ func (f *benchFlags) config(cmd *cobra.Command) (bench.Config, []bench.Threshold
 	return cfg, thresholds, nil
 }
 
-// has tells whether the group is measured. Who names the load of the group best wants
-// that and no more.
+// has tells whether the group is measured. A user who names the load of the group best,
+// by --callers or --apis, wants that group and no more.
 func (f *benchFlags) has(cmd *cobra.Command, group string) bool {
 	given := cmd.Flags().Changed
 	if (given("callers") || given("apis")) && !given("groups") {

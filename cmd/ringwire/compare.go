@@ -198,8 +198,8 @@ func (c *comparison) run(ctx context.Context, cmd *cobra.Command, sides [2]load.
 	return nil
 }
 
-// round measures both sides. Who is first changes from round to round, or what one leaves
-// behind would always be the other's.
+// round measures both sides. Which one is first changes from round to round, or what one
+// leaves behind would always be the other's.
 func (c *comparison) round(ctx context.Context, cmd *cobra.Command, sides [2]load.Config, allowLost bool) error {
 	o := report.Options{AllowLost: allowLost, Compared: true}
 	for turn := range 2 {

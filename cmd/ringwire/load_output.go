@@ -122,8 +122,8 @@ func (o *loadOutputs) close() {
 	}
 }
 
-// show returns what tells a person how the run goes, nil if nobody is there, and what ends it.
-// A person who asks for the run's end calls quit.
+// show returns a function that tells a person how the run goes, nil if nobody is there, and
+// one that ends the display. The display calls quit when the person asks for the run's end.
 func (f *loadFlags) show(cmd *cobra.Command, cfg *load.Config, quit func()) (observe func(load.Snapshot), end func()) {
 	in, out, stderr := cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 	switch {

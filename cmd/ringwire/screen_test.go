@@ -52,7 +52,7 @@ func TestAPersonSeesTheRunAndEndsItByAKey(t *testing.T) {
 	}
 }
 
-// Who is no terminal gets no screen: not one escape.
+// An output that is no terminal gets no screen: not one escape.
 func TestWithoutATerminalNothingIsDrawn(t *testing.T) {
 	addr, _ := startServe(t)
 	for _, flags := range [][]string{nil, {"--progress"}} {

@@ -185,8 +185,8 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	return finish(cmd.OutOrStdout(), srv, f.json)
 }
 
-// untilTold returns a context that ends on Ctrl-C, on SIGTERM and, with --stdin, with the standard input.
-// After stop a second Ctrl-C ends the program.
+// untilTold returns a context that ends on Ctrl-C, on SIGTERM and, with --stdin, with the standard
+// input. After stop a second Ctrl-C ends the program.
 func (f *serveFlags) untilTold(cmd *cobra.Command) (ctx context.Context, stop context.CancelFunc) {
 	ctx, stop = untilSignal()
 	if f.stdin {

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// admissionFlags are the flags of "ringwire serve" that say who is let in.
+// admissionFlags are the flags of "ringwire serve" that say which clients are let in.
 type admissionFlags struct {
 	allow, deny       []string
 	maxConns          int

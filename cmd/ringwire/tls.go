@@ -46,7 +46,8 @@ func (f *tlsFlags) registerClient(cmd *cobra.Command, about, name string) {
 	flags.StringVar(&f.serverName, flagServerName, "", name)
 }
 
-// load reads the files. caFlag is the name of the flag that ca comes from. Nil: TLS is not asked for.
+// load reads the files. caFlag is the name of the flag that ca comes from. Nil: TLS is not asked
+// for.
 func (f *tlsFlags) load(caFlag string, cfg certs.Config) (*certs.Files, error) {
 	switch {
 	case f.cert == "" && f.key == "" && f.ca == "":

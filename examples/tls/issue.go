@@ -18,7 +18,7 @@ type pair struct{ cert, key string }
 
 // authority signs certificates.
 type authority struct {
-	file string // its own certificate, for those who trust it
+	file string // its own certificate, for the ends that trust it
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
@@ -42,8 +42,8 @@ func newAuthority(file string) (*authority, error) {
 	return a, replace(file, "CERTIFICATE", der)
 }
 
-// issue makes a certificate, with a new key, for whoever has the name, and puts both into the
-// files.
+// issue makes a certificate, with a new key, for the end that has the name, and puts both
+// into the files.
 func (a *authority) issue(p pair, name string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -73,7 +73,8 @@ func template(name string) *x509.Certificate {
 	}
 }
 
-// replace puts a whole file in the place of the old one: whoever reads meets one or the other.
+// replace puts a whole file in the place of the old one: a program that reads the file meets
+// one or the other.
 func replace(file, kind string, der []byte) error {
 	text := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 	if err := os.WriteFile(file+".new", text, 0o600); err != nil {

@@ -71,7 +71,8 @@ func run(dir string) error {
 	if err := servers.issue(own, "shop.example"); err != nil {
 		return err
 	}
-	// The files are looked at every ten seconds. Who does not want to wait, as at a signal:
+	// The files are looked at every ten seconds. A program that does not want to wait, as
+	// at a signal, calls Reload:
 	if err := files.Reload(); err != nil {
 		return err
 	}

@@ -1,16 +1,16 @@
 // Package baton holds a right that one goroutine has at a time.
 //
 // There is work that many goroutines make and one does: writing what was submitted to a
-// connection, reading the replies that are due on it. Whoever makes work looks at the
-// right afterwards; whoever lets the right go looks for work afterwards. So either the
-// one sees that the right is free, takes it and does the work, or the other sees the
-// work: none is left undone, and nobody waits. (franz-go's workLoop and the combiner of
-// flat combining are the same idea.)
+// connection, reading the replies that are due on it. A goroutine that makes work looks
+// at the right afterwards; a goroutine that lets the right go looks for work afterwards.
+// So either the first one sees that the right is free, takes it and does the work, or the
+// second one sees the work: none is left undone, and nobody waits. (franz-go's workLoop
+// and the combiner of flat combining are the same idea.)
 package baton
 
 import "sync/atomic"
 
-// State says who has a right.
+// State says whether a right is free, and how it is held.
 type State uint32
 
 // The states, and what leads from one to another.
@@ -48,24 +48,27 @@ type Right struct {
 // Init makes the right ready, in the state Free.
 func (r *Right) Init() { r.kept = make(chan struct{}, 1) }
 
-// State returns who has the right. The answer may be old when it is read, except that
-// whoever has made work before asking and sees anything but Free may leave it.
+// State returns the state of the right. It may be old when the caller reads it. Still, a
+// goroutine that has made work before asking, and sees anything but Free, may leave that
+// work to others.
 func (r *Right) State() State { return State(r.state.Load()) }
 
-// Take takes a free right. Whoever has taken it must end with Release, Renew or Keep.
+// Take takes a free right. The goroutine that has taken it must end with Release, Renew
+// or Keep.
 func (r *Right) Take() bool { return r.move(Free, Held) }
 
 // Promise takes a free right for later.
 func (r *Right) Promise() bool { return r.move(Free, Promised) }
 
-// Redeem turns a promise into the right itself. Only whoever made the promise may call
-// it. It reports false when the promise was revoked, or is borrowed. What is borrowed
-// comes back: whoever ends a promise tries again while State is Borrowed or Promised, or
-// else leaves a promise that nobody keeps.
+// Redeem turns a promise into the right itself. Only the goroutine that made the promise,
+// or one that has taken its place, may call it. It reports false when the promise was
+// revoked, or is borrowed. What is borrowed comes back: a goroutine that ends its promise
+// tries again while State is Borrowed or Promised, or else it leaves a promise that
+// nobody keeps.
 func (r *Right) Redeem() bool { return r.move(Promised, Held) }
 
 // Borrow takes the right of a promise that somebody else has made, for work that cannot
-// wait. Whoever has borrowed it must end with Renew or Keep.
+// wait. The goroutine that has borrowed it must end with Renew or Keep.
 func (r *Right) Borrow() bool { return r.move(Promised, Borrowed) }
 
 // Renew turns the right into a promise. Only its holder may call it.
@@ -86,8 +89,8 @@ func (r *Right) Keep() {
 }
 
 // Revoke takes a promise away and hands the right to the keeper. It reports false when
-// there is no promise, and when it is borrowed: whoever must be rid of it tries again as
-// after Redeem.
+// there is no promise, and when it is borrowed: a goroutine that must be rid of the
+// promise tries again as after Redeem.
 func (r *Right) Revoke() bool { return r.revoke(Promised) }
 
 // Assign hands a free right to the keeper. It reports false when it is not free.

@@ -8,8 +8,9 @@ import (
 )
 
 // The right as a model whose every interleaving is tried. Each step is one atomic
-// operation of baton.go, or of those who use it as its comments say. Work is a number:
-// whoever makes some adds to it, whoever holds the right does all of it at once.
+// operation of baton.go, or of goroutines that use it as its comments say. Work is a
+// number: a goroutine that makes some adds to it, the one that holds the right does all
+// of it at once.
 
 // part is what a goroutine does.
 type part struct {
@@ -19,12 +20,12 @@ type part struct {
 	stops    bool // it never comes back to its promise
 	borrows  bool // it does not leave its work to a promise
 	keeps    bool // it may hand the right that it holds to the keeper
-	revokes  bool // it takes a promise away, that of whoever stops
+	revokes  bool // it takes a promise away, that of the goroutine that stops
 	assigns  bool
 	keeper   bool
 }
 
-// world is the right, its keeper's channel, the work and who does what.
+// world is the right, its keeper's channel, the work and what each goroutine does.
 type world struct {
 	right  State
 	tokens int8
@@ -192,7 +193,7 @@ func (m *model) worker(i int, w somebody, p part) {
 	}
 }
 
-// promiser is what somebody does who has promised, in vain or not.
+// promiser is what a goroutine does that has promised, in vain or not.
 func (m *model) promiser(i int, w somebody, p part) {
 	switch w.at {
 	case redeeming:
@@ -236,8 +237,8 @@ func (m *model) keep(i int, p part, then place) {
 	}
 }
 
-// giver is what somebody does who hands the right to the keeper, and the keeper who
-// waits for it.
+// giver is what a goroutine does that hands the right to the keeper, and what the keeper
+// does that waits for it.
 func (m *model) giver(i int, w somebody) {
 	switch w.at {
 	case revoking:
@@ -275,7 +276,7 @@ func (m *model) giver(i int, w somebody) {
 	}
 }
 
-// holder is what somebody does who has the right.
+// holder is what the goroutine does that has the right.
 func (m *model) holder(i int, w somebody, p part) {
 	then := between
 	switch {

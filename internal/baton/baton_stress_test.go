@@ -68,7 +68,7 @@ func (c *crowd) add(rng *rand.Rand, borrows bool) {
 			c.right.Keep()
 			return
 		case 1, 2, 3:
-			runtime.Gosched() // whoever has promised comes back meanwhile
+			runtime.Gosched() // the goroutine that has promised comes back meanwhile
 		}
 		c.right.Renew()
 	}

@@ -7,8 +7,8 @@ import "time"
 // a slip of units, or means none, for which a negative value stands.
 const MaxTimeout = 24 * time.Hour
 
-// Timeout returns what a configuration without a longest timeout means: standard for zero, and at most
-// MaxTimeout.
+// Timeout returns what a configuration without a longest timeout means: standard for zero, and at
+// most MaxTimeout.
 func Timeout(d, standard time.Duration) time.Duration {
 	if d == 0 {
 		return standard

@@ -234,7 +234,7 @@ func TestOneOfThreeBackendsThatHangsCostsHardlyACall(t *testing.T) {
 		eventually("all are in use", func() bool { return s.state() == engine.AddrUp && s.calls.Load() > 100 })
 		s.hang()
 		eventually("found out", func() bool { return s.state() != engine.AddrUp })
-		// Whoever has a request there waits for its time to be up.
+		// A caller that has a request there waits for its time to be up.
 		eventually("all callers are back", s.next())
 		calls, failed := s.errorsIn(func() {
 			for until := s.calls.Load() + 10_000; s.calls.Load() < until; {

@@ -217,8 +217,8 @@ func (l *proxyListener) Accept() (net.Conn, error) {
 	return &proxied{nc, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(<-l.clients))}, nil
 }
 
-// Who may come in is decided by the address that the user's listener tells, and so are the
-// bounds for each address; handlers see it.
+// Which client may come in is decided by the address that the user's listener tells, and
+// so are the bounds for each address; handlers see it.
 func TestAListenerTellsTheClientsAddress(t *testing.T) {
 	checkLeaks(t)
 	s, err := server.New(server.Config{

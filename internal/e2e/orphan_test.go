@@ -243,8 +243,8 @@ func TestRequestsThatAreNeverAnsweredDoNotUseUpConnections(t *testing.T) {
 	})
 	t.Run("cancelled, over sockets", func(t *testing.T) {
 		checkLeaks(t)
-		// Whoever waits for a reply that will not come gives up when the server has the
-		// request, so that no time has to be waited for.
+		// A caller that waits for a reply that will not come gives up when the server has
+		// the request, so that no time has to be waited for.
 		var waiting sync.Map // number to cancel
 		s := &silentServer{unanswered: func(number uint64) {
 			cancel, _ := waiting.Load(number)

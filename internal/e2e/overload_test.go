@@ -16,7 +16,7 @@ import (
 )
 
 // Row S21 of docs/RELIABILITY.md: twice as much is asked as can be done, by callers that give
-// up after a while. What the handlers do must reach somebody who still waits, and afterwards
+// up after a while. What the handlers do must reach a caller that still waits, and afterwards
 // everything is as before at once. Nothing here depends on how fast the machine is: the work
 // done in vain is compared with the work done.
 func TestOverload(t *testing.T) {

@@ -83,7 +83,7 @@ func (l *link) kill(why cause) bool {
 		return false
 	}
 	l.killed = true
-	if why == fault { // before the RST, so that who saw it finds it in Stats
+	if why == fault { // before the RST, so that a peer that saw it finds it in Stats
 		l.proxy.counts.resets.Add(1)
 	}
 	if l.linger != nil {
@@ -199,7 +199,7 @@ func (p *pump) forward(s segment) error {
 		if !p.link.waitOpen() {
 			return errLinkDead
 		}
-		p.bytes.Add(uint64(n)) // first, so that who sees the bytes finds them in Stats
+		p.bytes.Add(uint64(n)) // first, so that a peer that sees the bytes finds them in Stats
 		if _, err := p.dst.Write(p.buf[p.r : p.r+n]); err != nil {
 			return err
 		}

@@ -139,7 +139,9 @@ type Stats struct {
 	BytesUp    uint64 // written towards the target
 	BytesDown  uint64 // written towards the client
 	Active     int    // connections open now
-	Held       int    // directions with bytes, and connections not led on, that wait now for the end of a pause or hang
+	// Held are directions with bytes, and connections not led on, that wait now for the end of a pause
+	// or hang.
+	Held int
 }
 
 // Proxy is a running proxy. All methods may be called from any goroutine.
@@ -151,7 +153,7 @@ type Proxy struct {
 	wg     sync.WaitGroup // the accept loop and every link
 
 	hangAt atomic.Int64 // bytes forwarded when it hangs next
-	held   atomic.Int64 // who waits at the gate
+	held   atomic.Int64 // how many goroutines wait at the gate
 
 	mu    sync.Mutex // guards the fields below; held for no call that blocks
 	links map[*link]struct{}

@@ -158,7 +158,7 @@ func TestBesideDnsperf(t *testing.T) {
 		for _, rate := range []int{fixedRate, 0, slowRate} {
 			var pair [2]measured
 			for side := range 2 {
-				if (side+round)%2 == 0 { // who goes first changes
+				if (side+round)%2 == 0 { // which side goes first changes
 					pair[0] = ours(t, addr, file, rate, d)
 				} else {
 					pair[1] = theirs(t, program, addr, file, rate, d, rate == slowRate)

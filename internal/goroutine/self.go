@@ -7,5 +7,5 @@
 package goroutine
 
 // ID names a goroutine among those that are alive; 0 names none. An ID is reused
-// after its goroutine has ended, so who keeps one must forget it before that.
+// after its goroutine has ended, so code that keeps one must forget it before that.
 type ID uintptr

@@ -96,7 +96,8 @@ func (f *brokerServers) all() []*Family {
 	return []*Family{f.state, f.failures, f.conns, f.inflight, f.requests, f.dials, f.dialErrors, f.lost}
 }
 
-// Merged makes one of those with the same address: a server that was removed and is back may still be leaving.
+// Merged makes one of those with the same address: a server that was removed and is back may still
+// be leaving.
 func Merged(all []engine.AddrStats) (each []engine.AddrStats) {
 	at := make(map[string]int, len(all))
 	for _, s := range all {

@@ -1,5 +1,5 @@
-// Package measure names what servers, brokers and pools count, for those who show it: metrics/prom
-// and metrics/otel. Names are Prometheus's.
+// Package measure names what servers, brokers and pools count, for the packages that show it:
+// metrics/prom and metrics/otel. Names are Prometheus's.
 package measure
 
 import "time"

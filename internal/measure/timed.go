@@ -13,8 +13,8 @@ import (
 // EveryMost is the largest part of the calls, one of EveryMost, that Timed takes.
 const EveryMost = stopwatch.EveryMost
 
-// Timed returns a Client whose calls are those of c; one of so many, every, at random, tells how long
-// it took and how it ended. What was not accepted by Go is not told, nor is SendOneWay.
+// Timed returns a Client whose calls are those of c; one of so many, every, at random, tells how
+// long it took and how it ended. What was not accepted by Go is not told, nor is SendOneWay.
 func Timed(c engine.Client, every int, observe func(ctx context.Context, d time.Duration, err error)) engine.Client {
 	return &timed{c, uint32(every), observe}
 }

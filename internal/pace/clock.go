@@ -20,7 +20,7 @@ func (c *realClock) start(at time.Time) { c.began = at }
 func (c *realClock) now() time.Duration { return time.Since(c.began) }
 
 // wait lets others run before it sleeps: its sleep keeps a processor of the runtime's,
-// and who was ready would have to wait for that.
+// and a goroutine that was ready would have to wait for that.
 func (c *realClock) wait(until time.Duration) {
 	runtime.Gosched()
 	if d := until - c.now(); d > 0 {

@@ -21,7 +21,7 @@ const (
 // the processor time that it used.
 //
 // The runtime is not told of the sleep: it would take the processor away after 20 µs,
-// and who sleeps would have to wait for another.
+// and the goroutine that sleeps would have to wait for another.
 func nap(d time.Duration, measure bool) (used time.Duration) {
 	const setTimerSlack, shortest, usual = 29, 1, 0
 	runtime.LockOSThread()

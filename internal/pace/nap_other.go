@@ -12,7 +12,8 @@ const (
 )
 
 // nap sleeps while a timer cannot be late for d, and returns at once when it could be:
-// who waits then spins, and lets others run in between. What it costs is not known.
+// the goroutine that waits then spins, and lets others run in between. What it costs is
+// not known.
 func nap(d time.Duration, _ bool) (used time.Duration) {
 	if d > timerLate {
 		time.Sleep(min(d-timerLate, napMax))

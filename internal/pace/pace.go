@@ -1,12 +1,12 @@
 // Package pace hands out the requests of a schedule, each when it is due.
 //
 // Request i of R a second is meant to be sent i/R after the start, whatever becomes
-// of those before it, and its latency counts from then; other schedules say other times. So a system that stalls is
-// charged with every request that fell due meanwhile. That is Gil Tene's remedy for
-// coordinated omission: https://github.com/giltene/wrk2.
+// of those before it, and its latency counts from then; other schedules say other times. So a
+// system that stalls is charged with every request that fell due meanwhile. That is Gil Tene's
+// remedy for coordinated omission: https://github.com/giltene/wrk2.
 //
-// Nobody paces for the others. Those who send take turns, as leader and followers
-// (Schmidt and others, "Leader/Followers", 2000): whoever has the turn waits for the
+// No goroutine paces for the others. Those that send take turns, as leader and followers
+// (Schmidt and others, "Leader/Followers", 2000): the one that has the turn waits for the
 // next request's time, gives the turn on and sends. So no other goroutine has to be
 // woken when a request is due, which took longer than everything else here.
 //
@@ -27,8 +27,8 @@ type Request struct {
 	Index int64 // counts from 0
 	// Intended is when it was to be sent, since the start.
 	Intended time.Duration
-	// Lag is how late it was handed out by the generator's fault. What it waited for
-	// somebody who is free to send is not in it: that is the system's fault.
+	// Lag is how late it was handed out by the generator's fault. The time it waited for
+	// a goroutine that is free to send is not in it: that is the system's fault.
 	Lag time.Duration
 }
 
@@ -66,11 +66,11 @@ type Pacer struct {
 	end      atomic.Int64  // no request is due after it, in time since the start
 	turn     chan struct{} // holds something while nobody has the turn
 
-	// Of who has the turn.
+	// What follows belongs to the goroutine that has the turn.
 	next   int64         // index of the request that is handed out next
 	at     time.Duration // when that is due
 	more   bool          // there is one
-	unsent atomic.Int64  // that others read
+	unsent atomic.Int64  // others read it, too
 	last   Request       // that was handed out
 	handed time.Duration // when that was
 }
@@ -153,8 +153,8 @@ func (p *Pacer) Poll() (Request, bool) {
 	return p.handOut(free, now), true
 }
 
-// takeTurn returns since when the caller is free to send, and the time now. Who need
-// not wait for the turn reads the clock once.
+// takeTurn returns since when the caller is free to send, and the time now. A caller that
+// need not wait for the turn reads the clock once.
 func (p *Pacer) takeTurn() (free, now time.Duration) {
 	select {
 	case <-p.turn:
@@ -167,7 +167,7 @@ func (p *Pacer) takeTurn() (free, now time.Duration) {
 	}
 }
 
-// await is Next of who has the turn.
+// await is Next of a goroutine that has the turn.
 func (p *Pacer) await(free, now time.Duration) (Request, bool) {
 	p.skip(now)
 	for ; p.due(); now = p.clock.now() {
@@ -195,10 +195,11 @@ func (p *Pacer) advance() {
 	p.at, p.more = p.schedule.Next()
 }
 
-// lag is that of the request intended at a time, handed out now to somebody who has
-// been free for a while. He may have been so since it was due. Or he was not, but the
-// generator was late with the last request already: then it still is, by less what lies
-// between the two, and by more what it took since (Lindley's recursion).
+// lag is that of the request intended at a time, handed out now to a goroutine that has
+// been free for a while. It may have been so since the request was due. Or it was not,
+// but the generator was late with the last request already: then the generator still is,
+// by less what lies between the two, and by more what it took since (Lindley's
+// recursion).
 func (p *Pacer) lag(at, free, now time.Duration) time.Duration {
 	took := now - max(free, p.handed)
 	return max(now-max(free, at), p.last.Lag+took-(at-p.last.Intended))

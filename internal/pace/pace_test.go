@@ -48,7 +48,7 @@ func (c *fakeClock) wait(until time.Duration) {
 	c.time = max(c.time, until) + c.late
 }
 
-// pass moves the clock: to whoever sends, a request took so long.
+// pass moves the clock: to the goroutine that sends, a request took so long.
 func (c *fakeClock) pass(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,9 +1,10 @@
 // Package stopwatch times one of so many things, chosen at random.
 //
-// To time each costs two looks at the clock, some 60 ns, and 20 ns more to count it: a tenth of what a
-// request costs where 256 callers share a broker. Quantiles need no more than a part: of 64,000 requests a
-// second, one of 64 gives a thousand. To share a look among the replies of a batch saves one of
-// the two only, and a time that is not the call's own hides what the call has waited for.
+// To time each costs two looks at the clock, some 60 ns, and 20 ns more to count it: a tenth of
+// what a request costs where 256 callers share a broker. Quantiles need no more than a part: of
+// 64,000 requests a second, one of 64 gives a thousand. To share a look among the replies of a
+// batch saves one of the two only, and a time that is not the call's own hides what the call has
+// waited for.
 //
 // The choice is random, because every 64th would always meet the same place of a batch.
 package stopwatch
@@ -53,7 +54,8 @@ func (w *Stopwatch) Begin() Time {
 }
 
 func (w *Stopwatch) begin() Time {
-	// rand.Uint32N, done by hand: 7 ns instead of 12, which is much for who uses Go.
+	// rand.Uint32N, done by hand: 7 ns instead of 12, which is much for a call of
+	// Broker.Go.
 	if n, _ := bits.Mul64(rand.Uint64(), uint64(w.every)); n != 0 {
 		return 0
 	}
@@ -75,16 +77,16 @@ func (w *Stopwatch) Histogram() latency.Histogram {
 	return w.recorder.Histogram()
 }
 
-// First returns which of many things at once is timed first, the first being 0; the next ones are Every
-// further each.
+// First returns which of many things at once is timed first, the first being 0; the next ones are
+// Every further each.
 func (w *Stopwatch) First() int { return int(rand.Uint32N(w.every)) }
 
 // Every returns one of how many things is timed.
 func (w *Stopwatch) Every() int { return int(w.every) }
 
-// Turns is Begin for somebody who does one thing after another: it draws how many are left out before the
-// next one that is timed, and counts, which costs a fifth of a random number for each. The zero value times
-// the first.
+// Turns is Begin for a goroutine that does one thing after another: it draws how many are left out
+// before the next one that is timed, and counts, which costs a fifth of a random number for each.
+// The zero value times the first.
 type Turns struct{ left uint32 }
 
 // NewTurns returns Turns that time the first thing no more often than others. w may be nil.
@@ -95,8 +97,8 @@ func (w *Stopwatch) NewTurns() (t Turns) {
 	return t
 }
 
-// draw draws a geometrically distributed number, which makes each thing as likely to be timed as any
-// other, also where Turns are seldom used for long.
+// draw draws a geometrically distributed number, which makes each thing as likely to be timed as
+// any other, also where Turns are seldom used for long.
 func (t *Turns) draw(w *Stopwatch) { t.left = uint32(rand.ExpFloat64() * w.gap) }
 
 // Begin begins to time the next thing, if it is its turn.

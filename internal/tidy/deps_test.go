@@ -83,7 +83,7 @@ func TestDependencyCheckSeesUnexplainedAndStaleOnes(t *testing.T) {
 	assert.Len(t, dependencyProblems(parse(`{"Go":"1.25"}`), "# C\n"), 1, "no section")
 }
 
-// Who embeds the client must not link the server's event loop.
+// A program that embeds the client must not link the server's event loop.
 func TestEngineLinksNoEventLoop(t *testing.T) {
 	deps := strings.Fields(string(goOutput(t, "list", "-deps", "./engine")))
 	require.Contains(t, deps, modulePath+"/engine")

@@ -30,7 +30,8 @@ func (w *Wire) Read(p []byte) (int, error) {
 	return 0, nil
 }
 
-// await waits until something has come. Whoever has a place to compute in gives it up meanwhile.
+// await waits until something has come. If w has a place to compute in, it gives that up
+// meanwhile.
 func (w *Wire) await() error {
 	w.leavePlace()
 	if err := w.raw.Read(w.waitFn); err != nil {

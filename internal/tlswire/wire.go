@@ -118,8 +118,8 @@ func (w *Wire) NetConn() net.Conn { return w.Conn }
 func (w *Wire) SyscallConn() (syscall.RawConn, error) { return w.raw, nil }
 
 // Compute has the reader hold a place of places while it does not wait for the socket; nil
-// ends that. It is for handshakes, which compute for long. A reader that waits for a place waits until
-// done is closed; from then on Read fails.
+// ends that. It is for handshakes, which compute for long. A reader that waits for a place waits
+// until done is closed; from then on Read fails.
 func (w *Wire) Compute(places chan struct{}, done <-chan struct{}) error {
 	w.leavePlace()
 	w.places, w.done = places, done

@@ -85,8 +85,8 @@ func (w *Wire) WriteAll(tc *tls.Conn, p []byte) (n int, err error) {
 	return len(p), nil
 }
 
-// TryWritePieces is TryWrite of p in pieces of so many bytes. It returns how much of p the socket has
-// taken, in whole pieces; the one behind may have been sent in parts, as TryWrite says.
+// TryWritePieces is TryWrite of p in pieces of so many bytes. It returns how much of p the socket
+// has taken, in whole pieces; the one behind may have been sent in parts, as TryWrite says.
 func (w *Wire) TryWritePieces(tc *tls.Conn, p []byte, piece int) (n int, err error) {
 	for n < len(p) {
 		m, err := w.TryWrite(tc, p[n:][:min(len(p)-n, piece)])

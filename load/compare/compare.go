@@ -6,8 +6,9 @@
 // logarithms of the rounds' ratios are symmetric about that. Wilcoxon's signed ranks tell
 // where it lies, and narrowly, unless many rounds are worthless; the order statistics of the
 // ratios do not mind half of them. So both are asked, each with half of the error that is
-// allowed. Who looks more than once and stops when he likes what he sees errs more often
-// than each look says; hence the error is shared out among all looks that there may be.
+// allowed. A user who looks more than once, and stops when the result pleases, errs more
+// often than each look says; hence the error is shared out among all looks that there may
+// be.
 package compare
 
 import (

@@ -9,8 +9,8 @@
 //	c.End(res)
 //
 // Figures are those of the report, by its words: the warm-up is in none, and after End they are the
-// report's exactly. Until then they are of a second ago at most, and requests pay for them what they
-// pay for [load.Config.Log]; a scrape asks the run for nothing.
+// report's exactly. Until then they are of a second ago at most, and requests pay for them what
+// they pay for [load.Config.Log]; a scrape asks the run for nothing.
 //
 // Labels are bounded: request has the names of the mix, 64 at most, and status 64 statuses and
 // "others".

@@ -9,7 +9,7 @@ import (
 
 // Early tells when a run can no longer meet its thresholds, whatever comes: more of its
 // latencies are above a percentile's bound than all of the run may have. It judges upper
-// bounds of percentiles only; who waits for the end knows about the others.
+// bounds of percentiles only; about the others the summary at the end of the run tells.
 type Early struct {
 	thresholds []Threshold
 	due        float64

@@ -174,8 +174,8 @@ func verdict(r *load.Result, s *Summary, o Options, byLag bool) (code int, why s
 	return ExitOK, "ok"
 }
 
-// violations says what was wrong with replies in the whole run, "" if nothing. Who never
-// replied has lost nothing.
+// violations says what was wrong with replies in the whole run, "" if nothing. A backend
+// that never replied has lost nothing.
 func violations(r *load.Result, s *Summary, o Options) string {
 	all := &r.Violations
 	text := ""

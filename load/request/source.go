@@ -173,5 +173,5 @@ func ReadFile(name string) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
-// NewSeed returns a seed for who gives none.
+// NewSeed returns a seed for a run that is given none.
 func NewSeed() uint64 { return rand.Uint64() }

@@ -18,7 +18,8 @@ const (
 )
 
 // Cut says which bytes of a frame are a value: Len of them at Offset; or those behind After
-// up to Until, which are looked for behind length and ID; or the data of a Field of an ISO 8583 message.
+// up to Until, which are looked for behind length and ID; or the data of a Field of an ISO 8583
+// message.
 type Cut struct {
 	Offset, Len  int // from the frame's first byte
 	After, Until []byte

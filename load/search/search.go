@@ -24,7 +24,7 @@ const (
 	Found        Outcome = "found"             // Rate is met; Above, a little higher, is missed
 	RangeEnd     Outcome = "range end"         // the highest rate of the range is met
 	LowestMisses Outcome = "lowest misses"     // the lowest rate of the range is missed
-	Generator    Outcome = "generator-limited" // what limits the rate is the generator: there is no figure
+	Generator    Outcome = "generator-limited" // the generator limits the rate: there is no figure
 )
 
 // Config is what is searched.

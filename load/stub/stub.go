@@ -18,7 +18,7 @@ import (
 
 // Defaults of a Config.
 const (
-	DefaultLateBy   = 5500 * time.Millisecond // longer than load waits for a reply, shorter than its drain
+	DefaultLateBy   = 5500 * time.Millisecond // longer than load's timeout, shorter than its drain
 	DefaultQueue    = 1000
 	DefaultInFlight = 16384
 	DefaultMaxConns = 10_000

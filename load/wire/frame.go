@@ -139,9 +139,9 @@ const (
 	readMax = 64 << 10
 )
 
-// Decoder cuts a stream into frames. Whoever reads asks for Room, reads into it, tells
-// with Filled how much that was, and takes frames with Next until there is none. It is not
-// safe for concurrent use.
+// Decoder cuts a stream into frames. The goroutine that reads asks for Room, reads into
+// it, tells with Filled how much that was, and takes frames with Next until there is none.
+// It is not safe for concurrent use.
 type Decoder struct {
 	codec *Codec
 	buf   []byte

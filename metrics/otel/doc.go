@@ -11,12 +11,13 @@
 // ringwire_server_requests_total is ringwire.server.requests there. Attributes that you give tell
 // two of a kind apart.
 //
-// [BrokerLatency] and [ServerLatency] produce the same durations, of one request in so many, from what brokers and
-// servers measure themselves, for nothing. [Traced] makes a span of each call.
+// [BrokerLatency] and [ServerLatency] produce the same durations, of one request in so many, from
+// what brokers and servers measure themselves, for nothing. [Traced] makes a span of each call.
 //
 // [Timed] and [TimedHandler] record rpc.client.call.duration and rpc.server.call.duration as the
 // semantic conventions of OpenTelemetry have them. Their buckets go from 10 µs to 10 s. Exponential
-// buckets, which resolve all of it alike, are for whoever makes the MeterProvider to choose:
+// buckets, which resolve all of it alike, are for the program that makes the MeterProvider to
+// choose:
 //
 //	sdk.NewView(
 //		sdk.Instrument{Name: "rpc.*.call.duration"},

@@ -16,11 +16,11 @@ import (
 // scope names what the producers' metrics come from.
 const scope = "github.com/ringwire/ringwire/metrics/otel"
 
-// BrokerLatency returns a Producer of a broker's Latency as rpc.client.call.duration: an exponential
-// histogram of scale 3, each of whose buckets is 1.09 times as wide as the one before it. It is of the calls
-// that were timed, one of engine.Config.LatencyEvery, which is to be set; so its count is a part of theirs; it knows no
-// error.type. Calls pay nothing for it, and [Timed] need not be used. Whoever makes the Reader gives it the
-// Producer:
+// BrokerLatency returns a Producer of a broker's Latency as rpc.client.call.duration: an
+// exponential histogram of scale 3, each of whose buckets is 1.09 times as wide as the one before
+// it. It is of the calls that were timed, one of engine.Config.LatencyEvery, which is to be set; so
+// its count is a part of theirs; it knows no error.type. Calls pay nothing for it, and [Timed] need
+// not be used. The program that makes the Reader gives it the Producer:
 //
 //	sdk.NewPeriodicReader(exporter, sdk.WithProducer(otel.BrokerLatency(broker.Latency)))
 //
@@ -35,8 +35,9 @@ func BrokerLatency(snapshot func() latency.Histogram, attrs ...attribute.KeyValu
 	})
 }
 
-// ServerLatency returns a Producer of a server's Latency: rpc.server.call.duration, from a request's
-// arrival, and ringwire.server.handler_duration, of the handler alone. What is said of BrokerLatency holds for it.
+// ServerLatency returns a Producer of a server's Latency: rpc.server.call.duration, from a
+// request's arrival, and ringwire.server.handler_duration, of the handler alone. What is said of
+// BrokerLatency holds for it.
 func ServerLatency(snapshot func() server.Latency, attrs ...attribute.KeyValue) sdk.Producer {
 	if snapshot == nil {
 		panic("otel: snapshot of ServerLatency is nil")

@@ -16,7 +16,8 @@ import (
 	"github.com/ringwire/ringwire/server"
 )
 
-// Server has a server's Stats observed, as ringwire.server.…, until the Registration is unregistered.
+// Server has a server's Stats observed, as ringwire.server.…, until the Registration is
+// unregistered.
 func Server(meter metric.Meter, stats func() server.Stats, attrs ...attribute.KeyValue) (metric.Registration, error) {
 	if stats == nil {
 		return nil, errors.New("otel: stats of Server is nil")

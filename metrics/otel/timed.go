@@ -79,16 +79,16 @@ func (c *calls) end(err error) metric.MeasurementOption {
 	return c.other
 }
 
-// Timed returns a Client whose calls are those of c and are recorded as rpc.client.call.duration, with
-// error.type if they fail: timeout, cancelled, refused, queue_full, no_server, connection_lost,
-// closed, else _OTHER. attrs are added to each, such as rpc.method or server.address. What was not
-// accepted by Go is not recorded, nor is SendOneWay.
+// Timed returns a Client whose calls are those of c and are recorded as rpc.client.call.duration,
+// with error.type if they fail: timeout, cancelled, refused, queue_full, no_server,
+// connection_lost, closed, else _OTHER. attrs are added to each, such as rpc.method or
+// server.address. What was not accepted by Go is not recorded, nor is SendOneWay.
 func Timed(c engine.Client, meter metric.Meter, attrs ...attribute.KeyValue) (engine.Client, error) {
 	return Sampled(c, meter, 1, attrs...)
 }
 
-// Sampled is Timed of one call of so many, chosen at random, for brokers that make so many calls that
-// two looks at the clock and the recording are much. every must lie in 1 to 1,048,576.
+// Sampled is Timed of one call of so many, chosen at random, for brokers that make so many calls
+// that two looks at the clock and the recording are much. every must lie in 1 to 1,048,576.
 func Sampled(c engine.Client, meter metric.Meter, every int, attrs ...attribute.KeyValue) (engine.Client, error) {
 	if c == nil {
 		return nil, errors.New("otel: Client of Timed is nil")
@@ -104,9 +104,9 @@ func Sampled(c engine.Client, meter metric.Meter, every int, attrs ...attribute.
 }
 
 // TimedHandler returns a Handler that is h and whose requests are recorded as
-// rpc.server.call.duration: how long they waited and how long h took, which for one that is answered by
-// Later is not the whole time. error.type is overloaded or _OTHER if h fails, and missing if it
-// panics. attrs are added to each.
+// rpc.server.call.duration: how long they waited and how long h took, which for one that is
+// answered by Later is not the whole time. error.type is overloaded or _OTHER if h fails, and
+// missing if it panics. attrs are added to each.
 func TimedHandler(h server.Handler, meter metric.Meter, attrs ...attribute.KeyValue) (server.Handler, error) {
 	if h == nil {
 		return nil, errors.New("otel: Handler of TimedHandler is nil")

@@ -18,23 +18,28 @@ import (
 // textMost is how much of an error's text a span gets.
 const textMost = 256
 
-// Traced returns a Client whose calls are those of c, with a span of kind CLIENT each, a batch one span:
+// Traced returns a Client whose calls are those of c, with a span of kind CLIENT each, a batch one
+// span:
 //
-//	client, err := otel.Traced(broker, tracerProvider.Tracer("payments"), attribute.String("rpc.method", "authorize"))
+//	client, err := otel.Traced(broker, tracerProvider.Tracer("payments"),
+//		attribute.String("rpc.method", "authorize"))
 //
-// Its name is the attribute rpc.method, if attrs have one, else "ringwire". It has rpc.system.name, attrs, and
-// at the end server.address and server.port of the server that was last chosen, error.type as [Timed] has
-// it, and rpc.response.status_code if the server has refused the request or failed. Of a call of Send or Go
-// the stages are events of the span: queued, placed, written, replied, moved, repeated; so attempts of the
-// broker's are seen (see engine.Trace). A batch has the attribute ringwire.batch.size instead. The span of Go
-// ends before its function runs. No payload is in a span, but for up to 256 bytes of an error's text, which
-// the server may have written.
+// Its name is the attribute rpc.method, if attrs have one, else "ringwire". It has rpc.system.name,
+// attrs, and at the end server.address and server.port of the server that was last chosen,
+// error.type as [Timed] has it, and rpc.response.status_code if the server has refused the request
+// or failed. Of a call of Send or Go the stages are events of the span: queued, placed, written,
+// replied, moved, repeated; so attempts of the broker's are seen (see engine.Trace). A batch has
+// the attribute ringwire.batch.size instead. The span of Go ends before its function runs. No
+// payload is in a span, but for up to 256 bytes of an error's text, which the server may have
+// written.
 //
-// The trace does not go on at the server: a frame has a length, an ID and a payload, and no place for
-// a context, nor has the extension. If both ends agree on a payload that has one, put it there with an
-// engine.Interceptor inside of this one, which finds the span in its context, and take it out in the handler.
+// The trace does not go on at the server: a frame has a length, an ID and a payload, and no place
+// for a context, nor has the extension. If both ends agree on a payload that has one, put it there
+// with an engine.Interceptor inside of this one, which finds the span in its context, and take it
+// out in the handler.
 //
-// Spans that are not sampled cost what the tracer's Start does, and no events are taken. attrs are of every span.
+// Spans that are not sampled cost what the tracer's Start does, and no events are taken. attrs are
+// of every span.
 func Traced(c engine.Client, tracer trace.Tracer, attrs ...attribute.KeyValue) (engine.Client, error) {
 	switch {
 	case c == nil:

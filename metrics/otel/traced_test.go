@@ -227,7 +227,7 @@ func TestAttemptsOfTheBrokerAreEvents(t *testing.T) {
 	}
 }
 
-// Who waits for another attempt has no server, and the span keeps the last one.
+// A call that waits for another attempt has no server, and the span keeps the last one.
 func TestASpanKeepsTheServerThatWasLastChosen(t *testing.T) {
 	bad := cuttingServer(t)
 	b, err := engine.New(engine.Config{Addrs: []string{bad}, BackoffBase: time.Hour, BackoffMax: time.Hour})

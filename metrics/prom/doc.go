@@ -14,10 +14,11 @@
 //	prometheus.WrapRegistererWith(prometheus.Labels{"broker": "payments"}, reg).
 //		MustRegister(prom.Broker(payments.Stats, payments.AddrStats))
 //
-// Labels have a bounded number of values: reasons, codes, and the servers that are configured at the
-// moment. Snapshots are read number by number while requests go on, so sums of different metrics agree
-// only roughly.
+// Labels have a bounded number of values: reasons, codes, and the servers that are configured at
+// the moment. Snapshots are read number by number while requests go on, so sums of different
+// metrics agree only roughly.
 //
-// How long requests take, brokers and servers measure themselves if LatencyEvery is set: [BrokerLatency] and
-// [ServerLatency]. [Timed], with a histogram of [NewDurations], measures each where the program makes it.
+// How long requests take, brokers and servers measure themselves if LatencyEvery is set:
+// [BrokerLatency] and [ServerLatency]. [Timed], with a histogram of [NewDurations], measures each
+// where the program makes it.
 package prom

@@ -13,8 +13,8 @@ import (
 	"github.com/ringwire/ringwire/server"
 )
 
-// Buckets returns bounds of histogram buckets for durations in seconds, from 10 µs to 10 s in steps of
-// 1, 2.5 and 5. Prometheus's own begin at 5 ms, where everything fast is one.
+// Buckets returns bounds of histogram buckets for durations in seconds, from 10 µs to 10 s in steps
+// of 1, 2.5 and 5. Prometheus's own begin at 5 ms, where everything fast is one.
 func Buckets() []float64 { return buckets.Seconds() }
 
 // NewDurations returns the histogram ringwire_client_request_duration_seconds for [Timed], to be
@@ -42,8 +42,8 @@ func histogram(name, help string) prometheus.Histogram {
 	})
 }
 
-// TimedHandler returns a Handler that is h and whose requests are observed, in seconds: how long they
-// waited and how long h took. For one that is answered by Later that is not the whole time.
+// TimedHandler returns a Handler that is h and whose requests are observed, in seconds: how long
+// they waited and how long h took. For one that is answered by Later that is not the whole time.
 func TimedHandler(h server.Handler, durations prometheus.Observer) server.Handler {
 	must(h != nil, "Handler of TimedHandler")
 	must(durations != nil, "durations of TimedHandler")
@@ -52,15 +52,15 @@ func TimedHandler(h server.Handler, durations prometheus.Observer) server.Handle
 
 // Timed returns a Client whose calls are those of c and are observed, in seconds. It costs a call
 // two looks at the clock and the observation: 0.2 µs, and twice that where processors observe at
-// once (BenchmarkTimed), which is much for a broker that makes a million calls a second; see [Sampled].
-// Go and SendBatch also allocate a function. What was not accepted by Go is not observed, nor is
-// SendOneWay.
+// once (BenchmarkTimed), which is much for a broker that makes a million calls a second; see
+// [Sampled]. Go and SendBatch also allocate a function. What was not accepted by Go is not
+// observed, nor is SendOneWay.
 func Timed(c engine.Client, durations prometheus.Observer) engine.Client {
 	return Sampled(c, durations, 1)
 }
 
-// Sampled is Timed of one call of so many, chosen at random: quantiles stay right, and the histogram's
-// count is a part of the calls. every must lie in 1 to 1,048,576; with 16 a call costs
+// Sampled is Timed of one call of so many, chosen at random: quantiles stay right, and the
+// histogram's count is a part of the calls. every must lie in 1 to 1,048,576; with 16 a call costs
 // some 40 ns more on average.
 func Sampled(c engine.Client, durations prometheus.Observer, every int) engine.Client {
 	must(c != nil, "Client of Timed")

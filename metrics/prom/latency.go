@@ -10,10 +10,11 @@ import (
 
 // BrokerLatency returns a Collector of a broker's Latency: the histogram
 // ringwire_client_request_duration_seconds. It is of the calls that were timed, one of
-// engine.Config.LatencyEvery, which is to be set; so its count is a part of theirs. Calls pay nothing for it.
+// engine.Config.LatencyEvery, which is to be set; so its count is a part of theirs. Calls pay
+// nothing for it.
 //
-// It has Buckets and the buckets of a native histogram, each 1.09 times as wide as the one before it. It
-// takes the place of NewDurations, and cannot be registered beside it.
+// It has Buckets and the buckets of a native histogram, each 1.09 times as wide as the one before
+// it. It takes the place of NewDurations, and cannot be registered beside it.
 func BrokerLatency(snapshot func() latency.Histogram) prometheus.Collector {
 	must(snapshot != nil, "snapshot of BrokerLatency")
 	return &histograms[latency.Histogram]{snapshot, []ofSnapshot[latency.Histogram]{
@@ -24,7 +25,8 @@ func BrokerLatency(snapshot func() latency.Histogram) prometheus.Collector {
 
 // ServerLatency returns a Collector of a server's Latency: the histograms
 // ringwire_server_request_duration_seconds, from a request's arrival, and
-// ringwire_server_handler_duration_seconds, of the handler alone. What is said of BrokerLatency holds for them.
+// ringwire_server_handler_duration_seconds, of the handler alone. What is said of BrokerLatency
+// holds for them.
 func ServerLatency(snapshot func() server.Latency) prometheus.Collector {
 	must(snapshot != nil, "snapshot of ServerLatency")
 	return &histograms[server.Latency]{snapshot, []ofSnapshot[server.Latency]{
@@ -90,8 +92,8 @@ func (m *histogramMetric) Write(to *dto.Metric) error {
 	return nil
 }
 
-// writeNative writes the exponential buckets: spans of buckets without a gap, each count as the difference
-// to the one before it. What took no longer than the first bound is in the zero bucket.
+// writeNative writes the exponential buckets: spans of buckets without a gap, each count as the
+// difference to the one before it. What took no longer than the first bound is in the zero bucket.
 func writeNative(p *dto.Histogram, h *latency.Histogram) {
 	zeros, next, before := uint64(0), 0, int64(0)
 	for i, n := range h.Exponential() {

@@ -50,7 +50,7 @@ func (b bookedListener) Accept() (net.Conn, error) {
 	return nc, err
 }
 
-// holders knows who holds which connection at one end.
+// holders knows which connections are held at one end.
 type holders struct{ m sync.Map }
 
 // take records that id is held, and reports whether nobody else held it.

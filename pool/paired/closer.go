@@ -65,7 +65,7 @@ func (c *closer) run() {
 	}
 }
 
-// next takes the first of the queue. Who finds it empty must end.
+// next takes the first of the queue. A goroutine that finds it empty must end.
 func (c *closer) next() (first closing, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -28,7 +28,7 @@
 //
 // # Connections
 //
-// What the pool hands out is a [*Conn]. Whoever gets one owns it until Put, which
+// What the pool hands out is a [*Conn]. A caller that gets one owns it until Put, which
 // returns it, or Close, which ends it; either makes room in the pool. After Put
 // the handle is dead: using it is an error and does not disturb the next owner.
 // A connection put back must be silent at both ends: all that was sent has been

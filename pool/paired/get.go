@@ -34,7 +34,7 @@ func (p *Pool) ClientGet(ctx context.Context, id string) (net.Conn, error) {
 
 // ServerGet takes any connection that is ready, the one that came last first, and
 // returns its ID for the other end to name. Without one it waits until ctx ends,
-// behind those who came before. The net.Conn is a *Conn.
+// behind the callers that came before. The net.Conn is a *Conn.
 //
 // The error is a *GetError: the context's, with the pool's last failure to get a
 // connection, or ErrClosed when the pool is closed.

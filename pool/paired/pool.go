@@ -273,7 +273,7 @@ func (p *Pool) closeSome(which func(*entry) bool) int {
 }
 
 // Close closes the pool: the listener, all connections, those that are taken
-// included, and what is under way. Whoever waits gets ErrClosed. It may be called
+// included, and what is under way. Callers that wait get ErrClosed. It may be called
 // again and takes at most six seconds: it returns an error when a Dial that ignores
 // its context, or a Close of a connection, takes longer. What that Dial returns later
 // is closed.

@@ -18,7 +18,8 @@ const (
 )
 
 // entry is one connection of the pool. Its state, since and place are guarded by the
-// pool's mutex; ahead and partial belong to whoever has taken it or is checking it.
+// pool's mutex; ahead and partial belong to the goroutine that has taken it or is
+// checking it.
 type entry struct {
 	id    connID
 	nc    net.Conn

@@ -16,7 +16,7 @@ type modelShelf struct {
 	waiters []*waiter
 }
 
-// first returns the waiter who gets an entry of this ID.
+// first returns the waiter that gets an entry of this ID.
 func (m *modelShelf) first(id connID) int {
 	i := slices.IndexFunc(m.waiters, func(w *waiter) bool { return w.byID && w.id == id })
 	if i < 0 {
@@ -112,7 +112,7 @@ func moveWaiter(t *testing.T, r *rand.Rand, s *shelf, m *modelShelf) {
 		s.leave(m.waiters[i])
 		s.leave(m.waiters[i])
 		m.waiters = slices.Delete(m.waiters, i, i+1)
-	case 2: // one is dropped, whoever has it
+	case 2: // one is dropped, on the shelf or taken
 		all := slices.Concat(m.ready, m.taken)
 		if len(all) == 0 {
 			return

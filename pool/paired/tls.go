@@ -20,8 +20,8 @@ const (
 	// TLSNone, "0": none. Everybody on the way can read and change everything.
 	TLSNone TLSMode = iota
 	// TLSSelfSigned, "1": encrypted, but the server's certificate is not
-	// verified. It keeps out who only listens; who can intercept connections
-	// can pose as the server. ClientConfig.Fingerprint closes that hole.
+	// verified. It keeps out an attacker who only listens; one who can intercept
+	// connections can pose as the server. ClientConfig.Fingerprint closes that hole.
 	TLSSelfSigned
 	// TLSVerified, "2": the server's certificate must be valid for ServerName
 	// and lead to a root in TLS.RootCAs, or to one of the system's.

@@ -45,7 +45,7 @@ func TestTLSModesParse(t *testing.T) {
 	assert.Equal(t, "TLSMode(9)", TLSMode(9).String())
 }
 
-// TestHandshakes is the matrix of who gets in and who does not. Nobody gets in
+// TestHandshakes is the matrix of which clients get in and which do not. Nobody gets in
 // without TLS where TLS was asked for.
 func TestHandshakes(t *testing.T) {
 	ca, other := testca.New(t), testca.New(t)

@@ -34,9 +34,9 @@ const MaxPause = 30 * time.Second
 // Config says where the servers stand. The zero value of each field but Client and Prefix is its
 // default. New copies it.
 type Config struct {
-	// Client is the connection to etcd. It stays the caller's, who closes it after the last Watch. Set
-	// DialKeepAliveTime in its configuration: without it a machine that is gone is noticed only after
-	// Interval.
+	// Client is the connection to etcd. It stays the caller's; the caller closes it after the last
+	// Watch. Set DialKeepAliveTime in its configuration: without it a machine that is gone is
+	// noticed only after Interval.
 	Client *clientv3.Client
 	// Prefix is what the keys of the servers begin with. A / is appended if it does not end in one, so
 	// that services/pay does not match services/payments/….
@@ -44,12 +44,14 @@ type Config struct {
 	// Timeout bounds one reading of all keys. Default 5 s.
 	Timeout time.Duration
 	// Interval is how often all keys are read again, a fifth more or less at random, although etcd
-	// tells of changes: whatever has been missed is found then. After failures in a row pauses double from
-	// 1 s up to MaxPause, or Interval if that is shorter, each at random from 0 up. Default 1 min.
+	// tells of changes: whatever has been missed is found then. After failures in a row pauses
+	// double from 1 s up to MaxPause, or Interval if that is shorter, each at random from 0 up.
+	// Default 1 min.
 	Interval time.Duration
 }
 
-// Resolver is a resolve.Resolver. Make it with New. Its methods may be called by any number of goroutines.
+// Resolver is a resolve.Resolver. Make it with New. Its methods may be called by any number of
+// goroutines.
 type Resolver struct {
 	cfg Config
 }
@@ -118,8 +120,8 @@ func (w *watching) pause(ctx context.Context, failures int) bool {
 	}
 }
 
-// round reads all keys and follows what changes, for Interval at most, which bounds each wait in it. Its
-// error is nil if nothing is wrong and another round is due.
+// round reads all keys and follows what changes, for Interval at most, which bounds each wait in
+// it. Its error is nil if nothing is wrong and another round is due.
 func (w *watching) round(ctx context.Context) error {
 	interval := w.cfg.Interval*4/5 + rand.N(w.cfg.Interval*2/5+1)
 	// A member without a leader ends the watch instead of saying nothing.

@@ -17,7 +17,8 @@ type server struct {
 	priority int // the lowest number comes first
 }
 
-// value is a server in JSON. Names are the same in capitals, so it is also what etcd's naming/endpoints writes.
+// value is a server in JSON. Names are the same in capitals, so it is also what etcd's
+// naming/endpoints writes.
 type value struct {
 	Addr     string
 	Weight   int

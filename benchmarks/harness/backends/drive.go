@@ -10,19 +10,21 @@ import (
 	"github.com/ringwire/ringwire/engine"
 )
 
-// The classes of errors. What is safe to repeat is a call that is idempotent, and any of which nothing was
-// written.
+// The classes of errors. What is safe to repeat is a call that is idempotent, and any of which
+// nothing was written.
 const (
 	safeFailed    = "safe to repeat"
 	writtenFailed = "written, not idempotent"
 	wrongReply    = "wrong reply"
 )
 
-// openMax bounds the calls that are under way: more than one connection of a server that hangs holds, and
-// less than a broker's queues do, so that a machine that stops for seconds does not look like an overload.
+// openMax bounds the calls that are under way: more than one connection of a server that hangs
+// holds, and less than a broker's queues do, so that a machine that stops for seconds does not look
+// like an overload.
 const openMax = 12_000
 
-// drive makes calls at a rate until ctx ends, whatever becomes of those before, and waits for the last.
+// drive makes calls at a rate until ctx ends, whatever becomes of those before, and waits for the
+// last.
 func drive(ctx context.Context, rate int, call func(n int, due time.Time)) (made int) {
 	var wg sync.WaitGroup
 	defer wg.Wait()

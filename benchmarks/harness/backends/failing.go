@@ -23,7 +23,8 @@ const amplificationMost = 1.2
 // failingTimeout is the ReadTimeout in that scenario.
 const failingTimeout = 500 * time.Millisecond
 
-// Run has three servers asked that all stop answering, though they take everything, and answer again.
+// Run has three servers asked that all stop answering, though they take everything, and answer
+// again.
 func (c Failing) Run(ctx context.Context) (*Result, error) {
 	f := &fleet{binary: c.Binary}
 	defer f.end()

@@ -18,8 +18,8 @@ type Failover struct {
 	Binary string        // ringwire
 	Rate   int           // calls a second
 	Silent time.Duration // ReadTimeout of the broker; 0 is its default
-	// Pause is how long a state lasts, twice as long while a server is frozen. Whether the traffic becomes even
-	// is looked at if there is time for it, 10 s.
+	// Pause is how long a state lasts, twice as long while a server is frozen. Whether the traffic
+	// becomes even is looked at if there is time for it, 10 s.
 	Pause time.Duration
 }
 

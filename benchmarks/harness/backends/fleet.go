@@ -68,8 +68,8 @@ func (b *backend) end() {
 	b.child.Stop()
 }
 
-// fleet are the servers of a run: processes of "ringwire serve". Each answers with the request cut to a
-// length of its own, so that the reply tells whose it is.
+// fleet are the servers of a run: processes of "ringwire serve". Each answers with the request cut
+// to a length of its own, so that the reply tells whose it is.
 type fleet struct {
 	binary string
 	all    []*backend

@@ -31,8 +31,8 @@ type arrivals struct {
 // reconnectAttempts is how often it is tried: clients that all run late come back at once.
 const reconnectAttempts = 3
 
-// Run has a server killed to which many clients are connected, and started again. It does so again if the
-// machine had other things to do and it does not hold.
+// Run has a server killed to which many clients are connected, and started again. It does so again
+// if the machine had other things to do and it does not hold.
 func (c Reconnect) Run(ctx context.Context) (res *Result, err error) {
 	for range reconnectAttempts {
 		busy := watchStalls(ctx)

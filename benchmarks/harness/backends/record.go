@@ -138,7 +138,8 @@ func (r *record) unexpected() (all []string) {
 	return all
 }
 
-// even returns how long after a time it took until each of the servers had its fair share of a second.
+// even returns how long after a time it took until each of the servers had its fair share of a
+// second.
 func (r *record) even(from time.Duration, servers ...int) (time.Duration, bool) {
 	r.mu.Lock()
 	steps := len(r.replies)
@@ -158,7 +159,8 @@ func (r *record) even(from time.Duration, servers ...int) (time.Duration, bool) 
 	return 0, false
 }
 
-// quantile returns that of the calls due from one time to another, to servers for which of holds, in seconds.
+// quantile returns that of the calls due from one time to another, to servers for which of holds,
+// in seconds.
 func (r *record) quantile(q float64, from, to time.Duration, of func(server int) bool) float64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()

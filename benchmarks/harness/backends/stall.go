@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// stalls finds out for how long nothing ran here that was due, because the machine had other things to do.
+// stalls finds out for how long nothing ran here that was due, because the machine had other things
+// to do.
 type stalls struct {
 	end   context.CancelFunc
 	wg    sync.WaitGroup

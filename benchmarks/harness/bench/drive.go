@@ -18,7 +18,7 @@ const Label = "ringwire"
 const CallerRole = "caller"
 
 // Driver puts one case's load on its target, as often as it is told to, through
-// one client. Where Run measures, a Driver only drives: for who observes the
+// one client. Where Run measures, a Driver only drives: for a caller that observes the
 // processes meanwhile. It is not safe for concurrent use.
 type Driver struct {
 	c      Case

@@ -43,7 +43,7 @@ func TestEachCallerHasItsOwnClientWhereThereAreMany(t *testing.T) {
 			for req := range own.seen {
 				require.Equal(t, byte(caller), req[3], "a request of another caller's")
 			}
-			if i == 0 { // at a rate whoever is free sends
+			if i == 0 { // at a rate, any caller that is free sends
 				assert.Positive(t, own.sent.Load())
 			}
 		}

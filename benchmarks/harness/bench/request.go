@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// A request's payload names who sent it and which of its requests it is, so that
-// an echo can be told from every other one that is or was in flight:
+// A request's payload names the caller that sent it and which of its requests it is, so
+// that an echo can be told from every other one that is or was in flight:
 //
 //	[uint32 caller][uint32 number][bytes that depend on the caller]
 //

@@ -90,7 +90,7 @@ func (c ringwireClient) SendBatch(reqs [][]byte, fn func(i int, reply []byte, er
 
 func (c ringwireClient) Close() error { return c.broker.Close() }
 
-// Broker is the client's broker, for who wants its statistics.
+// Broker is the client's broker, for a measurement that reads its statistics.
 func (c ringwireClient) Broker() *engine.Broker { return c.broker }
 
 // timeoutClient bounds each call without a context of its own.

@@ -44,7 +44,7 @@ text{fill:#e6edf3}.bg{fill:#0d1117}.small{fill:#9198a1}.grid{stroke:#30363d}.mar
 // Figure is a picture of one or two panels side by side, or of any number below each other.
 type Figure struct {
 	Title, Subtitle string
-	Label           string   // what the picture shows, for who cannot see it
+	Label           string   // what the picture shows, for a reader who cannot see it
 	Notes           []string // machine, command, versions; one line each, cut when too long
 	Panels          []Panel
 	Stacked         bool // the panels lie below each other

@@ -1,8 +1,9 @@
-// Command metricscost measures what metrics cost: callers of a broker and a server in another process,
-// without metrics, with one call in 64 timed, read ten times a second at both ends,
-// with every call and request timed, and without metrics once more. They run interleaved, and are compared
-// round by round. It exits with 1 if the default costs more than is allowed, and with 4 if the machine is
-// so noisy that nothing can be said: the last one differs from the first, which is the same, by as much.
+// Command metricscost measures what metrics cost: callers of a broker and a server in another
+// process, without metrics, with one call in 64 timed, read ten times a second at both ends, with
+// every call and request timed, and without metrics once more. They run interleaved, and are
+// compared round by round. It exits with 1 if the default costs more than is allowed, and with 4 if
+// the machine is so noisy that nothing can be said: the last one differs from the first, which is
+// the same, by as much.
 package main
 
 import (
@@ -64,8 +65,8 @@ func main() {
 	}
 }
 
-// run measures and prints, and returns what one in 64 costs in percent, and by how much the same twice
-// differs, the worst of both ways to call.
+// run measures and prints, and returns what one in 64 costs in percent, and by how much the same
+// twice differs, the worst of both ways to call.
 func run(ctx context.Context, out io.Writer, program string, plan bench.Plan, callers int) (cost, noise float64, err error) {
 	dir, err := os.MkdirTemp("", "metricscost")
 	if err != nil {

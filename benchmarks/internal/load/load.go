@@ -71,8 +71,8 @@ type Load struct {
 	failure atomic.Pointer[error] // the first; ends the run
 }
 
-// caller sends one request at a time. It belongs to whoever runs it: its
-// goroutine, or the callback of its only request in flight.
+// caller sends one request at a time. It belongs to the goroutine that runs it: its own,
+// or that of the callback of its only request in flight.
 type caller struct {
 	load   *Load
 	req    []byte

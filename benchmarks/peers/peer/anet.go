@@ -19,7 +19,7 @@ func Anet() Peer {
 }
 
 // AnetV0 is the same client in front of the server before, which needs no change to
-// compile: whoever doubts the changed one sees both.
+// compile: a reader who doubts the changed one sees both.
 func AnetV0() Peer {
 	return multiplexed(bench.AnetV0, []string{"anet-baseline-server"},
 		"multiplexed; the client of v1.0.0 in front of the server of v0.3.0")

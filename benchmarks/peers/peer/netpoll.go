@@ -37,7 +37,7 @@ func serveNetpoll(addr string) (*Server, error) {
 }
 
 // netpollEcho answers one frame. It is called again while there is more to read, so
-// whoever sends what is no frame is closed.
+// a connection on which something comes that is no frame is closed.
 func netpollEcho(_ context.Context, conn netpoll.Connection) error {
 	err := netpollEchoOne(conn.Reader(), conn.Writer())
 	if err != nil {

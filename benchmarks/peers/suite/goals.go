@@ -270,7 +270,7 @@ func (r *Report) memoryGoals() []Goal {
 		goal(securedName(bench.Ringwire), "memory of our server over TLS", memoryTLSWant)}
 }
 
-// oursBefore is whom a step of growth is compared with.
+// oursBefore is the system that a step of growth is compared with.
 const oursBefore = "ringwire itself"
 
 // stepMin is where a series is said to have a cliff: a step that loses more than

@@ -132,7 +132,8 @@ func (b *builder) miss(name, why string) {
 	b.note(name + " is left out: " + why)
 }
 
-// targetsOf are the targets of the systems that are not left out: for one that is, target returns nil.
+// targetsOf are the targets of the systems that are not left out: for one that is, target returns
+// nil.
 func targetsOf[S any](systems []S, target func(S) (*bench.Target, error)) ([]bench.Target, error) {
 	var targets []bench.Target
 	for _, s := range systems {

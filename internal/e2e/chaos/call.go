@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// The states of a call. Whoever moves it from open decides what it was.
+// The states of a call. The goroutine that moves it from open decides what it was.
 const (
 	open uint32 = iota
 	done

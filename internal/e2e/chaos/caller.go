@@ -131,7 +131,7 @@ func (c *caller) send(k *call) error {
 	c.enter()
 	reply, err := c.h.client.Send(ctx, c.buf)
 	c.exit()
-	scribble(c.buf) // it is ours again: who still reads it reads rubbish
+	scribble(c.buf) // it is ours again: code that still reads it reads rubbish
 	if k.complete(reply, err) && err == nil {
 		c.keep(k, reply)
 	}
@@ -140,7 +140,7 @@ func (c *caller) send(k *call) error {
 
 // keep holds a reply, which is ours, for a few calls and then checks it again:
 // it must not have changed. It is scribbled over before it is dropped, so that
-// whoever else believes to own it finds rubbish.
+// any other code that believes it owns the reply finds rubbish.
 func (c *caller) keep(k *call, reply []byte) {
 	slot := c.turn % kept
 	c.turn++

@@ -1,5 +1,5 @@
 // Package chaos checks a request/response client from outside. Callers send
-// requests that say who they are, a server answers through [Harness.Answer],
+// requests that say which call they belong to, a server answers through [Harness.Answer],
 // and each reply is held against the request it came for. The harness finds
 // replies that reached the wrong caller, replies whose bytes changed, calls that
 // completed twice or never, requests carried out twice, and requests carried out

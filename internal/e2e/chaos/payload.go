@@ -46,7 +46,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var errMalformed = errors.New("chaos: payload is damaged: magic, size or checksum is wrong")
 
-// appendPayload appends size bytes, at least a header, that say who they are.
+// appendPayload appends size bytes, at least a header, that say which call they belong
+// to.
 func appendPayload(dst []byte, magic uint32, id identity, size int) []byte {
 	start := len(dst)
 	dst = append(dst, make([]byte, size)...)

@@ -3,8 +3,8 @@
 //	etcd &
 //	go run ./example -etcd 127.0.0.1:2379
 //
-// It starts two servers, each of which puts its key with a lease and keeps that alive, and a broker that finds
-// them; then it takes one of them away.
+// It starts two servers, each of which puts its key with a lease and keeps that alive, and a broker
+// that finds them; then it takes one of them away.
 package main
 
 import (
@@ -129,8 +129,8 @@ type registered struct {
 	leave func()
 }
 
-// register starts a server that replies with its own address, and puts that into etcd. The lease is for when
-// the process dies: then the key goes after ten seconds.
+// register starts a server that replies with its own address, and puts that into etcd. The lease is
+// for when the process dies: then the key goes after ten seconds.
 func register(ctx context.Context, client *clientv3.Client, prefix string) (*registered, error) {
 	r := new(registered)
 	s, err := server.New(server.Config{Addr: "127.0.0.1:0", Handler: server.HandlerFunc(
@@ -170,7 +170,8 @@ func register(ctx context.Context, client *clientv3.Client, prefix string) (*reg
 	return r, nil
 }
 
-// stop takes the server out of etcd first, so that the brokers leave it, and then answers what it has been asked.
+// stop takes the server out of etcd first, so that the brokers leave it, and then answers what it
+// has been asked.
 func (r *registered) stop() {
 	if r.leave == nil {
 		return

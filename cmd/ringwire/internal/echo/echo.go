@@ -14,7 +14,7 @@ import (
 type Config struct {
 	Latency   time.Duration // before each reply; 0 is at once
 	Jitter    time.Duration // added to Latency, uniform in [0, Jitter)
-	ReplySize int           // bytes; the request cut, or padded with zeros; negative is the request's own size
+	ReplySize int           // bytes; the request cut, or padded with zeros; negative: its own size
 }
 
 // Validate returns an error that names the field, its value and its range.

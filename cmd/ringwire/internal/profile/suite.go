@@ -33,8 +33,8 @@ type Suite struct {
 }
 
 // Suites lists those that there are. Between them they cover the paths that differ:
-// a lone caller writes and reads for itself, many share a write, more than the caches hold, callbacks send
-// from the reader, a batch arrives at once, and large payloads leave the pools'
+// a lone caller writes and reads for itself, many share a write, more than the caches hold,
+// callbacks send from the reader, a batch arrives at once, and large payloads leave the pools'
 // smallest sizes.
 func Suites() []Suite {
 	return []Suite{

@@ -21,8 +21,8 @@ import (
 // attempts is how often an etcd is started: somebody else may take its port first.
 const attempts = 5
 
-// script runs etcd as long as its standard input is open, so that nothing is left running however the
-// test ends.
+// script runs etcd as long as its standard input is open, so that nothing is left running however
+// the test ends.
 const script = `log=$1; shift
 etcd "$@" >>"$log" 2>&1 &
 echo $!

@@ -1,5 +1,5 @@
 // Package record takes profiles of a process while it works: between a Start and
-// a Stop, so that who drives the load decides exactly what is covered. Profiles
+// a Stop, so that the code that drives the load decides exactly what is covered. Profiles
 // that cost time while they are taken (allocations, contention) are switched on
 // for that span only.
 package record

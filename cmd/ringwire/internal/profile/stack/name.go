@@ -71,7 +71,7 @@ type Owner string
 const (
 	Ours     Owner = "ringwire" // the library
 	Harness  Owner = "harness"  // the load, the echo handler, the command
-	Profiler Owner = "profiler" // who records
+	Profiler Owner = "profiler" // the code that records
 	Loop     Owner = "gnet"     // the server's event loops, and its worker pool
 	Runtime  Owner = "runtime"  // the scheduler, memory, channels
 	Sync     Owner = "sync"     // locks, and what they stand on

@@ -13,7 +13,7 @@ const (
 	RoleScheduler = "scheduler" // between two goroutines
 	RoleGC        = "gc"        // the runtime's own goroutines
 	RoleNone      = "unlabelled"
-	// RoleProfiler is the one of who records; package record sets it.
+	// RoleProfiler is that of the goroutines that record; package record sets it.
 	RoleProfiler = "profiler"
 )
 

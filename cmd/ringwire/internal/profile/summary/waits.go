@@ -93,8 +93,8 @@ func waitsOf(stacks []stack.Stack, requests uint64) []Wait {
 	return waits[:min(len(waits), sitesMax)]
 }
 
-// waitOf finds out what a stack waited for, and who. The leaf of a mutex's
-// contention is its Unlock, that of a block is the operation that blocked; both
+// waitOf finds out what a stack waited for, and which function waited. The leaf of a
+// mutex's contention is its Unlock, that of a block is the operation that blocked; both
 // are below the function that is to be named.
 func waitOf(frames []string) Wait {
 	kind := WaitRuntime
