@@ -142,8 +142,8 @@ func (b *Broker) keepTime() {
 	}
 }
 
-// failBacklog fails what waits when the broker has closed. The clock does it, since
-// Close must wait for the goroutine that starts the goroutines for these callbacks.
+// failBacklog fails what waits when the broker has closed. The clock does it, since Close waits
+// first for the clock and then for the callbacks that are queued by then.
 func (b *Broker) failBacklog() {
 	b.backlog.failAll(&OpError{Op: "close", Err: ErrClosingBroker})
 }

@@ -247,7 +247,7 @@ func (f *serveFlags) dialled(cfg *stub.Config) error {
 	case target.Network != "tcp" && cfg.Faults[stub.Reset] > 0:
 		return errors.New("--connect: a reset needs TCP: leave it out of --fault")
 	case f.tls.ca != "":
-		return fmt.Errorf("--%s: is for who listens; --%s names whom --connect trusts", flagClientCA, flagCA)
+		return fmt.Errorf("--%s: is for a server that listens; with --connect, --%s names the authorities", flagClientCA, flagCA)
 	}
 	secure := f.stub.tls
 	secure.cert, secure.key = f.tls.cert, f.tls.key

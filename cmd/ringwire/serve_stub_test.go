@@ -152,7 +152,7 @@ func TestStubsThatMakeNoSenseAreRefusedBeforeTheyListen(t *testing.T) {
 		"--connect nowhere":                                "--connect: target",
 		"--connect 127.0.0.1:1=2":                          "has no weight",
 		"--connect 127.0.0.1:1 --tls-ca x.pem":             "targets with tls://",
-		"--connect tls://127.0.0.1:1 --tls-client-ca x":    "--tls-client-ca: is for who listens",
+		"--connect tls://127.0.0.1:1 --tls-client-ca x":    "--tls-client-ca: is for a server that listens",
 		"--framing anet --tls-key k.pem":                   "--tls-key without --tls-cert",
 		"--framing anet --json /no/such/folder/stub.txt":   "--json: ",
 	} {

@@ -6,7 +6,6 @@ package request
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 
 	"github.com/ringwire/ringwire/load/wire"
@@ -172,6 +171,3 @@ func ReadFile(name string) ([]byte, error) {
 	}
 	return os.ReadFile(name)
 }
-
-// NewSeed returns a seed for a run that is given none.
-func NewSeed() uint64 { return rand.Uint64() }
