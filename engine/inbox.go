@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ringwire/ringwire/framing"
 	"github.com/ringwire/ringwire/internal/baton"
 	"github.com/ringwire/ringwire/internal/busypoll"
 	"github.com/ringwire/ringwire/internal/greeting"
@@ -218,24 +219,9 @@ func (c *conn) dispatchUntilFailure(t *turn) (again, mine bool) {
 		}
 		s, match := c.table.Answer(f.ID)
 		if match != taskid.Won {
-			if match == taskid.Unknown && c.isPush(f.ID) {
-				t.tally.pushes++
-				mine := c.standDown(t)
-				if mine { // else the frame is ours all the same
-					c.enterCallback(t, at, turnPush)
-				}
-				running = pushed{}
-				c.b.cfg.OnPush(c.link.addr.name, uint32(f.ID), f.Payload)
-				running = nil
-				if !mine {
-					return false, false
-				}
-				continue
-			}
-			if !c.standDown(t) {
+			if !c.answersNone(t, at, f, match, &running) {
 				return false, false
 			}
-			c.unmatched(f.ID, match)
 			continue
 		}
 		t.tally.replies++
@@ -261,6 +247,31 @@ func (c *conn) dispatchUntilFailure(t *turn) (again, mine bool) {
 		}
 	}
 	return false, true
+}
+
+// answersNone has a frame that answers no request: a push of the server, or a reply that is late
+// or unknown. running is the callback that runs, as in dispatchUntilFailure. It reports whether
+// the inbox is still the caller's.
+func (c *conn) answersNone(
+	t *turn, at int, f framing.Frame, match taskid.Match, running *outcome,
+) (mine bool) {
+	push := match == taskid.Unknown && c.isPush(f.ID)
+	if push {
+		t.tally.pushes++
+	}
+	mine = c.standDown(t)
+	switch {
+	case push:
+		if mine { // else the frame is ours all the same
+			c.enterCallback(t, at, turnPush)
+		}
+		*running = pushed{}
+		c.b.cfg.OnPush(c.link.addr.name, uint32(f.ID), f.Payload)
+		*running = nil
+	case mine:
+		c.unmatched(f.ID, match)
+	}
+	return mine
 }
 
 // pushed stands for a call of OnPush where an outcome is asked for.
