@@ -51,7 +51,7 @@ gate: ## Counts per request against their budgets: allocations, system calls, fr
 	.ci/gate
 
 .PHONY: metrics-cost
-metrics-cost: build ## What metrics cost at 256 callers, two processes, interleaved (a minute): at most 3 %
+metrics-cost: build ## What metrics cost at 256 callers, two processes, interleaved (three minutes): at most 3 %
 	cd benchmarks/harness && go run ./metricscost -ringwire $(BIN)/ringwire $(COSTFLAGS)
 
 microbench: ## Benchmarks for benchstat, MICROCOUNT (10) times, those like MICROBENCH (all), into MICROOUT

@@ -241,7 +241,7 @@ func (b *Broker) Go(
 	ended := ctx.Done()
 	r := request{payload: req}
 	if len(opts) == 0 && ended == nil {
-		r.to = b.calling(fn)
+		r.to, r.unchosen = plainCallback(fn), b.stopwatch != nil
 		b.limitPlain(&r)
 		return b.place(&r)
 	}

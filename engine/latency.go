@@ -3,6 +3,7 @@ package engine
 import (
 	"github.com/ringwire/ringwire/internal/stopwatch"
 	"github.com/ringwire/ringwire/latency"
+	"github.com/ringwire/ringwire/taskid"
 )
 
 // Latency returns how long calls have taken since New, as far as they were timed, see
@@ -42,12 +43,32 @@ func (b *Broker) calling(fn func(reply []byte, err error)) outcome {
 	if began == 0 {
 		return plainCallback(fn)
 	}
+	return b.timing(fn, began)
+}
+
+// timing returns the outcome of a Go that began at began, is timed, and whose context cannot end.
+func (b *Broker) timing(fn func(reply []byte, err error), began stopwatch.Time) outcome {
 	t, _ := b.timed.Get().(*timedCallback)
 	if t == nil {
 		t = new(timedCallback)
 	}
 	t.b, t.fn, t.began = b, fn, began
 	return t
+}
+
+// timeByID decides whether a Go is timed, by the ID that it gets at once: a random number for each
+// would take a tenth of what callbacks reach.
+func (b *Broker) timeByID(r *request, id taskid.ID) {
+	r.unchosen = false
+	if b.stopwatch.Chosen(uint32(id)) {
+		r.to = b.timing(r.to.(plainCallback), stopwatch.Now())
+	}
+}
+
+// timeLater decides whether a Go is timed that waits for its ID.
+func (b *Broker) timeLater(r *request) {
+	r.unchosen = false
+	r.to = b.calling(r.to.(plainCallback))
 }
 
 // timeSome chooses which requests of a batch that begins are timed.

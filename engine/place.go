@@ -43,6 +43,9 @@ func (b *Broker) placeLater(r *request) error {
 		_, err := b.appendFrame(nil, r, 1)
 		return &OpError{Op: "submit", Err: err}
 	}
+	if r.unchosen {
+		b.timeLater(r)
+	}
 	err := b.backlog.push(r)
 	if len(b.routes.Load().conns) == 0 {
 		b.hurry()
@@ -161,6 +164,9 @@ func (c *conn) submit(r *request, relieve bool) verdict {
 
 // submitAs frames a request as id, whose slot stays the caller's unless it is accepted.
 func (c *conn) submitAs(r *request, s *slot, id taskid.ID, relieve bool) verdict {
+	if r.unchosen {
+		c.b.timeByID(r, id)
+	}
 	n := c.b.header + len(r.payload)
 	if n > ring.ChunkBytes {
 		return c.submitLarge(r, s, id, n, relieve)

@@ -23,6 +23,7 @@ type request struct {
 	waits    bool        // it waits for room however many wait before it
 	moved    bool        // its connection has ended before it was written
 	sent     bool        // it is a repetition, and may have been written before
+	unchosen bool        // it is not decided whether the call is timed (timeByID, timeLater)
 
 	avoid *conn // where it failed before, if there is another; nil: nowhere
 

@@ -31,13 +31,14 @@ func (s *Server) Latency() Latency {
 // timing times requests: a Stopwatch their handlers, and besides what they wait for.
 type timing struct {
 	*stopwatch.Stopwatch
-	epoch    time.Time
+	epoch    stopwatch.Time // the server's, from which Request.arrived counts
 	response *latency.Recorder
 }
 
 func newTiming(every int, epoch time.Time) timing {
-	t := timing{Stopwatch: stopwatch.New(every), epoch: epoch}
+	t := timing{Stopwatch: stopwatch.New(every)}
 	if t.Stopwatch != nil {
+		t.epoch = stopwatch.At(epoch)
 		t.response = latency.NewRecorder()
 	}
 	return t
@@ -46,8 +47,8 @@ func newTiming(every int, epoch time.Time) timing {
 // end records a request that is over, if it is timed.
 func (t *timing) end(arrived time.Duration, began stopwatch.Time) {
 	if began != 0 {
-		t.End(began)
-		t.response.Record(time.Since(t.epoch) - arrived)
+		now := t.End(began)
+		t.response.Record(time.Duration(now-t.epoch) - arrived)
 	}
 }
 

@@ -59,6 +59,24 @@ func TestOneOfOneIsEach(t *testing.T) {
 	}
 }
 
+// Numbers that follow each other, and those that differ in their upper bits only, like the IDs of
+// one slot of a table, are chosen alike.
+func TestOneOfSoManyNumbersIsChosen(t *testing.T) {
+	const n = 160_000
+	for _, every := range []int{1, 10, 16} {
+		w := stopwatch.New(every)
+		for _, step := range []uint32{1, 2, 1 << 6, 1 << 10, 1<<14 + 1} {
+			chosen := 0
+			for i := range uint32(n) {
+				if w.Chosen(7 + i*step) {
+					chosen++
+				}
+			}
+			assert.InDelta(t, n/every, chosen, 700, "every %d, step %d", every, step)
+		}
+	}
+}
+
 func TestWhatEndsIsRecorded(t *testing.T) {
 	w := stopwatch.New(1)
 	began := w.Begin()
@@ -75,6 +93,13 @@ func BenchmarkBegin(b *testing.B) {
 	w := stopwatch.New(64)
 	for b.Loop() {
 		w.Begin()
+	}
+}
+
+func BenchmarkChosen(b *testing.B) {
+	w := stopwatch.New(64)
+	for i := uint32(0); b.Loop(); i += 1 << 10 {
+		w.Chosen(i)
 	}
 }
 
