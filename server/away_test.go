@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -109,4 +110,57 @@ func TestATurnThatIsLongIsNoticed(t *testing.T) {
 	l.begin(nil, s)
 	l.since.Add(-int64(time.Minute)) // it goes on for so long
 	require.Equal(t, at+1000, l.back(at+1000, s.interval))
+}
+
+// Nor is it forgotten when the turn goes on, since nobody else waits.
+func TestALongHandlerIsKnownWhileItsTurnGoesOn(t *testing.T) {
+	onLoops(t)
+	var c *Conn
+	var back []int64
+	c, _ = offline(t, Config{Handler: HandlerFunc(func(_ *Conn, dst, _ []byte) ([]byte, error) {
+		back = append(back, c.loop.back(c.srv.clock.Load(), c.srv.interval))
+		c.srv.clock.Add(10_000)
+		c.loop.mark(time.Now().Add(-time.Minute)) // it has lasted for so long
+		return dst, nil
+	})})
+	began := c.srv.clock.Load()
+	require.True(t, c.serve(append(oneFrame(t, 1), oneFrame(t, 2)...)))
+	require.Equal(t, []int64{0, began + 10_000}, back)
+}
+
+// The sweep may ask while a turn ends: then it is long still, or the loop is back.
+func TestALongTurnIsKnownWhileItEnds(t *testing.T) {
+	c, _ := offline(t, Config{Handler: HandlerFunc(echo)}) // so that nothing but the test moves the clock
+	s := c.srv
+	near, far := net.Pipe()
+	t.Cleanup(func() { _, _ = near.Close(), far.Close() })
+	st := newStream(newStreams(s), near, &Conn{srv: s})
+	var known atomic.Int64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 50_000 {
+			st.awaitTurn()
+			st.turn(func(l *loop) bool {
+				l.begin(nil, s)
+				l.mark(time.Now().Add(-time.Minute)) // it has lasted for so long
+				known.Store(s.clock.Add(10_000))
+				l.end(s)
+				return true
+			})
+		}
+	}()
+	for {
+		least := known.Load()
+		assert.GreaterOrEqual(t, st.back(s.clock.Load()), least)
+		select {
+		case <-done:
+			return
+		default:
+		}
+		if t.Failed() {
+			<-done
+			return
+		}
+	}
 }

@@ -46,7 +46,7 @@ type host struct {
 	buried bool           // its goroutine ends; the loop's
 
 	since    atomic.Int64         // when what has its turn began, see mark; 0: nothing has
-	cameBack atomic.Int64         // the clock at the end of the last turn that was long
+	cameBack atomic.Int64         // the clock when it was last back after long (noteLong)
 	holder   atomic.Pointer[Conn] // whose turn it is, or was last
 	seen     int64                // since when the sweep looked last; the sweep's
 	named    int64                // since of what was named in the log; the sweep's

@@ -137,11 +137,11 @@ func (s *stream) hear(reads, _ bool) bool {
 
 // back implements link.
 func (s *stream) back(now int64) int64 {
-	last := s.cameBack.Load()
+	var at int64
 	if l := s.lent.Load(); l != nil {
-		return max(last, l.back(now, s.front.srv.interval))
+		at = l.back(now, s.front.srv.interval)
 	}
-	return last
+	return max(at, s.cameBack.Load()) // last: the turn may have ended meanwhile
 }
 
 // othersWait implements link: the system's scheduler sees to them.

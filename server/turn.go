@@ -73,13 +73,18 @@ func (l *loop) end(s *Server) {
 	if l.event != (tally{}) {
 		l.publish()
 	}
-	if now := s.clock.Load(); now-l.now > s.interval.Milliseconds() {
-		l.cameBack.Store(now)
-	}
+	l.noteLong(s)
 	l.since.Store(0)
 	l.in, l.request = nil, Request{}
 	if cap(l.out) > outBytesMax {
 		l.out = make([]byte, 0, outBytes)
+	}
+}
+
+// noteLong notes that the loop is back from a turn that was long, or goes on after long handlers.
+func (l *loop) noteLong(s *Server) {
+	if now := s.clock.Load(); now-l.now > s.interval.Milliseconds() {
+		l.cameBack.Store(now)
 	}
 }
 
