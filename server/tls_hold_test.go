@@ -45,6 +45,17 @@ func TestAHandshakeThatDoesNotComeIsGivenUp(t *testing.T) {
 	}
 }
 
+// The time of a handshake is over with it: who is secured may be silent for longer.
+func TestTheTimeOfAHandshakeEndsWithIt(t *testing.T) {
+	waits(t)
+	x := launchTLS(t, func(_ *site, cfg *Config) { cfg.HandshakeTimeout = time.Second })
+	c := x.enter(t, x.good(t))
+	c.call(1, []byte("soon"))
+	came := x.clock.Load()
+	waitFor(t, "the time to be over", func() bool { return x.clock.Load()-came > 1000 })
+	c.call(2, []byte("late"))
+}
+
 // A client that looks whether the port is open, as balancers do, is no fault and no line in the log.
 func TestAProbeOfATLSPortIsHarmless(t *testing.T) {
 	x := launchTLS(t, nil)
