@@ -252,3 +252,18 @@ func TestALongTurnOfAStreamIsKnownWhileItGoesOn(t *testing.T) {
 	l.since.Add(-int64(time.Minute))
 	assert.EqualValues(t, 100, s.back(100))
 }
+
+// A connection that comes while the server ends begins no handshake, which nobody would end.
+func TestNoHandshakeBeginsAfterTheCut(t *testing.T) {
+	srv, err := New(Config{Handler: HandlerFunc(echo)})
+	require.NoError(t, err)
+	h := newHandshakes(srv)
+	nc, peer := net.Pipe()
+	t.Cleanup(func() { _, _ = nc.Close(), peer.Close() })
+	open := h.note(nc)
+	require.NotNil(t, open)
+	require.True(t, h.done(open))
+	h.cut()
+	assert.Nil(t, h.note(nc))
+	assert.EqualValues(t, 1, h.n.Load(), "the first one, whose goroutine would count it out")
+}

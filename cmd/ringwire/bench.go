@@ -65,8 +65,8 @@ both ends poll, there is one connection. The group everyday takes these away, on
 time, for blocking callers: a deadline for each call, one context for all, a timeout,
 workers, no polling, 4 connections, 4 servers; and it compares the processor time of
 an idle pair, of 100 requests a second, and of handlers that take 5 ms. Both run, in
-the same rounds. Who names a load with --callers or --apis gets the group best only,
-unless --groups says otherwise.
+the same rounds. With a load that is named, by --callers or --apis, only the group best
+runs, unless --groups says otherwise.
 
 With --tls-cert and --tls-key the connections of ringwire are secured, with --tls-ca
 mutually; the same certificate serves both ends. Those of anet stay plain: it has no TLS.

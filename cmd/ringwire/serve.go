@@ -82,9 +82,9 @@ standard error.
 
 --debug-addr serves /metrics for Prometheus, /healthz, which is 200 while requests are
 served, /debug/vars, the statistics as JSON, and /debug/pprof/, the profiles, with what
-"ringwire profile" needs, and prints "debug on URL" after the first line. Whoever can
-reach the address reads the command line and names in memory, and can slow the server
-down as often as he likes. So it must be a loopback address or a unix socket;
+"ringwire profile" needs, and prints "debug on URL" after the first line. Anybody
+who can reach the address reads the command line and names in memory, and can slow the
+server down at any time. So it must be a loopback address or a unix socket;
 --debug-remote lifts that, for networks where nobody else is.`,
 		Example: `  ringwire serve
   ringwire serve --addr 127.0.0.1:0 --latency 5ms --jitter 2ms
