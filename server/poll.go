@@ -21,6 +21,9 @@ import (
 // anybody asks for a turn of a connection of the loop, and after stayPolls times
 // BusyPoll in any case, and why it takes twice as long alone until the next stay when
 // another connection turns out to have waited.
+//
+// Where a few connections have a loop among them, none is alone, and the loop asks its epoll
+// instance instead, whether it has something to tell: nothing waits then but to sleep.
 
 const (
 	// aloneMin and aloneMax bound how many reads in a row must have been of one
@@ -40,6 +43,7 @@ type poller struct {
 	need   int    // how many it takes to stay
 	stayed bool   // a stay came after the last read
 	pause  busypoll.Pause
+	vain   busypoll.Pause // of lookOut
 }
 
 // heard notes that the event loop has found input of c.
@@ -78,11 +82,42 @@ func (c *Conn) poll() bool {
 		l.called.Store(false) // the caller is served next, or was already
 		return true
 	}
-	if s.busyPoll == 0 || !l.mayStay() || !c.pollable() || !busypoll.Enter(s.pollers) {
-		return true
+	switch {
+	case s.busyPoll == 0:
+	case !l.mayStay():
+		l.lookOut(s)
+	case c.pollable() && busypoll.Enter(s.pollers):
+		defer busypoll.Leave()
+		return c.stay()
+	}
+	return true
+}
+
+// lookOut keeps the loop awake until its epoll instance has something to tell, for BusyPoll at
+// most. It takes nothing out of the instance: the event loop goes on as if it had slept.
+func (l *loop) lookOut(s *Server) {
+	if !l.few(s) || l.vain.Skip() || !busypoll.Enter(s.pollers) {
+		return
 	}
 	defer busypoll.Leave()
-	return c.stay()
+	for began := time.Now(); ; runtime.Gosched() {
+		switch {
+		case l.called.Load() || l.epoll.Ready():
+			l.vain.Hit()
+			return
+		case time.Since(began) >= s.busyPoll:
+			l.vain.Vain()
+			return
+		}
+	}
+}
+
+// few reports whether several connections have the loop among them, and the server no more than
+// are packed on its first loops: with more, others need the processors, and most turns find
+// something to do anyway.
+func (l *loop) few(s *Server) bool {
+	n := l.conns.Load()
+	return l.pauses && n > 1 && n <= packSize && s.conns.len() <= packSize*min(s.cfg.packed, int(s.pollers))
 }
 
 // pollable reports whether nothing about c needs the event loop: it alone tells when a
