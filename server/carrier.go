@@ -5,10 +5,12 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ringwire/ringwire/internal/busypoll"
 	"github.com/ringwire/ringwire/internal/bytepool"
+	"github.com/ringwire/ringwire/internal/cacheline"
 	"github.com/ringwire/ringwire/internal/tlswire"
 )
 
@@ -23,16 +25,25 @@ type carrier struct {
 	buf    *bytepool.Buffer // what next has returned
 	size   int              // how much a read that waits may take
 	pause  busypoll.Pause
+	alone  int  // turns of streams in a row that were this one's, aloneMin at most
 	polled bool // what next has returned was polled for
 
 	busyPoll time.Duration // 0: never
-	pollers  int32         // how many goroutines of the process may poll at once
+	recent   *lastTurn
+	pollers  int32 // how many goroutines of the process may poll at once
 
 	closing sync.Once
 }
 
+// lastTurn is of the stream of a server that had the last turn. Those that have turns in turn write it.
+type lastTurn struct {
+	_ cacheline.Pad
+	atomic.Pointer[carrier]
+	_ cacheline.Pad
+}
+
 func (s *carrier) init(srv *Server, nc net.Conn) {
-	s.busyPoll, s.pollers = srv.busyPoll, srv.pollers
+	s.busyPoll, s.pollers, s.recent = srv.busyPoll, srv.pollers, &srv.recent
 	s.nc, s.size = nc, streamIdleBytes
 	s.tls, s.wire = tlswire.Below(nc)
 }
@@ -51,6 +62,7 @@ func (s *carrier) dispose() {
 	if s.wire != nil {
 		s.wire.Release()
 	}
+	s.recent.CompareAndSwap(s, nil)
 }
 
 // next waits until something has come and returns it. It is valid until next is called again.
@@ -83,13 +95,15 @@ func (s *carrier) attempt() ([]byte, error) {
 }
 
 // poll asks for what comes within busyPoll, without sleeping: see poll.go. The peer's next request
-// is often on its way, and to sleep and to be woken costs as much as a round trip.
+// is often on its way, and to sleep and to be woken costs as much as a round trip. Streams that
+// have turns meanwhile are held up, since Go looks for what they wait for when nothing else is to be
+// done. So only a stream polls that has been the only one to have turns for a while.
 func (s *carrier) poll() ([]byte, error) {
-	if s.busyPoll == 0 || s.pause.Skip() || !busypoll.Enter(s.pollers) {
+	if s.busyPoll == 0 || !s.isAlone() || s.pause.Skip() || !busypoll.Enter(s.pollers) {
 		return nil, nil
 	}
 	defer busypoll.Leave()
-	for since := time.Now(); time.Since(since) < s.busyPoll; {
+	for since := time.Now(); s.recent.Load() == s && time.Since(since) < s.busyPoll; {
 		if in, err := s.attempt(); len(in) > 0 || err != nil {
 			s.pause.Hit()
 			s.polled = true
@@ -97,8 +111,20 @@ func (s *carrier) poll() ([]byte, error) {
 		}
 		runtime.Gosched() // above all to the writer
 	}
-	s.pause.Vain()
+	if s.recent.Load() == s {
+		s.pause.Vain()
+	}
 	return nil, nil
+}
+
+// isAlone notes a turn of the stream and reports whether those before it were its own, too.
+func (s *carrier) isAlone() bool {
+	if s.recent.Load() != s {
+		s.recent.Store(s)
+		s.alone = 0
+	}
+	s.alone = min(s.alone+1, aloneMin)
+	return s.alone == aloneMin
 }
 
 // nextOfAny is next for connections that have to be lent memory while they wait.

@@ -165,7 +165,9 @@ type Config struct {
 	// before it sleeps, yielding to every goroutine that can run. It saves the wake-ups of
 	// a round trip, here and in the peer's write, and costs idle processor time; while it
 	// is in vain it is hardly tried. Another connection of the loop may wait for four times
-	// as long, now and then. At most half of the processors poll, the brokers of the process
+	// as long, now and then. A loop that two to four connections have among them asks as long
+	// whether any of them has sent something, if that is all that connections are packed for
+	// (Loops); then none waits. At most half of the processors poll, the brokers of the process
 	// counted in. Default 100 µs, at most MaxBusyPoll; negative: never. With Workers, with a
 	// GOMAXPROCS of 1, and on systems that are no Unix, there is none.
 	BusyPoll time.Duration

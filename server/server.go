@@ -29,6 +29,7 @@ type Server struct {
 	epoch    time.Time
 	busyPoll time.Duration // 0: never
 	pollers  int32         // how many goroutines of the process may poll at once
+	recent   lastTurn
 	timing   timing
 
 	conns  registry

@@ -267,3 +267,43 @@ func TestNoHandshakeBeginsAfterTheCut(t *testing.T) {
 	assert.Nil(t, h.note(nc))
 	assert.EqualValues(t, 1, h.n.Load(), "the first one, whose goroutine would count it out")
 }
+
+// A stream polls when no other has had a turn for a while.
+func TestAStreamThatIsNotAloneDoesNotPoll(t *testing.T) {
+	var srv Server
+	var one, two carrier
+	here, there := net.Pipe()
+	t.Cleanup(func() { _, _ = here.Close(), there.Close() })
+	one.init(&srv, here)
+	two.init(&srv, there)
+	alone := func(c *carrier) (turns int) {
+		for turns = 1; !c.isAlone(); turns++ {
+		}
+		return turns
+	}
+	assert.Equal(t, aloneMin, alone(&one))
+	assert.True(t, one.isAlone())
+	assert.False(t, two.isAlone())
+	assert.Equal(t, aloneMin, alone(&one), "from the beginning")
+	two.dispose()
+	assert.True(t, one.isAlone(), "the end of another one is no turn")
+	one.dispose()
+	assert.Nil(t, srv.recent.Load(), "nothing is kept of a stream that has ended")
+}
+
+// The same over TLS, which is where streams poll.
+func TestStreamsThatTakeTurnsDoNotPoll(t *testing.T) {
+	s := launch(t, Config{TLS: testTLS(t).server, BusyPoll: MaxBusyPoll})
+	if s.busyPoll == 0 {
+		t.Skip("with one processor nobody polls")
+	}
+	one, two := dial(t, s), dial(t, s)
+	for range 2 * aloneMin {
+		one.call(1, nil)
+		two.call(1, nil)
+	}
+	assert.Zero(t, s.Stats().Polled)
+	for s.Stats().Polled == 0 {
+		one.call(1, nil)
+	}
+}
