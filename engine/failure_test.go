@@ -234,12 +234,12 @@ func TestEndedContextSendsNothing(t *testing.T) {
 	_, err := b.Send(ctx, nil)
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, b.Go(ctx, nil, func([]byte, error) { t.Error("called") }), context.Canceled)
-	calls := 0
+	var calls atomic.Int64
 	require.ErrorIs(t, b.SendBatch(ctx, make([][]byte, 3), func(_ int, _ []byte, err error) {
 		assert.ErrorIs(t, err, context.Canceled)
-		calls++
+		calls.Add(1)
 	}), context.Canceled)
-	assert.Equal(t, 3, calls, "fn runs for each request whatever happens")
+	assert.EqualValues(t, 3, calls.Load(), "fn runs for each request whatever happens")
 	assert.Zero(t, b.Stats().Accepted)
 }
 
