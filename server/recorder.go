@@ -72,13 +72,13 @@ func (r *Recorder) Call(ctx context.Context, payload []byte) ([]byte, error) {
 	later.leave(q.payload, err)
 	for {
 		woken := r.link.next()
+		r.conn.woken.Store(false) // before the look: a reply that comes after it wakes us
 		if q, ok := back.TryPop(); ok {
 			return r.outcome(q, later.cause)
 		}
 		if r.conn.at() == phaseEnded {
 			return nil, net.ErrClosed
 		}
-		r.conn.woken.Store(false)
 		select {
 		case <-woken:
 		case <-ctx.Done():
