@@ -35,7 +35,8 @@ type carrier struct {
 	closing sync.Once
 }
 
-// lastTurn is of the stream of a server that had the last turn. Those that have turns in turn write it.
+// lastTurn is the carrier of the stream that had a server's last turn. Streams that alternate write
+// it each time, so it has cache lines of its own.
 type lastTurn struct {
 	_ cacheline.Pad
 	atomic.Pointer[carrier]

@@ -49,9 +49,7 @@ func TestALoopWithAFewConnectionsStaysAwake(t *testing.T) {
 				defer close(done)
 				assert.True(t, c.poll())
 			}()
-			for busypoll.Polling() == 0 {
-				time.Sleep(time.Millisecond)
-			}
+			waitFor(t, "the polling", func() bool { return busypoll.Polling() > 0 })
 			require.NoError(t, end(l, told))
 			<-done
 			assert.Zero(t, busypoll.Polling())

@@ -33,6 +33,16 @@ func unread(t *testing.T) (s *stream, peer net.Conn) {
 	return s, peer
 }
 
+// reading reads as the stream's goroutine does, and tells how a read has ended.
+func (s *stream) reading() <-chan error {
+	read := make(chan error, 1)
+	go func() {
+		_, err := s.carrier.next()
+		read <- err
+	}()
+	return read
+}
+
 // finish ends a stream as the goroutine that reads does, and returns how long that took.
 func (s *stream) finish() time.Duration {
 	began := time.Now()
@@ -79,11 +89,7 @@ func TestAStreamThatIsCutWaitsForNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, peer := unread(t)
 		began := time.Now()
-		read := make(chan error, 1)
-		go func() {
-			_, err := s.carrier.next()
-			read <- err
-		}()
+		read := s.reading()
 		require.NoError(t, s.write([]byte("reply")))
 		synctest.Wait()
 		s.close()
@@ -227,11 +233,7 @@ func TestACutEndsTheReadOfAStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := unread(t)
 		began := time.Now()
-		read := make(chan error, 1)
-		go func() {
-			_, err := s.carrier.next()
-			read <- err
-		}()
+		read := s.reading()
 		synctest.Wait()
 		s.close()
 		require.Error(t, <-read)

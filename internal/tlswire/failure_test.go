@@ -37,7 +37,7 @@ func TestAFailedWriteIsTold(t *testing.T) {
 	}
 }
 
-// A socket tells once that it was reset. Who finds it without having waited tells it as well.
+// A socket tells once that it was reset. A TryRead, which does not wait, tells it as well.
 func TestAResetThatATryReadFindsIsTold(t *testing.T) {
 	r := secured(t, tls.VersionTLS13, true)
 	require.NoError(t, r.client.w.Conn.(*net.TCPConn).SetLinger(0))
@@ -51,25 +51,37 @@ func TestAResetThatATryReadFindsIsTold(t *testing.T) {
 	require.NotErrorIs(t, err, io.EOF)
 }
 
-// While output waits for a peer that does not read, what crypto/tls has to say waits behind it, and
-// whoever says it does not.
-func TestAnAnswerDoesNotWaitForPendingOutput(t *testing.T) {
-	r := secured(t, tls.VersionTLS13, true)
-	piece := bytes.Repeat([]byte("p"), 60_000)
-	total := 0
-	for !r.client.w.Pending() {
-		n, err := r.client.tryWrite(piece)
+// fill writes pieces until output waits for the peer, and returns a piece and how much was taken.
+func (e end) fill(t *testing.T) (piece []byte, total int) {
+	t.Helper()
+	piece = bytes.Repeat([]byte("p"), 60_000)
+	for !e.w.Pending() {
+		n, err := e.tryWrite(piece)
 		require.NoError(t, err)
 		total += n
 	}
-	require.NoError(t, r.client.CloseWrite())
-	require.NoError(t, r.client.w.Conn.SetWriteDeadline(time.Time{})) // CloseWrite lets no more be written
+	return piece, total
+}
+
+// drain reads until the peer has sent all, and tells then how much that was.
+func (e end) drain(t *testing.T) <-chan int64 {
 	read := make(chan int64, 1)
 	go func() {
-		n, err := io.Copy(io.Discard, r.server.Conn)
+		n, err := io.Copy(io.Discard, e.Conn)
 		assert.NoError(t, err)
 		read <- n
 	}()
+	return read
+}
+
+// While output waits for a peer that does not read, what crypto/tls has to say waits behind it,
+// and the caller that has it say something does not.
+func TestAnAnswerDoesNotWaitForPendingOutput(t *testing.T) {
+	r := secured(t, tls.VersionTLS13, true)
+	piece, total := r.client.fill(t)
+	require.NoError(t, r.client.CloseWrite())
+	require.NoError(t, r.client.w.Conn.SetWriteDeadline(time.Time{})) // CloseWrite lets no more be written
+	read := r.server.drain(t)
 	require.NoError(t, r.client.writeAll(piece))
 	assert.EqualValues(t, total+len(piece), <-read)
 }
@@ -77,19 +89,8 @@ func TestAnAnswerDoesNotWaitForPendingOutput(t *testing.T) {
 // A write that begins after one which had to go on is written from its beginning.
 func TestAWriteAfterOneThatHasGoneOnIsWhole(t *testing.T) {
 	r := secured(t, tls.VersionTLS13, true)
-	piece := bytes.Repeat([]byte("p"), 60_000)
-	total := 0
-	for !r.client.w.Pending() {
-		n, err := r.client.tryWrite(piece)
-		require.NoError(t, err)
-		total += n
-	}
-	read := make(chan int64, 1)
-	go func() {
-		n, err := io.Copy(io.Discard, r.server.Conn)
-		assert.NoError(t, err)
-		read <- n
-	}()
+	piece, total := r.client.fill(t)
+	read := r.server.drain(t)
 	require.NoError(t, r.client.writeAll(piece))
 	assert.False(t, r.client.w.Pending())
 	require.NoError(t, r.client.writeAll([]byte("more")))

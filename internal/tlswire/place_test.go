@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whoever computes has a place, and has none while it waits for the socket or for something else.
+// A goroutine that computes has a place, and has none while it waits for the socket or for something else.
 func TestAPlaceIsHeldWhileNothingIsWaitedFor(t *testing.T) {
 	r := secured(t, tls.VersionTLS13, false)
 	places, done := make(chan struct{}, 1), make(chan struct{})
@@ -35,7 +35,7 @@ func TestAPlaceIsHeldWhileNothingIsWaitedFor(t *testing.T) {
 	assert.Empty(t, places)
 }
 
-// Who waits for a place does so until nobody is to wait any more, and is told.
+// The wait for a place ends, and says why, when nobody is to wait any more.
 func TestTheWaitForAPlaceEnds(t *testing.T) {
 	r := secured(t, tls.VersionTLS13, false)
 	places, done := make(chan struct{}, 1), make(chan struct{})
