@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,27 +24,43 @@ type batch struct {
 	mu    sync.Mutex // guards first
 	first error
 
-	items []batchItem
+	items []batchItem // one for each request, and more if an earlier batch was longer
+	fates []batchFate // one for each request; none if all that they can is be answered or fail
 
 	// The submitter's.
 	limits   request // what all requests have in common
 	accepted bool    // one of the requests has been
 	parts    parts
-	began    stopwatch.Time // if one of them is timed
+
+	began     stopwatch.Time // if one of them is timed, else 0
+	timedFrom int            // the first that is
 
 	idempotent bool
 }
 
-// batchItem is the outcome of one request of a batch.
+// batchItem is the outcome of one request of a batch. It is the same in every batch, and small: a
+// thousand of them fit the first level of the cache.
 type batchItem struct {
-	batch  *batch
-	index  int
+	batch *batch
+	index uint32
+	timed bool
+}
+
+// batchFate is what may become of a request of a batch before its outcome.
+type batchFate struct {
 	ticket ticket
 	tries  int // repetitions left
 	sent   bool
 	shun   uint32
-	timed  bool
 	tracer *tracer
+}
+
+// fate returns the fate of an item, nil if its batch keeps none.
+func (it *batchItem) fate() *batchFate {
+	if len(it.batch.fates) == 0 {
+		return nil
+	}
+	return &it.batch.fates[it.index]
 }
 
 // someTicket says of what a batch's requests have in common that each has a ticket.
@@ -65,14 +82,14 @@ func (it *batchItem) callback(reply []byte, err error) {
 		}
 		bt.mu.Unlock()
 	}
-	if it.tracer != nil {
-		it.tracer.replied(err)
-		it.tracer.over(err)
+	if f := it.fate(); f != nil && f.tracer != nil {
+		f.tracer.replied(err)
+		f.tracer.over(err)
 	}
 	if it.timed {
 		bt.b.stopwatch.End(bt.began) // first: fn may panic
 	}
-	bt.fn(it.index, reply, err)
+	bt.fn(int(it.index), reply, err)
 	bt.leave()
 }
 
@@ -80,19 +97,22 @@ func (it *batchItem) callback(reply []byte, err error) {
 // that can say so, and that may help. Its payload is still that of the submitter, which waits. It
 // returns nil if the outcome is open again, else the error.
 func (it *batchItem) again(err error) error {
-	bt := it.batch
-	r := bt.request(it.index)
-	if it.tries == 0 || bt.ctx.Err() != nil || !bt.b.mayRepeat(&r, err, bt.idempotent) {
+	bt, f := it.batch, it.fate()
+	if f == nil {
+		return err
+	}
+	r := bt.request(int(it.index))
+	if f.tries == 0 || bt.ctx.Err() != nil || !bt.b.mayRepeat(&r, err, bt.idempotent) {
 		return r.told(err)
 	}
-	it.tries--
-	it.shun, it.sent = r.shun, r.sent
+	f.tries--
+	f.shun, f.sent = r.shun, r.sent
 	bt.left.Add(1) // or the batch might be another one's before we have looked
-	if bt.b.placeAgain(bt.ctx, &r, err, it.tries) {
+	if bt.b.placeAgain(bt.ctx, &r, err, f.tries) {
 		err = nil
 		// The context may have ended while nothing was in flight, so that nobody gives it up.
 		if bt.ctx.Err() != nil {
-			if l, won := bt.b.giveUp(&it.ticket); won {
+			if l, won := bt.b.giveUp(&f.ticket); won {
 				err = givenUp(bt.ctx, l)
 			}
 		}
@@ -141,8 +161,7 @@ func (b *Broker) SendBatch(
 	}
 	<-bt.done
 	err := bt.first
-	clear(bt.items)
-	bt.fn, bt.first, bt.reqs, bt.ctx = nil, nil, nil, nil
+	bt.end()
 	b.batches.Put(bt)
 	return err
 }
@@ -156,34 +175,46 @@ func (bt *batch) start(
 	bt.limits = request{blocks: true}
 	b.limit(&bt.limits, ctx, o)
 	bt.idempotent = o.Idempotent
+	bt.left.Store(int64(n) + 1)
+	for i := len(bt.items); i < n; i++ {
+		bt.items = append(bt.items, batchItem{batch: bt, index: uint32(i)})
+	}
 	repeats := o.Idempotent || b.extended
 	if ctx.Done() != nil || repeats {
 		bt.limits.ticket = &someTicket
 	}
-	tries := 0
-	if repeats {
-		tries = max(b.cfg.MaxRetries, 0)
+	if bt.limits.ticket != nil || o.Trace != nil {
+		bt.fates = slices.Grow(bt.fates, n)[:n]
 	}
-	bt.left.Store(int64(n) + 1)
-	if cap(bt.items) < n {
-		bt.items = make([]batchItem, n)
+	for i := range bt.fates {
+		f := &bt.fates[i]
+		if repeats {
+			f.tries = max(b.cfg.MaxRetries, 0)
+		}
+		if o.Trace != nil {
+			f.tracer = o.Trace.follow(i)
+		}
 	}
-	bt.items = bt.items[:n]
-	for i := range bt.items {
-		bt.items[i] = batchItem{batch: bt, index: i, tries: tries}
+	if bt.began = 0; b.stopwatch != nil {
+		bt.timeSome()
 	}
-	for i := 0; o.Trace != nil && i < n; i++ {
-		bt.items[i].tracer = o.Trace.follow(i)
+}
+
+// end makes a batch whose outcomes were all delivered ready for the next one.
+func (bt *batch) end() {
+	if bt.began != 0 {
+		bt.setTimed(false)
 	}
-	b.timeSome(bt)
+	clear(bt.fates)
+	bt.fates = bt.fates[:0]
+	bt.fn, bt.first, bt.reqs, bt.ctx = nil, nil, nil, nil
 }
 
 // giveUpBatch gives up what is open when the context has ended.
 func (b *Broker) giveUpBatch(ctx context.Context, bt *batch) {
-	for i := range bt.items {
-		it := &bt.items[i]
-		if l, won := b.giveUp(&it.ticket); won {
-			b.callbacks.fail(nil, it, givenUp(ctx, l))
+	for i := range bt.fates {
+		if l, won := b.giveUp(&bt.fates[i].ticket); won {
+			b.callbacks.fail(nil, &bt.items[i], givenUp(ctx, l))
 		}
 	}
 }
@@ -215,12 +246,21 @@ const runMax = 64
 // request makes the i-th request.
 func (bt *batch) request(i int) request {
 	r := bt.limits
-	it := &bt.items[i]
-	r.payload, r.to, r.shun, r.sent, r.tracer = bt.reqs[i], it, it.shun, it.sent, it.tracer
-	if r.ticket != nil {
-		r.ticket = &bt.items[i].ticket
-	}
+	bt.choose(&r, i)
 	return r
+}
+
+// choose makes r, which is another request of the batch or what all have in common, the i-th.
+func (bt *batch) choose(r *request, i int) {
+	r.payload, r.to = bt.reqs[i], &bt.items[i]
+	if len(bt.fates) == 0 {
+		return
+	}
+	f := &bt.fates[i]
+	r.shun, r.sent, r.tracer = f.shun, f.sent, f.tracer
+	if r.ticket != nil {
+		r.ticket = &f.ticket
+	}
 }
 
 // sendRun submits requests from the first on to one connection, as many as it takes at once, with
@@ -268,9 +308,9 @@ func (b *Broker) sendRunTo(c *conn, bt *batch, first, run int) int {
 		c.table.FreeAll(ids[:count])
 		return 0
 	}
-	armed := 0
+	armed, r := 0, bt.limits
 	for out := room.Bytes()[:0]; armed < count; armed++ {
-		r := bt.request(first + armed)
+		bt.choose(&r, first+armed)
 		begins := len(out)
 		out = c.frame(out, &r, ids[armed])
 		at := inRing(room.At+ring.Position(begins), len(out)-begins)
@@ -298,7 +338,7 @@ func (b *Broker) sendOne(bt *batch, i int) {
 	err := b.place(&r)
 	if errors.Is(err, ErrQueueFull) && bt.accepted {
 		// If none of its own requests holds room now, one did a moment ago.
-		r.waits = bt.left.Load() > int64(len(bt.items)-i+1)
+		r.waits = bt.left.Load() > int64(len(bt.reqs)-i+1)
 		err = b.place(&r)
 	}
 	if err != nil {

@@ -72,16 +72,16 @@ func (b *Broker) timeLater(r *request) {
 }
 
 // timeSome chooses which requests of a batch that begins are timed.
-func (b *Broker) timeSome(bt *batch) {
-	if b.stopwatch == nil {
-		return
+func (bt *batch) timeSome() {
+	if bt.timedFrom = bt.b.stopwatch.First(); bt.timedFrom < len(bt.reqs) {
+		bt.began = stopwatch.Now()
+		bt.setTimed(true)
 	}
-	i := b.stopwatch.First()
-	if i >= len(bt.items) {
-		return
-	}
-	bt.began = stopwatch.Now()
-	for ; i < len(bt.items); i += b.stopwatch.Every() {
-		bt.items[i].timed = true
+}
+
+// setTimed notes at the chosen requests whether they are timed.
+func (bt *batch) setTimed(timed bool) {
+	for i := bt.timedFrom; i < len(bt.reqs); i += bt.b.stopwatch.Every() {
+		bt.items[i].timed = timed
 	}
 }

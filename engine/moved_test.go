@@ -494,6 +494,62 @@ func TestRequestsOfBlockedCallersMoveToo(t *testing.T) {
 	}
 }
 
+// A call whose request has moved to another connection is still given up when its context ends.
+func TestWhatHasMovedEndsWithItsContext(t *testing.T) {
+	const n = 20
+	calls := map[string]func(b *Broker, ctx context.Context, told func(error)){
+		"Send": func(b *Broker, ctx context.Context, told func(error)) {
+			for range n {
+				go func() {
+					_, err := b.Send(ctx, []byte("x"))
+					told(err)
+				}()
+			}
+		},
+		"Go": func(b *Broker, ctx context.Context, told func(error)) {
+			for range n {
+				require.NoError(t, b.Go(ctx, []byte("x"), func(_ []byte, err error) { told(err) }))
+			}
+		},
+		"SendBatch": func(b *Broker, ctx context.Context, told func(error)) {
+			reqs := slices.Repeat([][]byte{[]byte("x")}, n)
+			go b.SendBatch(ctx, reqs, func(_ int, _ []byte, err error) { told(err) })
+		},
+	}
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ends := make(chan net.Conn, 2)
+				b, err := New(oneConn(Config{
+					Addrs: []string{"one:1"}, WriteTimeout: -1, ReadTimeout: -1, RequestTimeout: -1,
+					DialContext: pipeDial(func(nc net.Conn) { ends <- nc }), // and reads nothing
+				}))
+				require.NoError(t, err)
+				defer b.Close()
+				synctest.Wait()
+				ctx, cancel := context.WithCancel(bg)
+				defer cancel()
+				// Its write does not return, and the others wait behind it.
+				require.NoError(t, b.Go(bg, []byte("first"), func([]byte, error) {}))
+				synctest.Wait()
+				var cancelled atomic.Int64
+				call(b, ctx, func(err error) {
+					assert.ErrorIs(t, err, context.Canceled)
+					cancelled.Add(1)
+				})
+				synctest.Wait()
+				(<-ends).Close()
+				second := <-ends // which may take a pause
+				defer second.Close()
+				synctest.Wait()
+				cancel()
+				synctest.Wait()
+				require.EqualValues(t, n, cancelled.Load())
+			})
+		})
+	}
+}
+
 // What is about to move when the broker closes has its outcome as well.
 func TestWhatMovesWhileTheBrokerClosesIsNotLost(t *testing.T) {
 	for range 300 {

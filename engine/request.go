@@ -124,8 +124,8 @@ func ticketOf(to outcome) *ticket {
 	case *kept:
 		return to.request.ticket
 	case *batchItem:
-		if to.ticket.conn != nil {
-			return &to.ticket
+		if f := to.fate(); f != nil && f.ticket.conn != nil {
+			return &f.ticket
 		}
 	}
 	return nil
@@ -151,8 +151,8 @@ func (r *request) recall(to outcome) {
 		return
 	}
 	r.server, r.key, r.lane, r.tracer = of.server, of.key, of.lane, of.tracer
-	if it, ok := to.(*batchItem); ok {
-		r.tracer = it.tracer
+	if it, ok := to.(*batchItem); ok && it.fate() != nil {
+		r.tracer = it.fate().tracer
 	}
 }
 
