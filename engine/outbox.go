@@ -157,7 +157,8 @@ func (c *conn) renewPromise() {
 }
 
 // redeem writes what there is. Only the goroutine that has promised to write calls it. It
-// promises anew when the promise was taken and the right is free again.
+// promises anew when the promise was taken and the right is free again: with several
+// connections it often is taken, and submitters and the flusher then write frame by frame.
 func (c *conn) redeem() {
 	c.checkOffGuard()
 	o := &c.out

@@ -16,6 +16,11 @@ const (
 	loneReplies = 32
 	// stranded is how many callers that were woken and do not run are worth a processor.
 	stranded = 128
+	// crowd is of how many callers that were woken a yield of the poller's does not run all, by
+	// far: then others had better write meanwhile, beside it. (With four connections 1.05 to 1.12
+	// times the throughput at 4 and 16 callers, 1.09 at 64 on four servers, none at 256, where
+	// without a bound it is 0.9.)
+	crowd = 32
 )
 
 // poller polls the sockets of its connections while replies are due on them. To put a
@@ -166,6 +171,9 @@ func (p *poller) poll() (mine bool) {
 			c := &p.set[i]
 			before := c.out.sent.frames.Load()
 			c.redeem()
+			if c.woken < crowd {
+				c.out.right.Promise() // others may have had the right
+			}
 			if sent := int(c.out.sent.frames.Load() - before); sent > 0 {
 				busy = true
 				c.woken = max(c.woken-sent, 0)
