@@ -292,7 +292,7 @@ func (a *address) hurry() {
 // patience returns after how many ticks of silence a connection is suspect, 0 for never.
 // It doubles with each suspicion, until a reply has come.
 func (a *address) patience() uint32 {
-	ticks := uint64(a.b.silenceTicks) << a.doubts.Load()
+	ticks := uint64(a.b.timeouts.silence) << a.doubts.Load()
 	return uint32(min(ticks, silenceMax))
 }
 

@@ -16,7 +16,7 @@ import (
 // reports. Its pauses lie between min and max.
 func judged(t *testing.T, min, max time.Duration) *address {
 	t.Helper()
-	b := &Broker{born: time.Now(), silenceTicks: 10}
+	b := &Broker{born: time.Now(), timeouts: timeouts{silence: 10}}
 	b.cfg.BackoffBase, b.cfg.BackoffMax = min, max
 	var err error
 	b.judges, err = newJudges(&b.cfg, nil)
@@ -166,10 +166,10 @@ func TestPatienceDoublesWithEachSuspicionUpToABound(t *testing.T) {
 	a.report(eventAnswered, time.Time{}, 0, nil)
 	assert.EqualValues(t, 10, a.patience())
 
-	a.b.silenceTicks = silenceMax
+	a.b.timeouts.silence = silenceMax
 	a.report(eventSilent, time.Now(), 0, nil)
 	assert.EqualValues(t, silenceMax, a.patience(), "ticks wrap")
-	a.b.silenceTicks = 0
+	a.b.timeouts.silence = 0
 	assert.Zero(t, a.patience(), "never")
 }
 

@@ -497,21 +497,21 @@ func TestCallsToADoorThatClosesEndInTime(t *testing.T) {
 }
 
 // unit is by how much more a call with ReadTimeout may be late whose attempt was put off.
-func unit(b *Broker) time.Duration { return b.clock.tick << b.slackShift }
+func unit(b *Broker) time.Duration { return b.clock.tick << b.timeouts.slackShift }
 
 func TestADeadlineIsKeptHoweverOftenARequestMoves(t *testing.T) {
 	for _, limit := range []time.Duration{3 * time.Second, 30 * time.Second, time.Hour} {
 		cfg := Config{RequestTimeout: limit, ReadTimeout: 2 * time.Second}.withDefaults()
 		b := &Broker{clock: newClock(&cfg)}
-		b.readTicks, b.requestTicks = b.clock.ticks(cfg.ReadTimeout), b.clock.ticks(limit)
-		b.slackShift = slackShift(b.requestTicks, b.readTicks)
-		unit := uint32(1) << b.slackShift
+		b.timeouts.read, b.timeouts.request = b.clock.ticks(cfg.ReadTimeout), b.clock.ticks(limit)
+		b.timeouts.slackShift = slackShift(b.timeouts.request, b.timeouts.read)
+		unit := uint32(1) << b.timeouts.slackShift
 		for k := uint32(1); k <= 20; k++ {
 			b.clock.ticked.Store(1)
-			call := b.clock.after(b.requestTicks)
+			call := b.clock.after(b.timeouts.request)
 			tick, slack := b.attemptDeadline(call, false)
-			step := b.requestTicks/1000*k + 1
-			for now := step; now < b.requestTicks; now += step {
+			step := b.timeouts.request/1000*k + 1
+			for now := step; now < b.timeouts.request; now += step {
 				b.clock.ticked.Store(now)
 				deadline, attempts := b.wholeDeadline(tick, slack)
 				require.True(t, call == deadline || call.Due(deadline), "never early")

@@ -275,7 +275,7 @@ func (q *backlog) expire(now taskid.Tick) {
 		case p.timeout:
 			return &OpError{Op: "submit", Err: errCallTimeout}
 		}
-		return &OpError{Op: "submit", Err: q.b.requestLimit}
+		return &OpError{Op: "submit", Err: q.b.timeouts.requestErr}
 	})
 	q.b.ends.timeouts.Add(uint64(n))
 }

@@ -28,7 +28,7 @@ type batch struct {
 	fates []batchFate // one for each request; none if all that they can is be answered or fail
 
 	// The submitter's.
-	limits   request // what all requests have in common
+	common   request // what all requests have in common
 	accepted bool    // one of the requests has been
 	parts    parts
 
@@ -172,8 +172,8 @@ func (bt *batch) start(
 ) {
 	n := len(reqs)
 	bt.b, bt.ctx, bt.fn, bt.reqs, bt.accepted = b, ctx, fn, reqs, false
-	bt.limits = request{blocks: true}
-	b.limit(&bt.limits, ctx, o)
+	bt.common = request{blocks: true}
+	b.limit(&bt.common, ctx, o)
 	bt.idempotent = o.Idempotent
 	bt.left.Store(int64(n) + 1)
 	for i := len(bt.items); i < n; i++ {
@@ -181,9 +181,9 @@ func (bt *batch) start(
 	}
 	repeats := o.Idempotent || b.extended
 	if ctx.Done() != nil || repeats {
-		bt.limits.ticket = &someTicket
+		bt.common.ticket = &someTicket
 	}
-	if bt.limits.ticket != nil || o.Trace != nil {
+	if bt.common.ticket != nil || o.Trace != nil {
 		bt.fates = slices.Grow(bt.fates, n)[:n]
 	}
 	for i := range bt.fates {
@@ -245,7 +245,7 @@ const runMax = 64
 
 // request makes the i-th request.
 func (bt *batch) request(i int) request {
-	r := bt.limits
+	r := bt.common
 	bt.choose(&r, i)
 	return r
 }
@@ -271,7 +271,7 @@ func (b *Broker) sendRun(bt *batch, first int) int {
 	if b.backlog.len() > 0 || b.header+len(reqs[0]) > ring.ChunkBytes {
 		return 0 // before it is a connection's turn
 	}
-	c, run := bt.parts.next(b, &bt.limits, len(reqs), len(bt.reqs))
+	c, run := bt.parts.next(b, &bt.common, len(reqs), len(bt.reqs))
 	if c == nil {
 		return 0
 	}
@@ -308,7 +308,7 @@ func (b *Broker) sendRunTo(c *conn, bt *batch, first, run int) int {
 		c.table.FreeAll(ids[:count])
 		return 0
 	}
-	armed, r := 0, bt.limits
+	armed, r := 0, bt.common
 	for out := room.Bytes()[:0]; armed < count; armed++ {
 		bt.choose(&r, first+armed)
 		begins := len(out)

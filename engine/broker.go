@@ -44,21 +44,13 @@ type Broker struct {
 	byLoad    bool                      // it goes by the requests in flight
 	pollers   int32                     // how many goroutines of the process may poll at once
 	clock     *clock
+	timeouts  timeouts
 	stopwatch *stopwatch.Stopwatch // of calls; nil: none is timed
 	born      time.Time
 
 	routes atomic.Pointer[routes]
 	list   atomic.Pointer[[]*address]
 	live   atomic.Pointer[[]*conn] // every connection that is not gone; replaced, not changed
-
-	requestTicks uint32 // RequestTimeout in ticks; 0: none
-	readTicks    uint32
-	writeTicks   uint32
-	silenceTicks uint32
-	frameTicks   uint32 // for each piece of a frame that arrives
-	slackShift   uint
-
-	requestLimit, readLimit, writeLimit error // ErrTimeout with what has passed
 
 	state  atomic.Uint32 // a brokerState
 	ctx    context.Context
@@ -110,6 +102,7 @@ func New(cfg Config) (*Broker, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	clock := newClock(&cfg)
 	b := &Broker{
 		cfg:        cfg,
 		format:     cfg.Framing,
@@ -119,7 +112,8 @@ func New(cfg Config) (*Broker, error) {
 		silent:     silent,
 		byLoad:     cfg.Balance == balance.LeastConn || cfg.Balance == balance.TwoChoices,
 		pollers:    busypoll.Limit(),
-		clock:      newClock(&cfg),
+		clock:      clock,
+		timeouts:   newTimeouts(&cfg, clock),
 		stopwatch:  stopwatch.New(cfg.LatencyEvery),
 		born:       time.Now(),
 		changed:    make(chan struct{}),
@@ -137,15 +131,6 @@ func New(cfg Config) (*Broker, error) {
 	b.backlog.init(b)
 	b.callbacks.init(b)
 	b.ctx, b.stop = context.WithCancel(context.Background())
-	b.requestTicks = b.clock.ticks(cfg.RequestTimeout)
-	b.readTicks = b.clock.ticks(cfg.ReadTimeout)
-	b.writeTicks = b.clock.ticks(cfg.WriteTimeout)
-	b.silenceTicks = b.clock.ticks(cfg.SilenceTimeout)
-	b.frameTicks = b.clock.ticks(b.frameTime())
-	b.slackShift = slackShift(b.requestTicks, b.readTicks)
-	b.requestLimit = limited("RequestTimeout", cfg.RequestTimeout)
-	b.readLimit = limited("ReadTimeout", cfg.ReadTimeout)
-	b.writeLimit = limited("WriteTimeout", cfg.WriteTimeout)
 	if err := b.makeServers(); err != nil {
 		b.closePools()
 		return nil, err
@@ -177,14 +162,6 @@ func (b *Broker) makeServers() (err error) {
 	}
 	b.untried.Store(int32(len(b.servers())))
 	return nil
-}
-
-// frameTime is how long the peer may take for a piece of a frame.
-func (b *Broker) frameTime() time.Duration {
-	if b.cfg.ReadTimeout > 0 {
-		return max(b.cfg.ReadTimeout, frameTimeLeast)
-	}
-	return DefaultReadTimeout
 }
 
 // notify wakes the goroutines that wait for a connection to come up or for the broker's end.

@@ -314,6 +314,6 @@ func (b *Broker) SendOneWay(ctx context.Context, req []byte) error {
 	if err := ctx.Err(); err != nil {
 		return &OpError{Op: "submit", Err: contextError(ctx)}
 	}
-	r := request{payload: req, deadline: b.clock.after(b.requestTicks), expires: b.expiryOf(ctx)}
+	r := request{payload: req, deadline: b.clock.after(b.timeouts.request), expires: b.expiryOf(ctx)}
 	return b.place(&r)
 }

@@ -215,7 +215,7 @@ func TestWhatACallWantsIsKnownWhenItsConnectionEnds(t *testing.T) {
 	w.request.key, w.request.server, w.request.lane = 7, new(address), list.LaneUrgent
 	for _, to := range []outcome{
 		w, &kept{request: w.request}, &watchedCallback{request: w.request},
-		&batchItem{batch: &batch{limits: w.request}},
+		&batchItem{batch: &batch{common: w.request}},
 	} {
 		var r request
 		r.recall(to)

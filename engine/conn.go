@@ -135,7 +135,7 @@ func newConn(l *link, d dialled) *conn {
 	c.in.right.Init()
 	c.in.buf.init()
 	c.in.turn.Store(new(turn))
-	c.watch.still.init(max(b.requestTicks, 8*b.readTicks), b.clock.now())
+	c.watch.still.init(max(b.timeouts.request, 8*b.timeouts.read), b.clock.now())
 	c.in.right.Take()
 	c.in.right.Keep()
 	return c

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"math/bits"
+	"time"
 
 	"github.com/ringwire/ringwire/taskid"
 )
@@ -10,7 +11,7 @@ import (
 // A request on a connection has up to two deadlines: that of its call, and that of this
 // attempt, ReadTimeout after it was submitted. The slot holds one tick: that of the
 // earlier one. If it is the attempt's, the slot's note, the slack, tells how much later
-// the call's is, in units of 2^Broker.slackShift ticks, rounded up:
+// the call's is, in units of 2^timeouts.slackShift ticks, rounded up:
 //
 //	0           the tick is the call's deadline
 //	1 to 22     the tick is the attempt's, the call's is so many units later
@@ -26,6 +27,35 @@ const (
 	slackMost = taskid.MaxNote - 1
 	slackNone = taskid.MaxNote
 )
+
+// timeouts are those of the configuration, in ticks, 0 for none, and the errors that name them.
+type timeouts struct {
+	request, read, write, silence uint32
+
+	frame     uint32        // for each piece of a frame that arrives,
+	frameTime time.Duration // and as time
+	// slackShift is s if 2^s ticks are a unit of slack.
+	slackShift uint
+
+	requestErr, readErr, writeErr error // ErrTimeout with what has passed
+}
+
+func newTimeouts(cfg *Config, c *clock) timeouts {
+	t := timeouts{
+		request: c.ticks(cfg.RequestTimeout), read: c.ticks(cfg.ReadTimeout),
+		write: c.ticks(cfg.WriteTimeout), silence: c.ticks(cfg.SilenceTimeout),
+		frameTime:  DefaultReadTimeout,
+		requestErr: limited("RequestTimeout", cfg.RequestTimeout),
+		readErr:    limited("ReadTimeout", cfg.ReadTimeout),
+		writeErr:   limited("WriteTimeout", cfg.WriteTimeout),
+	}
+	if cfg.ReadTimeout > 0 {
+		t.frameTime = max(cfg.ReadTimeout, frameTimeLeast)
+	}
+	t.frame = c.ticks(t.frameTime)
+	t.slackShift = slackShift(t.request, t.read)
+	return t
+}
 
 // slackShift returns s so that 2^s ticks are a unit of slack. Without RequestTimeout, as
 // well as where it is the shorter one, ReadTimeout says what is long.
@@ -46,14 +76,14 @@ func slackUnits(slack uint8) uint32 {
 }
 
 // attemptTicks is how many ticks after an attempt has begun it ends.
-func (b *Broker) attemptTicks() uint32 { return b.readTicks + 1 + stepMax }
+func (b *Broker) attemptTicks() uint32 { return b.timeouts.read + 1 + stepMax }
 
 // attemptDeadline returns what a slot holds for an attempt that begins now, of a call with
 // the given deadline. If the request has moved, that deadline was rounded up to units
 // before, and the attempt's is put off by less than a unit so that it is not again: else
 // one that moves often would never end.
 func (b *Broker) attemptDeadline(call taskid.Tick, moved bool) (taskid.Tick, uint8) {
-	if b.readTicks == 0 {
+	if b.timeouts.read == 0 {
 		return call, 0
 	}
 	attempt := b.clock.now().After(b.attemptTicks())
@@ -64,12 +94,12 @@ func (b *Broker) attemptDeadline(call taskid.Tick, moved bool) (taskid.Tick, uin
 		return call, 0
 	}
 	if moved {
-		attempt = attempt.After(call.Since(attempt) & (1<<b.slackShift - 1))
+		attempt = attempt.After(call.Since(attempt) & (1<<b.timeouts.slackShift - 1))
 		if call == attempt {
 			return call, 0
 		}
 	}
-	units := (call.Since(attempt) + 1<<b.slackShift - 1) >> b.slackShift
+	units := (call.Since(attempt) + 1<<b.timeouts.slackShift - 1) >> b.timeouts.slackShift
 	if units <= slackEven {
 		return attempt, uint8(units)
 	}
@@ -91,7 +121,7 @@ func (b *Broker) wholeDeadline(tick taskid.Tick, slack uint8) (call taskid.Tick,
 		return taskid.NoTick, true
 	}
 	// A slot holds no deadline that is further ahead than MaxTicks.
-	later := min(slackUnits(slack)<<b.slackShift, taskid.MaxTicks-b.attemptTicks())
+	later := min(slackUnits(slack)<<b.timeouts.slackShift, taskid.MaxTicks-b.attemptTicks())
 	return tick.After(later), true
 }
 
@@ -114,13 +144,13 @@ func (c *conn) limitOf(s *slot) error {
 	tick, slack := s.Deadline()
 	if call, attempts := b.wholeDeadline(tick, slack); attempts {
 		if call == taskid.NoTick || !call.Due(b.clock.now()) {
-			return c.hinted(b.readLimit)
+			return c.hinted(b.timeouts.readErr)
 		}
 	}
 	if s.V.at&spotTimeout != 0 {
 		return errCallTimeout
 	}
-	return b.requestLimit
+	return b.timeouts.requestErr
 }
 
 // errCallTimeout is the end of a call by Call.Timeout.

@@ -264,16 +264,16 @@ func TestTwoDeadlinesComeBackFromOneTickAndItsNote(t *testing.T) {
 		} {
 			cfg.DialContext = dialInVain
 			b := bubbleBroker(t, cfg)
-			now, unit := b.clock.now(), uint32(1)<<b.slackShift
+			now, unit := b.clock.now(), uint32(1)<<b.timeouts.slackShift
 			attempt := now.After(b.attemptTicks())
-			most := min(b.requestTicks+2*b.attemptTicks(), taskid.MaxTicks)
+			most := min(b.timeouts.request+2*b.attemptTicks(), taskid.MaxTicks)
 			for n := uint32(1); n <= most; n += 1 + n/50 {
 				call := now.After(n)
 				tick, slack := b.attemptDeadline(call, false)
 				back, attempts := b.wholeDeadline(tick, slack)
 				require.Equal(t, call.Earlier(attempt), tick)
 				require.Equal(t, !call.Due(attempt), attempts, "ReadTimeout is the one that counts")
-				if n <= b.requestTicks+1+stepMax {
+				if n <= b.timeouts.request+1+stepMax {
 					require.NotEqual(t, taskid.NoTick, back)
 				}
 				if back == taskid.NoTick {
@@ -282,7 +282,7 @@ func TestTwoDeadlinesComeBackFromOneTickAndItsNote(t *testing.T) {
 				require.LessOrEqual(t, back.Since(now), uint32(taskid.MaxTicks), "it can be compared")
 				require.True(t, call.Due(back), "it is not early")
 				late := unit
-				if n > b.requestTicks+1+stepMax && attempts { // as only Call.Timeout can be
+				if n > b.timeouts.request+1+stepMax && attempts { // as only Call.Timeout can be
 					late = max(unit, call.Since(attempt))
 				}
 				require.Less(t, back.Since(call), late, "%d ticks", n)

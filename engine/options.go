@@ -88,7 +88,7 @@ func (b *Broker) limit(r *request, ctx context.Context, o Call) {
 	case given, o.Timeout < 0:
 		r.deadline = taskid.NoTick
 	default:
-		r.deadline = b.clock.after(b.requestTicks)
+		r.deadline = b.clock.after(b.timeouts.request)
 	}
 }
 
@@ -109,7 +109,7 @@ func (b *Broker) named(addr string) *address {
 func (b *Broker) limitPlain(r *request) {
 	r.attempts, r.timeout, r.expires = true, false, taskid.NoTick
 	r.key, r.server, r.lane = 0, nil, 0
-	r.deadline = b.clock.after(b.requestTicks)
+	r.deadline = b.clock.after(b.timeouts.request)
 }
 
 // kept is the outcome of a Go of which more is kept than its function: what it has asked for,

@@ -253,7 +253,7 @@ func TestProgressDoesNotPutTheDeadlineOfACallOff(t *testing.T) {
 					require.GreaterOrEqual(t, took, l.want)
 					// What the slot knows of the later of two deadlines is coarse, above all of a
 					// Call.Timeout that is longer than RequestTimeout.
-					late := b.clock.tick << b.slackShift
+					late := b.clock.tick << b.timeouts.slackShift
 					if l.cfg.RequestTimeout > 0 && l.call.Timeout > l.cfg.RequestTimeout {
 						late = l.want / 4
 					}

@@ -40,7 +40,7 @@ func (b *Broker) expiryIn(to outcome) taskid.Tick {
 	case *watchedCallback:
 		return b.expiryOf(to.ctx)
 	case *batchItem:
-		return to.batch.limits.expires
+		return to.batch.common.expires
 	}
 	return taskid.NoTick // its context cannot end
 }

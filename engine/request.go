@@ -143,7 +143,7 @@ func (r *request) recall(to outcome) {
 	case *kept:
 		of = &to.request
 	case *batchItem:
-		of = &to.batch.limits
+		of = &to.batch.common
 	case *tracedCallback:
 		r.tracer = to.tracer
 		return
@@ -167,7 +167,7 @@ func deadlineOf(to outcome) (deadline taskid.Tick, ok bool) {
 	case *kept:
 		return to.request.deadline, true
 	case *batchItem:
-		return to.batch.limits.deadline, true
+		return to.batch.common.deadline, true
 	}
 	return taskid.NoTick, false
 }

@@ -17,7 +17,7 @@ func (b *Broker) repeatable(err error, idempotent bool) bool {
 	if errors.Is(err, ErrNoPoolsAvailable) {
 		return false // whatever the last connection has met
 	}
-	if idempotent && (errors.Is(err, ErrConnLost) || errors.Is(err, b.readLimit)) {
+	if idempotent && (errors.Is(err, ErrConnLost) || errors.Is(err, b.timeouts.readErr)) {
 		return true
 	}
 	return SafeToRetry(err) && !errors.Is(err, ErrQueueFull)

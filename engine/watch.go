@@ -72,7 +72,7 @@ func (c *conn) sweep(now taskid.Tick, steps uint32, real time.Time) {
 // expire completes a request whose time is up.
 func (c *conn) expire(s *slot, id taskid.ID) {
 	to, limit := s.V.to, c.limitOf(s)
-	if errors.Is(limit, c.b.readLimit) {
+	if errors.Is(limit, c.b.timeouts.readErr) {
 		c.watch.late++
 	}
 	c.giveBack(s.V.at.length())
@@ -89,9 +89,9 @@ func (c *conn) watchFailures(now taskid.Tick, real time.Time) {
 	if c.watch.late = 0; late == 0 {
 		return
 	}
-	patience, ticks := c.link.addr.patience(), c.b.readTicks
+	patience, ticks := c.link.addr.patience(), c.b.timeouts.read
 	if patience == 0 || patience > ticks || now.Since(c.watch.readAt) < ticks {
-		c.link.addr.failed(late, real.Add(-time.Duration(ticks)*c.b.clock.tick), c.b.readLimit)
+		c.link.addr.failed(late, real.Add(-time.Duration(ticks)*c.b.clock.tick), c.b.timeouts.readErr)
 	}
 }
 
@@ -111,7 +111,7 @@ func (c *conn) watchStill(now taskid.Tick, steps uint32, read bool) {
 	}
 	// What arrives comes in bursts. If none comes for as long as a piece may take it has
 	// stopped.
-	arriving := c.in.partial.Load() > 1 && now.Since(c.watch.readAt) <= c.b.frameTicks
+	arriving := c.in.partial.Load() > 1 && now.Since(c.watch.readAt) <= c.b.timeouts.frame
 	waiting := o.stalled.Load() || o.writing.Load() != 0 || c.watchHeld(now)
 	c.watch.still.note(now, steps, arriving, waiting, !waiting && !o.ready())
 }
@@ -125,15 +125,15 @@ func (c *conn) watchHeld(now taskid.Tick) bool {
 	if !held || answered != w.answered {
 		w.answered, w.answeredAt = answered, now
 	}
-	return held && now.Since(w.answeredAt) <= c.b.readTicks
+	return held && now.Since(w.answeredAt) <= c.b.timeouts.read
 }
 
 // watchWrite ends a connection whose peer takes nothing for WriteTimeout.
 func (c *conn) watchWrite(now taskid.Tick) {
 	began := taskid.Tick(c.out.writing.Load())
-	limit := c.b.writeTicks
+	limit := c.b.timeouts.write
 	if began != 0 && limit != 0 && now.Since(began) > limit+stepMax {
-		c.fail("write", lost(c.b.writeLimit))
+		c.fail("write", lost(c.b.timeouts.writeErr))
 	}
 }
 
@@ -145,11 +145,11 @@ func (c *conn) watchFrame(now taskid.Tick) {
 		w.partial, w.frames, w.partAt = partial, frames, now
 		return
 	}
-	if limit := uint64(c.b.frameTicks) * uint64(partial); uint64(now.Since(w.partAt)) <= limit+stepMax {
+	if limit := uint64(c.b.timeouts.frame) * uint64(partial); uint64(now.Since(w.partAt)) <= limit+stepMax {
 		return
 	}
 	c.fail("read", lost(fmt.Errorf("the peer has sent a part of a frame and not the rest, for %v%s",
-		time.Duration(partial)*c.b.frameTime(), speaks(greeting.Kind(c.in.kind.Load())))))
+		time.Duration(partial)*c.b.timeouts.frameTime, speaks(greeting.Kind(c.in.kind.Load())))))
 }
 
 // speaks says what the peer looks like, if it looks like anything.
@@ -209,7 +209,7 @@ func (c *conn) watchTrial(now taskid.Tick) {
 		w.triedAt = taskid.NoTick
 	case w.triedAt == taskid.NoTick:
 		w.triedAt = now
-	case c.b.readTicks > 0 && now.Since(w.triedAt) > c.b.readTicks:
+	case c.b.timeouts.read > 0 && now.Since(w.triedAt) > c.b.timeouts.read:
 		w.triedAt = taskid.NoTick
 		c.standing.tried.Store(false)
 	}
