@@ -45,7 +45,7 @@ const (
 	// packShare is which part of the loops, as a divisor, connections share first if Loops is
 	// the default, and packSize how many each of those has before the others get any.
 	packShare = 4
-	packSize  = 4
+	packSize  = 8
 )
 
 // spareDescriptors is how many of the process's descriptors the default of
@@ -151,7 +151,7 @@ type Config struct {
 	QueueTimeout time.Duration
 
 	// Loops is the number of event loops. At most 256. Default: GOMAXPROCS; then connections
-	// share the first quarter of the loops, at least one, until each of those has 4, because a
+	// share the first quarter of the loops, at least one, until each of those has 8, because a
 	// few busy connections make larger batches together, and many that ask now and then are
 	// served by more. Loops without a connection cost nothing. A connection gets the
 	// loop with fewest among those that answer at the moment: a handler that blocks a loop
@@ -165,11 +165,13 @@ type Config struct {
 	// before it sleeps, yielding to every goroutine that can run. It saves the wake-ups of
 	// a round trip, here and in the peer's write, and costs idle processor time; while it
 	// is in vain it is hardly tried. Another connection of the loop may wait for four times
-	// as long, now and then. A loop that two to four connections have among them asks as long
-	// whether any of them has sent something, if that is all that connections are packed for
-	// (Loops); then none waits. At most half of the processors poll, the brokers of the process
-	// counted in. Default 100 µs, at most MaxBusyPoll; negative: never. With Workers, with a
-	// GOMAXPROCS of 1, and on systems that are no Unix, there is none.
+	// as long, now and then. A loop that two to eight connections have among them, or one whose
+	// requests go to Workers, asks as long whether any of them has sent something or has a reply,
+	// if that is all that connections are packed for (Loops); then none waits. At most half of the
+	// processors poll, the brokers of the process counted in. Default 100 µs, at most MaxBusyPoll;
+	// negative: never. With a GOMAXPROCS of 1, and on systems that are no Unix, there is none; of
+	// several connections, or with workers, on Linux only, and over TLS a stream polls only while
+	// no other one has turns.
 	BusyPoll time.Duration
 
 	// Allow and Deny say which client addresses may connect; one that may not is closed right

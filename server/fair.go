@@ -40,7 +40,7 @@ func (c *Conn) turnOver() bool {
 	if lasted < turnMax {
 		return false
 	}
-	if c.deaf = c.link.hear(false, c.unsent > 0); len(l.cut) == 0 && !l.called.Load() && !c.link.othersWait() {
+	if c.deaf = c.link.hear(false, c.unsent > 0); len(l.cut) == 0 && l.asked.Load() <= 0 && !c.link.othersWait() {
 		l.noteLong(c.srv) // first: mark makes this turn a short one, for back
 		l.mark(time.Now())
 		return false

@@ -356,7 +356,7 @@ func (l *scripted) drop()            { l.closed = true }
 // call tells the loop, as a link of an event loop does.
 func (l *scripted) call() {
 	if l.loop != nil {
-		l.loop.called.Store(true)
+		l.loop.asked.Add(1)
 	}
 }
 

@@ -38,7 +38,7 @@ func watching(t *testing.T, n int, busyPoll time.Duration) (c *Conn, l *loop, to
 func TestALoopWithAFewConnectionsStaysAwake(t *testing.T) {
 	for name, end := range map[string]func(l *loop, told int) error{
 		"until it is told something": func(_ *loop, told int) error { _, err := unix.Write(told, []byte{1}); return err },
-		"until it is called":         func(l *loop, _ int) error { l.called.Store(true); return nil },
+		"until it is asked":          func(l *loop, _ int) error { l.asked.Store(1); return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, l, told := watching(t, 2, time.Hour)
@@ -54,7 +54,7 @@ func TestALoopWithAFewConnectionsStaysAwake(t *testing.T) {
 			<-done
 			assert.Zero(t, busypoll.Polling())
 			assert.Equal(t, busypoll.Pause{}, l.vain)
-			assert.True(t, name == "until it is called" || l.epoll.Ready(), "the event is the event loop's")
+			assert.True(t, name == "until it is asked" || l.epoll.Ready(), "the event is the event loop's")
 		})
 	}
 }
@@ -68,10 +68,60 @@ func TestALoopStaysAwakeForBusyPollOnly(t *testing.T) {
 	assert.False(t, l.vain.Skip())
 }
 
-// Where nobody, one only or many use the loop, it sleeps: this would take an hour.
+// With workers a loop does not stay with a connection that is alone: it could not see replies.
+func TestALoopWithWorkersStaysAwake(t *testing.T) {
+	for name, turn := range map[string]func(c *Conn){
+		"after input":  func(c *Conn) { assert.True(t, c.poll()) },
+		"after a wake": func(c *Conn) { assert.NoError(t, c.loop.wakeDone(nil, nil)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, l, told := watching(t, 1, time.Hour)
+			c.srv.workers, l.front = &workers{}, &front{srv: c.srv}
+			defer func() { c.srv.workers = nil }()
+			l.last, l.alone, l.waking = c, aloneMax, true
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				turn(c)
+			}()
+			waitFor(t, "the polling", func() bool { return busypoll.Polling() > 0 })
+			_, err := unix.Write(told, []byte{1})
+			require.NoError(t, err)
+			<-done
+			assert.False(t, l.stayed)
+			assert.Zero(t, l.asked.Load())
+		})
+	}
+}
+
+// What the event loop was asked for is counted off once, whether its connection was there or not:
+// else it would never stay awake again, or not see that it is asked.
+func TestWhatALoopIsAskedForIsCountedOff(t *testing.T) {
+	onLoops(t)
+	for _, workers := range []int{0, 2} {
+		s := launch(t, Config{Workers: workers, Loops: 1, BusyPoll: -1})
+		for range 3 {
+			dial(t, s).call(1, []byte("hello"))
+		}
+		l := s.front.loops[0]
+		for i, c := range s.conns.of(l) {
+			for range 100 {
+				s.wake(c)
+			}
+			c.link.wake() // beside another one
+			if i > 0 {
+				s.cut(c, reasonMemory)
+				c.link.wake() // comes when the connection has gone
+			}
+		}
+		waitFor(t, "the loop", func() bool { return l.asked.Load() == 0 && l.conns.Load() == 1 })
+	}
+}
+
+// Where nobody or many use the loop, it sleeps: this would take an hour.
 func TestALoopSleepsAtOnce(t *testing.T) {
 	for name, set := range map[string]func(c *Conn, l *loop){
-		"one connection":            func(_ *Conn, l *loop) { l.conns.Store(1) },
+		"no connection":             func(_ *Conn, l *loop) { l.conns.Store(0) },
 		"many connections":          func(_ *Conn, l *loop) { l.conns.Store(packSize + 1) },
 		"many on other loops":       func(c *Conn, _ *loop) { c.srv.conns.conns = make([]*Conn, packSize+1) },
 		"an unknown epoll instance": func(_ *Conn, l *loop) { l.pauses = false },

@@ -80,7 +80,7 @@ func (f *front) startLoop() (*loop, error) {
 		return nil, err
 	}
 	l := newLoop()
-	l.front, l.client = f, client
+	l.front, l.client, l.afterWake = f, client, l.wakeDone
 	return l, nil
 }
 
@@ -193,11 +193,31 @@ func (f *front) OnTraffic(gc gnet.Conn) (action gnet.Action) {
 		c.fail(reasonInternal)
 		return gnet.Close
 	}
-	// Without input it was a wake: what others were called for is next.
+	if len(in) == 0 { // it was a wake
+		c.loop.asked.Add(-1)
+		c.loop.waking = true
+	}
 	if !c.serve(in) || len(in) > 0 && !c.poll() {
 		return gnet.Close
 	}
 	return gnet.None
+}
+
+// wakeDone comes behind a wake, also if its connection had ended, and so had no turn. What the
+// event loop was asked for meanwhile is next.
+func (l *loop) wakeDone(gnet.Conn, error) error {
+	if !l.waking {
+		l.asked.Add(-1)
+	}
+	l.waking = false
+	l.lookOut(l.front.srv)
+	return nil
+}
+
+// closeDone comes behind a close that was asked for.
+func (l *loop) closeDone(gnet.Conn, error) error {
+	l.asked.Add(-1)
+	return nil
 }
 
 // OnClose is called once per opened connection, also from inside a write that
@@ -267,8 +287,10 @@ func (l *gnetLink) buffered() int { return l.conn.OutboundBuffered() }
 func (l *gnetLink) closeWrite() { shutdownWrite(l.fd) }
 
 // Both fail only if the loop cannot be told; then it is beyond help.
-func (l *gnetLink) wake()  { l.loop.tell(func() { _ = l.conn.Wake(nil) }) }
-func (l *gnetLink) close() { l.loop.tell(func() { _ = l.conn.Close() }) }
+func (l *gnetLink) wake() { l.loop.tell(func() { _ = l.conn.Wake(l.loop.afterWake) }) }
+func (l *gnetLink) close() {
+	l.loop.tell(func() { _ = l.conn.CloseWithCallback(l.loop.closeDone) })
+}
 
 // drop fails if the connection has ended already.
 func (l *gnetLink) drop() { _ = l.conn.EventLoop().Close(l.conn) }

@@ -40,6 +40,8 @@ type host struct {
 	gate   gate
 	conns  atomic.Int32
 
+	afterWake gnet.AsyncCallback // wakeDone, bound once: a method value allocates
+
 	door   atomic.Uint32  // doorShut, doorAsked or doorOpen
 	queued atomic.Bool    // the question is in the loop's queue
 	el     gnet.EventLoop // nil before the first connection; written while the door is open
@@ -212,18 +214,20 @@ func (l *loop) ask() bool {
 	return false
 }
 
-// tell calls what has the event loop do something, unless it is to stop.
+// tell calls what has the event loop do something, unless it is to stop. That counts it off when
+// it begins, which may be before it is counted here.
 func (l *loop) tell(call func()) {
 	l.gate.mu.RLock()
 	defer l.gate.mu.RUnlock()
 	if !l.gate.shut {
 		call()
-		l.called.Store(true)
+		l.asked.Add(1)
 	}
 }
 
 // Run implements gnet.Runnable: the loop has come to the question.
 func (l *loop) Run(context.Context) error {
+	l.asked.Add(-1)
 	l.queued.Store(false) // before the look: a call that asks after it queues another one
 	l.front.jammed.Store(false)
 	if l.door.CompareAndSwap(doorAsked, doorOpen) {

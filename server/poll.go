@@ -22,8 +22,11 @@ import (
 // BusyPoll in any case, and why it takes twice as long alone until the next stay when
 // another connection turns out to have waited.
 //
-// Where a few connections have a loop among them, none is alone, and the loop asks its epoll
-// instance instead, whether it has something to tell: nothing waits then but to sleep.
+// Where a few connections have a loop among them, none is alone; and where handlers have workers,
+// the loop is asked for a turn when replies are there. Then the loop asks its epoll instance
+// instead, whether it has something to tell, and looks whether it was asked: nothing waits then but
+// to sleep. Workers that the loop yields to need not wake a thread, and neither need their replies:
+// a round trip of a lone caller takes 12 µs instead of 60.
 
 const (
 	// aloneMin and aloneMax bound how many reads in a row must have been of one
@@ -78,13 +81,9 @@ func (p *poller) mayStay() bool {
 func (c *Conn) poll() bool {
 	s, l := c.srv, c.loop
 	l.heard(c)
-	if l.called.Load() {
-		l.called.Store(false) // the caller is served next, or was already
-		return true
-	}
 	switch {
-	case s.busyPoll == 0:
-	case !l.mayStay():
+	case s.busyPoll == 0 || l.asked.Load() > 0:
+	case s.workers != nil || !l.mayStay():
 		l.lookOut(s)
 	case c.pollable() && busypoll.Enter(s.pollers):
 		defer busypoll.Leave()
@@ -93,16 +92,17 @@ func (c *Conn) poll() bool {
 	return true
 }
 
-// lookOut keeps the loop awake until its epoll instance has something to tell, for BusyPoll at
-// most. It takes nothing out of the instance: the event loop goes on as if it had slept.
+// lookOut keeps the loop awake until its epoll instance has something to tell, or it is asked for
+// something, for BusyPoll at most. It takes nothing out of the instance: the event loop goes on as
+// if it had slept.
 func (l *loop) lookOut(s *Server) {
-	if !l.few(s) || l.vain.Skip() || !busypoll.Enter(s.pollers) {
+	if s.busyPoll == 0 || !l.few(s) || l.vain.Skip() || !busypoll.Enter(s.pollers) {
 		return
 	}
 	defer busypoll.Leave()
 	for began := time.Now(); ; runtime.Gosched() {
 		switch {
-		case l.called.Load() || l.epoll.Ready():
+		case l.asked.Load() > 0 || l.epoll.Ready():
 			l.vain.Hit()
 			return
 		case time.Since(began) >= s.busyPoll:
@@ -112,12 +112,12 @@ func (l *loop) lookOut(s *Server) {
 	}
 }
 
-// few reports whether several connections have the loop among them, and the server no more than
+// few reports whether not many connections have the loop among them, and the server no more than
 // are packed on its first loops: with more, others need the processors, and most turns find
 // something to do anyway.
 func (l *loop) few(s *Server) bool {
 	n := l.conns.Load()
-	return l.pauses && n > 1 && n <= packSize && s.conns.len() <= packSize*min(s.cfg.packed, int(s.pollers))
+	return l.pauses && n > 0 && n <= packSize && s.conns.len() <= packSize*min(s.cfg.packed, int(s.pollers))
 }
 
 // pollable reports whether nothing about c needs the event loop: it alone tells when a
@@ -134,7 +134,7 @@ func (c *Conn) stay() bool {
 		l.input = make([]byte, readBufferBytes)
 	}
 	began := time.Now()
-	for since := began; !l.called.Load(); {
+	for since := began; l.asked.Load() <= 0; {
 		n, err := c.link.read(l.input)
 		switch {
 		case errors.Is(err, io.EOF):
@@ -163,10 +163,9 @@ func (c *Conn) stay() bool {
 }
 
 // pollTime returns for how long a server with this configuration polls; 0 is never.
-// With workers, replies come by way of the event loop; with one processor, the client
-// needs it.
+// With one processor, the client needs it.
 func pollTime(cfg *Config, processors int) time.Duration {
-	if cfg.Workers > 0 || processors < 2 || !rawio.Available {
+	if processors < 2 || !rawio.Available {
 		return 0
 	}
 	return max(cfg.BusyPoll, 0)

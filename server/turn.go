@@ -21,7 +21,7 @@ const (
 )
 
 // loop is what the connections of one event loop share: one of them has its turn
-// at a time. Everything but called, total and what host says belongs to the loop's
+// at a time. Everything but asked, total and what host says belongs to the loop's
 // goroutine.
 type loop struct {
 	out      []byte           // replies of this turn, framed, not yet written
@@ -48,12 +48,13 @@ type loop struct {
 	sought   bool           // once it was looked for,
 	pauses   bool           // if it is known: then reading can be paused
 	event    tally          // counted since publish
+	waking   bool           // the turn that a wake has asked for was had
 	poller
 	host
 
-	called atomic.Bool // by anybody: a connection of this loop shall have a turn
-	mu     sync.Mutex  // held for an addition
-	total  tally
+	asked atomic.Int32 // what others have asked of the event loop and it has not begun
+	mu    sync.Mutex   // held for an addition
+	total tally
 }
 
 func newLoop() *loop {
