@@ -176,6 +176,7 @@ func (bt *batch) start(
 	b.limit(&bt.common, ctx, o)
 	bt.idempotent = o.Idempotent
 	bt.left.Store(int64(n) + 1)
+	bt.items = slices.Grow(bt.items, max(n-len(bt.items), 0))
 	for i := len(bt.items); i < n; i++ {
 		bt.items = append(bt.items, batchItem{batch: bt, index: uint32(i)})
 	}
@@ -195,7 +196,7 @@ func (bt *batch) start(
 			f.tracer = o.Trace.follow(i)
 		}
 	}
-	if bt.began = 0; b.stopwatch != nil {
+	if b.stopwatch != nil {
 		bt.timeSome()
 	}
 }
@@ -204,6 +205,7 @@ func (bt *batch) start(
 func (bt *batch) end() {
 	if bt.began != 0 {
 		bt.setTimed(false)
+		bt.began = 0
 	}
 	clear(bt.fates)
 	bt.fates = bt.fates[:0]

@@ -9,8 +9,8 @@ import (
 	"github.com/ringwire/ringwire/internal/baton"
 )
 
-// A goroutine that takes the right to write from the poller's promise lets it go free: then the poller
-// promises anew, or submitters and the flusher would write frame by frame beside it.
+// A goroutine that takes the right to write from the poller's promise lets it go free: then the
+// poller promises anew, or submitters and the flusher would write frame by frame beside it.
 func TestThePollerPromisesAnew(t *testing.T) {
 	p, held := holding(t)
 	b := newBroker(t, Config{Addrs: []string{p.addr()}})
