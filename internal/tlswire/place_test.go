@@ -3,6 +3,9 @@ package tlswire_test
 import (
 	"crypto/tls"
 	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +36,36 @@ func TestAPlaceIsHeldWhileNothingIsWaitedFor(t *testing.T) {
 
 	require.NoError(t, r.server.w.Compute(nil, nil))
 	assert.Empty(t, places)
+}
+
+// Those that wait for one place get it one after another, and let everybody run in between.
+func TestWhoHasAPlaceLetsOthersRunFirst(t *testing.T) {
+	const many = 20
+	pairs := make([]rig, many)
+	for i := range pairs {
+		pairs[i] = secured(t, tls.VersionTLS13, false)
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	places := make(chan struct{}, 1)
+	places <- struct{}{}
+	var computed, chain, longest atomic.Int64
+	var all sync.WaitGroup
+	for _, r := range pairs {
+		all.Go(func() {
+			_ = r.server.w.Compute(places, nil)
+			computed.Add(1)
+			longest.Store(max(longest.Load(), chain.Add(1))) // by one at a time
+			_ = r.server.w.Compute(nil, nil)
+		})
+	}
+	runtime.Gosched() // they wait
+	<-places
+	for computed.Load() < many {
+		chain.Store(0)
+		runtime.Gosched()
+	}
+	all.Wait()
+	assert.Less(t, longest.Load(), int64(many/2), "so many in a row while another goroutine was to run")
 }
 
 // The wait for a place ends, and says why, when nobody is to wait any more.

@@ -15,6 +15,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"syscall"
 
@@ -141,6 +142,9 @@ func (w *Wire) takePlace() error {
 	select {
 	case w.places <- struct{}{}:
 		w.placed = true
+		// Go runs a goroutine that was woken before all others of its processor, so a chain of
+		// handshakes that hand on their place would keep event loops waiting to its end.
+		runtime.Gosched()
 		return nil
 	case <-w.done:
 		return errNoPlace
