@@ -119,7 +119,7 @@ server down at any time. So it must be a loopback address or a unix socket;
 	flags.StringVar(&f.json, "json", "", "write the statistics to this file when the server ends")
 	flags.StringVar(&f.debugAddr, "debug-addr", "", "serve metrics, health and profiles here, HOST:PORT on this machine or unix:PATH; port 0 takes a free one (default: do not)")
 	flags.BoolVar(&f.debugRemote, "debug-remote", false, "let --debug-addr be an address that others can reach")
-	flags.IntVar(&f.timed, "latency-every", 64, "time one of so many requests for --debug-addr, at random; 1 is each, 0 none")
+	flags.IntVar(&f.timed, "latency-every", 256, "time one of so many requests for --debug-addr, at random; 1 is each, 0 none")
 	f.stub.register(flags)
 	return cmd
 }

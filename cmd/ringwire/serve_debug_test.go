@@ -121,7 +121,7 @@ func TestDebugPagesAreForThisMachineUnlessSaidOtherwise(t *testing.T) {
 	}
 }
 
-// Of real traffic one of 64 is timed, so the numbers are those of a made-up histogram.
+// Of real traffic one of 256 is timed, so the numbers are those of a made-up histogram.
 func TestVariablesHaveQuantiles(t *testing.T) {
 	var l server.Latency
 	for range 99 {

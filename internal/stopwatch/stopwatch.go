@@ -2,11 +2,11 @@
 //
 // To time each costs two looks at the clock, some 60 ns, and 20 ns more to count it: a tenth of
 // what a request costs where 256 callers share a broker. Quantiles need no more than a part: of
-// 64,000 requests a second, one of 64 gives a thousand. To share a look among the replies of a
+// 256,000 requests a second, one of 256 gives a thousand. To share a look among the replies of a
 // batch saves one of the two only, and a time that is not the call's own hides what the call has
 // waited for.
 //
-// The choice is random, because every 64th would always meet the same place of a batch.
+// The choice is random, because every 256th would always meet the same place of a batch.
 package stopwatch
 
 import (

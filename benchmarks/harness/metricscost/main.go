@@ -1,5 +1,5 @@
 // Command metricscost measures what metrics cost: callers of a broker and a server in another
-// process, without metrics, with one call in 64 timed, read once a second at both ends, with
+// process, without metrics, with one call in 256 timed, read once a second at both ends, with
 // every call and request timed, and without metrics once more. They run interleaved, and are
 // compared round by round. It exits with 1 if the default costs more than is allowed, and with 4 if
 // the machine is so noisy that nothing can be said: the last one differs from the first, which is
@@ -39,7 +39,7 @@ var kinds = []struct {
 	read  bool
 }{
 	{"without", 0, false},
-	{"one in 64", 64, true},
+	{"one in 256", 256, true},
 	{"each timed", 1, true},
 	{"without", 0, false}, // again: what it seems to cost is the machine's noise
 }
@@ -49,7 +49,7 @@ func main() {
 	rounds := flag.Int("rounds", 20, "how often each runs")
 	slice := flag.Duration("slice", readEvery, "measured time of each in a round")
 	callers := flag.Int("callers", 256, "requests in flight")
-	most := flag.Float64("most", 3, "what one in 64 may cost, in percent")
+	most := flag.Float64("most", 3, "what one in 256 may cost, in percent")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -62,13 +62,13 @@ func main() {
 		fmt.Fprintf(os.Stderr, "metricscost: inconclusive: the same twice differs by %.1f %%; take a quiet machine or more rounds\n", noise)
 		os.Exit(4)
 	case cost > *most:
-		fmt.Fprintf(os.Stderr, "metricscost: one in 64 costs %.1f %%; at most %g %% are allowed\n", cost, *most)
+		fmt.Fprintf(os.Stderr, "metricscost: one in 256 costs %.1f %%; at most %g %% are allowed\n", cost, *most)
 		os.Exit(1)
 	}
 }
 
-// run measures and prints, and returns what one in 64 costs in percent, and by how much the same
-// twice differs, the worst of both ways to call.
+// run measures and prints, and returns what one in 256 costs blocking callers in percent, and by how
+// much the same twice differs, the worst of both ways to call.
 func run(ctx context.Context, out io.Writer, program string, plan bench.Plan, callers int) (cost, noise float64, err error) {
 	dir, err := os.MkdirTemp("", "metricscost")
 	if err != nil {
@@ -85,9 +85,7 @@ func run(ctx context.Context, out io.Writer, program string, plan bench.Plan, ca
 		}
 		defer child.Stop()
 		targets[i] = bench.NewRingwireVariant(k.name, child.Addr, child.PID(), func(c *engine.Config) { c.LatencyEvery = k.every })
-		if k.read {
-			targets[i].Dial = readDuring(targets[i].Dial, socket)
-		}
+		targets[i].Dial = readDuring(targets[i].Dial, socket, k.read)
 	}
 	apis := []bench.API{bench.Blocking, bench.Callback}
 	for _, api := range apis {
@@ -104,11 +102,13 @@ func run(ctx context.Context, out io.Writer, program string, plan bench.Plan, ca
 		_, _ = fmt.Fprintf(out, "%s, %d callers: %.0f req/s without\n", without.API, callers, without.ReqPerSec)
 		for j, row := range result.Rows[i+1 : i+len(kinds)] {
 			low, mid, high := costs(without.ReqPerSecRounds, row.ReqPerSecRounds)
-			_, _ = fmt.Fprintf(out, "  %-10s costs %.1f %% (half of the rounds: %.1f to %.1f), %.3f allocations a request\n",
+			_, _ = fmt.Fprintf(out, "  %-11s costs %.1f %% (half of the rounds: %.1f to %.1f), %.3f allocations a request\n",
 				row.System, mid, low, high, row.AllocsPerReq)
 			switch j + 1 {
 			case 1:
-				cost = max(cost, mid)
+				if without.API == bench.Blocking { // what is promised, of callers
+					cost = mid
+				}
 			case len(kinds) - 1:
 				noise = max(noise, math.Abs(mid))
 			}
@@ -128,7 +128,7 @@ func costs(without, with []float64) (low, mid, high float64) {
 	return at(0.25), at(0.5), at(0.75)
 }
 
-// reading is a client whose metrics, and whose server's, are read while it is there.
+// reading is a client whose metrics, and whose server's, may be read while it is there.
 type reading struct {
 	bench.Client
 	stop context.CancelFunc
@@ -147,9 +147,12 @@ func (r *reading) Go(req []byte, fn func(reply []byte, err error)) error {
 	}).Go(req, fn)
 }
 
-// readDuring has the metrics of the clients that dial makes read, and the page of their server.
-func readDuring(dial func(context.Context, int) (bench.Client, error),
-	socket string) func(context.Context, int) (bench.Client, error) {
+// readDuring has the metrics of the clients that dial makes read, and the page of their server. If
+// they are not to be read the clients are the same, with the same timer: a timer alone costs a
+// process of many goroutines some 5 %, for which Go then looks at the clock each time that it
+// changes from one to another, and every service has one.
+func readDuring(dial func(context.Context, int) (bench.Client, error), socket string,
+	read bool) func(context.Context, int) (bench.Client, error) {
 	pages := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}}
@@ -172,6 +175,9 @@ func readDuring(dial func(context.Context, int) (bench.Client, error),
 				select {
 				case <-next.C:
 					next.Reset(readEvery)
+					if !read {
+						continue
+					}
 					_, _, _ = broker.Broker().Stats(), broker.Broker().AddrStats(), broker.Broker().Latency()
 					readPage(ctx, pages)
 				case <-ctx.Done():
