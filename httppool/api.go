@@ -42,7 +42,8 @@ type ConnectionResponse struct {
 type HTTPConnection struct {
 	c        *conn
 	client   http.Client
-	open     atomic.Int64 // exchanges that have not ended
+	turn     chan struct{} // a place for the exchange that is under way
+	open     atomic.Int64  // exchanges that have not ended
 	released atomic.Bool
 }
 
@@ -75,7 +76,7 @@ func (p *HTTPConnectionPool) GetConnection(req *ConnectionRequest) (*ConnectionR
 	}
 	waited := time.Since(began)
 	p.counts.waited(waited)
-	h := &HTTPConnection{c: c}
+	h := &HTTPConnection{c: c, turn: make(chan struct{}, 1)}
 	h.client.Transport = (*handleTransport)(h)
 	p.mu.Lock()
 	target := c.s.targetLocked()
@@ -148,7 +149,7 @@ func (t *handleTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	p.counts.requests.Add(1)
 	began := time.Now()
 	ctx, cancel := p.bounded(req.Context())
-	resp, err := c.exchange(req.WithContext(ctx), began)
+	resp, err := h.inTurn(req.WithContext(ctx), began)
 	if err != nil {
 		cancel()
 		h.open.Add(-1)
@@ -160,7 +161,24 @@ func (t *handleTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	attach(resp, func(whole bool) {
 		cancel()
 		c.leave(whole)
+		<-h.turn
 		h.open.Add(-1)
 	})
 	return resp, nil
+}
+
+// inTurn makes an exchange when those before it have ended. The turn is the caller's if there is no
+// error.
+func (h *HTTPConnection) inTurn(req *http.Request, began time.Time) (*http.Response, error) {
+	select {
+	case h.turn <- struct{}{}:
+	case <-req.Context().Done():
+		closeBody(req)
+		return nil, ended(req.Context())
+	}
+	resp, err := h.c.exchange(req, began)
+	if err != nil {
+		<-h.turn
+	}
+	return resp, err
 }

@@ -3,6 +3,8 @@ package httppool
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -42,6 +44,9 @@ type conn struct {
 // errGone is the transport's when it dials after its connection's end.
 var errGone = errors.New("httppool: connection has no place any more")
 
+// errLost is what a request has met whose connection the server has closed without a response.
+var errLost = fmt.Errorf("the server has closed the connection without a response: %w", io.ErrUnexpectedEOF)
+
 func newConn(s *server) *conn {
 	c := &conn{s: s}
 	cfg := &s.p.cfg
@@ -64,7 +69,9 @@ var http1 = func() *http.Protocols {
 	return p
 }()
 
-// socketFor gives the transport its socket: the one that the pool has dialled, or a new one.
+// socketFor gives the transport its socket: the one that the pool has dialled, or a new one. There is
+// none for an exchange that has begun to write: the transport would repeat a request there by
+// itself that the server may have had. Whether it is repeated, the pool says, which keeps count.
 func (c *conn) socketFor(ctx context.Context, _, _ string) (net.Conn, error) {
 	p := c.s.p
 	p.mu.Lock()
@@ -76,6 +83,10 @@ func (c *conn) socketFor(ctx context.Context, _, _ string) (net.Conn, error) {
 			return nil, errGone
 		}
 		return nc, nil
+	}
+	if c.sent.Load() {
+		p.mu.Unlock()
+		return nil, errLost
 	}
 	c.redials++
 	p.mu.Unlock()

@@ -26,6 +26,6 @@
 // Servers are judged by package health, by what requests and checks meet. One that cannot be
 // reached UnhealthyThreshold times in a row is out, all of them if need be: requests then fail with
 // ErrNoHealthyServer, and do not wait. One that answers 502, 503 or 504, or not within
-// RequestTimeout, as often in a row is out for a time, half of the servers at most. Other statuses
-// are answers.
+// RequestTimeout, or ends the connection in place of an answer, as often in a row is out for a time,
+// half of the servers at most. Other statuses are answers.
 package httppool

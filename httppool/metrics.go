@@ -17,8 +17,9 @@ type HTTPPoolMetrics struct {
 
 	// TotalRequests counts requests, a repeated one once. SuccessfulRequests have a response with
 	// a status below 500, FailedRequests another one or none; the rest is under way.
-	// RetriedRequests counts repetitions.
-	TotalRequests, SuccessfulRequests, FailedRequests, RetriedRequests int64
+	// RetriedRequests counts repetitions. RetriesDenied were not made, because a fifth of the requests had
+	// been repeated that servers may have had: MaxRetries says more.
+	TotalRequests, SuccessfulRequests, FailedRequests, RetriedRequests, RetriesDenied int64
 	// AverageResponseTime is the mean time until a response's header had come: TotalResponseTime
 	// by TotalResponses. The differences of both tell the mean of a span of time.
 	AverageResponseTime, TotalResponseTime time.Duration
@@ -53,14 +54,15 @@ type HTTPPoolMetrics struct {
 
 // counts are the counters of a pool.
 type counts struct {
-	created, destroyed, reused            atomic.Int64
-	requests, successful, failed, retries atomic.Int64
-	responses, responseTime               atomic.Int64
-	leases, waitTime, longest             atomic.Int64
-	checksPassed, checksFailed            atomic.Int64
-	connectErrors, timeouts               atomic.Int64
-	measured                              int64 // requests, at the last measuring; the manager's
-	milliPerSecond                        atomic.Int64
+	created, destroyed, reused   atomic.Int64
+	requests, successful, failed atomic.Int64
+	retries, denied              atomic.Int64
+	responses, responseTime      atomic.Int64
+	leases, waitTime, longest    atomic.Int64
+	checksPassed, checksFailed   atomic.Int64
+	connectErrors, timeouts      atomic.Int64
+	measured                     int64 // requests, at the last measuring; the manager's
+	milliPerSecond               atomic.Int64
 }
 
 func (c *counts) answered(status int, took time.Duration) {
@@ -113,6 +115,7 @@ func (p *HTTPConnectionPool) GetMetrics() *HTTPPoolMetrics {
 	m := &HTTPPoolMetrics{
 		ConnectionsReused:  c.reused.Load(),
 		SuccessfulRequests: c.successful.Load(), FailedRequests: c.failed.Load(), RetriedRequests: c.retries.Load(),
+		RetriesDenied:  c.denied.Load(),
 		TotalResponses: c.responses.Load(), TotalResponseTime: time.Duration(c.responseTime.Load()),
 		RequestsPerSecond:   float64(c.milliPerSecond.Load()) / 1000,
 		RequestsPerServer:   make(map[string]int64),

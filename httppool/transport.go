@@ -123,6 +123,7 @@ func (p *HTTPConnectionPool) roundTrip(ctx context.Context, req *http.Request, b
 	who := callerOf(ctx)
 	w := want{key: balance.KeyOf(who.clientID), lane: list.LaneOf(who.priority), secure: req.URL.Scheme == "https"}
 	body := replayable{req: req}
+	leased := false
 	for retries := 0; ; retries++ {
 		c, _, err := p.lease(ctx, &w)
 		if err != nil {
@@ -132,7 +133,8 @@ func (p *HTTPConnectionPool) roundTrip(ctx context.Context, req *http.Request, b
 			body.close()
 			return nil, nil, err
 		}
-		if retries == 0 {
+		if !leased {
+			leased = true
 			p.counts.waited(time.Since(began))
 		}
 		out, err := body.next(ctx, c.s.url)
@@ -147,11 +149,21 @@ func (p *HTTPConnectionPool) roundTrip(ctx context.Context, req *http.Request, b
 		p.release(c)
 		w.tried = append(w.tried, c.s)
 		may := body.again() && p.mayRetry(ctx, retries) &&
-			(!c.sent.Load() || idempotent(req) && p.retries.Withdraw())
+			(!c.sent.Load() || idempotent(req) && p.withdraw())
 		if !may || !p.rest(ctx, &w, retries) {
 			return nil, nil, opError("request", c.s.name, err)
 		}
 	}
+}
+
+// withdraw takes a repetition of what a server may have had out of the budget, and counts it if there
+// is none left.
+func (p *HTTPConnectionPool) withdraw() bool {
+	if p.retries.Withdraw() {
+		return true
+	}
+	p.counts.denied.Add(1)
+	return false
 }
 
 // tryAgain reports whether a lease that failed is to be tried again: when a server could not be
@@ -206,8 +218,13 @@ func (c *conn) exchange(req *http.Request, began time.Time) (*http.Response, err
 		switch {
 		case watched.failed():
 			c.s.judge.Report(health.Late, began, nil) // the caller's body
-		case c.sock.Load() == nil || ctx.Err() != nil:
+		case ctx.Err() != nil:
 			c.s.judge.Report(outcome(ctx, err), began, err)
+		case c.sock.Load() == nil && c.sent.Load():
+			// It was reached, and may have ended the connection because of this request.
+			c.s.judge.Report(health.Failed, began, err)
+		case c.sock.Load() == nil:
+			c.s.judge.Report(health.Unreachable, began, err)
 		default:
 			c.s.judge.Report(health.Late, began, nil) // nothing was wrong but the request
 		}

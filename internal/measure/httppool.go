@@ -25,6 +25,7 @@ func HTTPPool() []Value[httppool.HTTPPoolMetrics] {
 		of(requests, func(m *poolMetrics) int64 { return m.SuccessfulRequests }, "success"),
 		of(requests, func(m *poolMetrics) int64 { return m.FailedRequests }, "failure"),
 		of(counter("ringwire_httppool_retries_total", "Repetitions of requests."), func(m *poolMetrics) int64 { return m.RetriedRequests }),
+		of(counter("ringwire_httppool_retries_denied_total", "Repetitions that the budget refused."), func(m *poolMetrics) int64 { return m.RetriesDenied }),
 		of(servers, func(m *poolMetrics) int { return m.HealthyServers }, "healthy"),
 		of(servers, func(m *poolMetrics) int { return m.UnhealthyServers }, "unhealthy"),
 		of(checks, func(m *poolMetrics) int64 { return m.HealthChecksSuccess }, "success"),
