@@ -71,7 +71,7 @@ func brokerConnections() []Value[brokerStats] {
 
 // brokerServers are the families with a label for the server.
 type brokerServers struct {
-	state, failures, conns, inflight, requests, dials, dialErrors, lost *Family
+	state, weight, share, failures, conns, inflight, requests, dials, dialErrors, lost *Family
 }
 
 var addrStates = []engine.AddrState{
@@ -82,6 +82,8 @@ func newBrokerServers() *brokerServers {
 	const s = "server"
 	return &brokerServers{
 		state:      gauge("ringwire_client_server_state", "1 for the state that the server is in, 0 for the others.", s, "state"),
+		weight:     gauge("ringwire_client_server_weight", "The server's weight.", s),
+		share:      gauge("ringwire_client_server_share_ratio", "Part of its weight that the server takes, 0 to 1: less than 1 when it is back, see SlowStart.", s),
 		failures:   gauge("ringwire_client_server_failures", "Failed dials, lost and silent connections in a row since the last reply.", s),
 		conns:      gauge("ringwire_client_server_connections", "Connections to the server that are up.", s),
 		inflight:   gauge("ringwire_client_server_inflight", "Requests on its connections that are not over.", s),
@@ -93,11 +95,11 @@ func newBrokerServers() *brokerServers {
 }
 
 func (f *brokerServers) all() []*Family {
-	return []*Family{f.state, f.failures, f.conns, f.inflight, f.requests, f.dials, f.dialErrors, f.lost}
+	return []*Family{f.state, f.weight, f.share, f.failures, f.conns, f.inflight, f.requests, f.dials, f.dialErrors, f.lost}
 }
 
 // Merged makes one of those with the same address: a server that was removed and is back may still
-// be leaving.
+// be leaving. State, weight and share are those of the one that stays.
 func Merged(all []engine.AddrStats) (each []engine.AddrStats) {
 	at := make(map[string]int, len(all))
 	for _, s := range all {
@@ -109,7 +111,7 @@ func Merged(all []engine.AddrStats) (each []engine.AddrStats) {
 		}
 		sum := &each[i]
 		if s.State == engine.AddrUp || sum.State == engine.AddrLeaving {
-			sum.State = s.State
+			sum.State, sum.Weight, sum.Share = s.State, s.Weight, s.Share
 		}
 		sum.Failures = min(sum.Failures, s.Failures)
 		sum.Conns += s.Conns
@@ -137,6 +139,8 @@ func (f *brokerServers) take(put Put, s *engine.AddrStats) {
 	if !known { // of a newer engine
 		put(f.state, 1, s.Addr, string(s.State))
 	}
+	put(f.weight, float64(s.Weight), s.Addr)
+	put(f.share, float64(s.Share)/100, s.Addr)
 	put(f.failures, float64(s.Failures), s.Addr)
 	put(f.conns, float64(s.Conns), s.Addr)
 	put(f.inflight, float64(s.InFlight), s.Addr)

@@ -19,9 +19,9 @@ func TestWhatIsMergedIsTheSumOfBoth(t *testing.T) {
 		}
 	}
 	all := measure.Merged([]engine.AddrStats{
-		{Addr: "a", State: engine.AddrLeaving, Failures: 7, Stats: stats(1)},
-		{Addr: "b", State: engine.AddrDown, Failures: 1, Stats: stats(100)},
-		{Addr: "a", State: engine.AddrDown, Failures: 4, Stats: stats(1000)},
+		{Addr: "a", State: engine.AddrLeaving, Weight: 3, Share: 100, Failures: 7, Stats: stats(1)},
+		{Addr: "b", State: engine.AddrDown, Weight: 1, Failures: 1, Stats: stats(100)},
+		{Addr: "a", State: engine.AddrDown, Weight: 5, Share: 25, Failures: 4, Stats: stats(1000)},
 	})
 	servers := measure.BrokerServers()
 	got := make(map[string]float64)
@@ -34,26 +34,31 @@ func TestWhatIsMergedIsTheSumOfBoth(t *testing.T) {
 		}, &s)
 	}
 	assert.Equal(t, map[string]float64{
-		"state a down": 1, "failures a": 4, "connections a": 1001, "inflight a": 2002,
+		"state a down": 1, "weight a": 5, "share_ratio a": 0.25, "failures a": 4, "connections a": 1001, "inflight a": 2002,
 		"requests_total a replied": 3003, "requests_total a connection_lost": 4004,
 		"requests_total a timeout": 5005, "requests_total a cancelled": 6006,
 		"dials_total a": 7007, "dial_errors_total a": 8008, "connections_lost_total a": 9009,
-		"state b down": 1, "failures b": 1, "connections b": 100, "inflight b": 200,
+		"state b down": 1, "weight b": 1, "share_ratio b": 0, "failures b": 1, "connections b": 100, "inflight b": 200,
 		"requests_total b replied": 300, "requests_total b connection_lost": 400,
 		"requests_total b timeout": 500, "requests_total b cancelled": 600,
 		"dials_total b": 700, "dial_errors_total b": 800, "connections_lost_total b": 900,
 	}, got)
 }
 
-func TestTheStateOfWhatIsMergedIsOfTheOneThatStays(t *testing.T) {
-	for _, tc := range [][3]engine.AddrState{ // the first, the second, of both
-		{engine.AddrLeaving, engine.AddrDown, engine.AddrDown},
-		{engine.AddrDown, engine.AddrLeaving, engine.AddrDown},
-		{engine.AddrLeaving, engine.AddrUp, engine.AddrUp},
-		{engine.AddrUp, engine.AddrLeaving, engine.AddrUp},
-		{engine.AddrLeaving, engine.AddrLeaving, engine.AddrLeaving},
+func TestStateWeightAndShareOfWhatIsMergedAreOfTheOneThatStays(t *testing.T) {
+	for _, tc := range []struct {
+		first, second, both engine.AddrState
+		weight, share       int // the first's are 1 and 10, the second's 2 and 20
+	}{
+		{engine.AddrLeaving, engine.AddrDown, engine.AddrDown, 2, 20},
+		{engine.AddrDown, engine.AddrLeaving, engine.AddrDown, 1, 10},
+		{engine.AddrLeaving, engine.AddrUp, engine.AddrUp, 2, 20},
+		{engine.AddrUp, engine.AddrLeaving, engine.AddrUp, 1, 10},
+		{engine.AddrLeaving, engine.AddrLeaving, engine.AddrLeaving, 2, 20},
 	} {
-		got := measure.Merged([]engine.AddrStats{{Addr: "a", State: tc[0]}, {Addr: "a", State: tc[1]}})
-		assert.Equal(t, []engine.AddrStats{{Addr: "a", State: tc[2]}}, got, "%v", tc)
+		got := measure.Merged([]engine.AddrStats{
+			{Addr: "a", State: tc.first, Weight: 1, Share: 10}, {Addr: "a", State: tc.second, Weight: 2, Share: 20},
+		})
+		assert.Equal(t, []engine.AddrStats{{Addr: "a", State: tc.both, Weight: tc.weight, Share: tc.share}}, got, "%v", tc)
 	}
 }

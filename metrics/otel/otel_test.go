@@ -79,6 +79,14 @@ func values(t *testing.T, m metricdata.Metrics) map[string]float64 {
 	return all
 }
 
+// removedAndBack is a server that is there twice.
+func removedAndBack() []engine.AddrStats {
+	return []engine.AddrStats{
+		{Addr: "a:1", State: engine.AddrLeaving, Weight: 1, Stats: engine.Stats{Conns: 2}},
+		{Addr: "a:1", State: engine.AddrDown, Weight: 3, Share: 40, Stats: engine.Stats{Conns: 1}},
+	}
+}
+
 func TestWhatIsCountedIsObserved(t *testing.T) {
 	provider, reader := newProvider(t)
 	meter := provider.Meter("test")
@@ -87,11 +95,7 @@ func TestWhatIsCountedIsObserved(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, registered.Unregister()) })
 	}
 	register(otel.Server(meter, func() server.Stats { return server.Stats{Conns: 3, Replies: 5, BytesIn: 7, HeldBytes: 9} }, attribute.String("port", "9000")))
-	register(otel.Broker(meter, func() engine.Stats { return engine.Stats{Timeouts: 2} }, func() []engine.AddrStats {
-		return []engine.AddrStats{ // removed, and back
-			{Addr: "a:1", State: engine.AddrLeaving, Stats: engine.Stats{Conns: 2}}, {Addr: "a:1", State: engine.AddrDown, Stats: engine.Stats{Conns: 1}},
-		}
-	}))
+	register(otel.Broker(meter, func() engine.Stats { return engine.Stats{Timeouts: 2} }, removedAndBack))
 	register(otel.Pool(meter, func() pool.Stats { return pool.Stats{Idle: 4, Interval: 1500 * time.Millisecond} }))
 	register(otel.PairedPool(meter, func() paired.Stats { return paired.Stats{Died: 6} }))
 	register(otel.HTTPPool(meter, func() *httppool.HTTPPoolMetrics {
@@ -108,6 +112,8 @@ func TestWhatIsCountedIsObserved(t *testing.T) {
 		"ringwire.client.requests":                  {"replied ": 0, "timeout ": 2, "cancelled ": 0, "connection_lost ": 0},
 		"ringwire.client.server_state":              {"a:1 up ": 0, "a:1 trial ": 0, "a:1 ejected ": 0, "a:1 silent ": 0, "a:1 down ": 1, "a:1 resting ": 0, "a:1 leaving ": 0},
 		"ringwire.client.server_connections":        {"a:1 ": 3},
+		"ringwire.client.server_weight":             {"a:1 ": 3},
+		"ringwire.client.server_share":              {"a:1 ": 0.4},
 		"ringwire.pool.connections":                 {"idle ": 4, "in_use ": 0, "opening ": 0, "closing ": 0},
 		"ringwire.pool.interval":                    {"": 1.5},
 		"ringwire.paired.connections_discarded":     {"died ": 6, "idle ": 0, "unread_bytes ": 0, "broken ": 0, "full ": 0, "cleaned ": 0},

@@ -148,9 +148,9 @@ func TestEveryNumberOfAnHTTPPoolIsShown(t *testing.T) {
 func TestServersOfABrokerHaveStatesAndNumbers(t *testing.T) {
 	servers := func() []engine.AddrStats {
 		return []engine.AddrStats{
-			{Addr: "a:1", State: engine.AddrUp, Stats: engine.Stats{Conns: 2, Replies: 7, Timeouts: 1}},
-			{Addr: "b:1", State: engine.AddrLeaving, Failures: 3, Stats: engine.Stats{Dials: 4, DialErrors: 3, ConnsLost: 1}},
-			{Addr: "b:1", State: engine.AddrUp, Stats: engine.Stats{Dials: 1}}, // removed, and back
+			{Addr: "a:1", State: engine.AddrUp, Weight: 3, Share: 10, Stats: engine.Stats{Conns: 2, Replies: 7, Timeouts: 1}},
+			{Addr: "b:1", State: engine.AddrLeaving, Weight: 2, Failures: 3, Stats: engine.Stats{Dials: 4, DialErrors: 3, ConnsLost: 1}},
+			{Addr: "b:1", State: engine.AddrUp, Weight: 1, Share: 100, Stats: engine.Stats{Dials: 1}}, // removed, and back
 			{Addr: "c:1", State: "new"},
 		}
 	}
@@ -178,6 +178,11 @@ ringwire_client_server_requests_total{code="replied",server="c:1"} 0
 ringwire_client_server_requests_total{code="timeout",server="a:1"} 1
 ringwire_client_server_requests_total{code="timeout",server="b:1"} 0
 ringwire_client_server_requests_total{code="timeout",server="c:1"} 0
+# HELP ringwire_client_server_share_ratio Part of its weight that the server takes, 0 to 1: less than 1 when it is back, see SlowStart.
+# TYPE ringwire_client_server_share_ratio gauge
+ringwire_client_server_share_ratio{server="a:1"} 0.1
+ringwire_client_server_share_ratio{server="b:1"} 1
+ringwire_client_server_share_ratio{server="c:1"} 0
 # HELP ringwire_client_server_state 1 for the state that the server is in, 0 for the others.
 # TYPE ringwire_client_server_state gauge
 ringwire_client_server_state{server="a:1",state="down"} 0
@@ -202,7 +207,13 @@ ringwire_client_server_state{server="c:1",state="resting"} 0
 ringwire_client_server_state{server="c:1",state="silent"} 0
 ringwire_client_server_state{server="c:1",state="trial"} 0
 ringwire_client_server_state{server="c:1",state="up"} 0
-`), "ringwire_client_server_dials_total", "ringwire_client_server_requests_total", "ringwire_client_server_state"))
+# HELP ringwire_client_server_weight The server's weight.
+# TYPE ringwire_client_server_weight gauge
+ringwire_client_server_weight{server="a:1"} 3
+ringwire_client_server_weight{server="b:1"} 1
+ringwire_client_server_weight{server="c:1"} 0
+`), "ringwire_client_server_dials_total", "ringwire_client_server_requests_total", "ringwire_client_server_share_ratio",
+		"ringwire_client_server_state", "ringwire_client_server_weight"))
 }
 
 func TestServersOfAnHTTPPoolHaveStatesAndNumbers(t *testing.T) {
