@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
@@ -151,6 +152,17 @@ func (m metrics) problems(expr string, used map[string]bool) (problems []string)
 	return problems
 }
 
+// record adds what a rule records: a metric that may have the labels of those it is made of.
+func (m metrics) record(name, expr string) {
+	from := make(map[string]bool)
+	m.problems(expr, from)
+	made := make(map[string]map[string]bool)
+	for metric := range from {
+		maps.Copy(made, m[metric])
+	}
+	m[name] = made
+}
+
 func (m metrics) hasLabel(names map[string]bool, label string) bool {
 	for name := range names {
 		if m[name][label] != nil {
@@ -193,7 +205,7 @@ type rules struct {
 	Groups []struct {
 		Name  string
 		Rules []struct {
-			Alert, Expr         string
+			Alert, Record, Expr string
 			For                 string
 			Labels, Annotations map[string]string
 		}
@@ -217,7 +229,11 @@ func TestAlertRulesNameWhatTheCollectorsHave(t *testing.T) {
 		assert.NotEmpty(t, g.Rules, g.Name)
 		for _, r := range g.Rules {
 			for _, p := range all.problems(r.Expr, used) {
-				t.Errorf("%s: %s: %s", rulesFile, r.Alert, p)
+				t.Errorf("%s: %s: %s", rulesFile, r.Alert+r.Record, p)
+			}
+			if r.Record != "" { // a metric for the rules after it
+				all.record(r.Record, r.Expr)
+				continue
 			}
 			assert.False(t, seen[r.Alert], "%s is there twice", r.Alert)
 			seen[r.Alert] = true
@@ -362,6 +378,10 @@ func TestTheCheckSeesWhatIsWrong(t *testing.T) {
 	} {
 		assert.Contains(t, strings.Join(all.problems(expr, make(map[string]bool)), "; "), want, expr)
 	}
+	recorded := `sum without (server) (recorded{state="up"})`
+	assert.NotEmpty(t, all.problems(recorded, make(map[string]bool)))
+	all.record("recorded", "ringwire_client_server_state == 1")
+	assert.Empty(t, all.problems(recorded, make(map[string]bool)))
 	assert.Empty(t, all.problems(`histogram_quantile(0.9, sum by (le, job) (rate(ringwire_client_request_duration_seconds_bucket{job=~"$job"}[$__rate_interval])))`, make(map[string]bool)))
 	assert.Error(t, expand("{{ $labels.instanze }}"))
 }
