@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"fmt"
 	"time"
 )
@@ -78,9 +77,7 @@ func (b *batch) answered(i int, reply []byte, err error) {
 	if b.timed(i) {
 		b.latency[i] = int64(time.Since(b.start))
 	}
-	if !bytes.Equal(reply, b.reqs[i]) {
-		b.load.fail(mismatch(b.reqs[i], reply))
-	}
+	b.load.right(b.load.callers[i], reply)
 }
 
 // settle counts the outcome of index i and clears it for the next batch.

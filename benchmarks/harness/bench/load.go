@@ -300,17 +300,25 @@ func (c *caller) took(start time.Time) {
 
 var errDoubled = errors.New("a callback ran twice for one request")
 
-// check counts the reply to c's request, or ends the run when it is not its
-// echo, or not the target's reply.
+// check counts the reply to c's request, or ends the run when it is a wrong one.
 func (l *load) check(c *caller, reply []byte) {
+	if l.right(c, reply) {
+		c.requests++
+	}
+}
+
+// right reports whether the reply to c's request is its echo, or the target's reply. It
+// ends the run where it is not.
+func (l *load) right(c *caller, reply []byte) bool {
 	switch {
 	case l.reply == nil && !bytes.Equal(reply, c.req):
 		l.fail(mismatch(c.req, reply))
 	case l.reply != nil && !bytes.Equal(reply, l.reply):
 		l.fail(fmt.Errorf("wrong reply: %d bytes that are not the stored %d", len(reply), len(l.reply)))
 	default:
-		c.requests++
+		return true
 	}
+	return false
 }
 
 // sleep returns after d, or when ctx ends.

@@ -57,8 +57,8 @@ func (c *Case) validate() error {
 		return fmt.Errorf("bench: %s: Measure belongs to the api %s", c, Native)
 	case !c.Target.takes(c.Callers):
 		return fmt.Errorf("bench: %s: at most %d", c, c.Target.CallersMax)
-	case c.Target.Reply != nil && c.API != Blocking:
-		return fmt.Errorf("bench: %s: a target with a reply of its own has the api %s only", c, Blocking)
+	case c.Target.Reply != nil && c.API == Native:
+		return fmt.Errorf("bench: %s: a target with a reply of its own has no api %s, which checks none", c, Native)
 	case c.Rate < 0 || c.Rate > RateMax:
 		return fmt.Errorf("bench: %s: rate %v: must be 0 to %v", c, c.Rate, RateMax)
 	case c.Slice != 0 && (c.Slice < SliceMin || c.Slice > SliceMax):

@@ -32,9 +32,9 @@ func TestPlanNamesWhatMakesNoSense(t *testing.T) {
 		"rounds 0":         func(p *Plan) { p.Rounds = 0 },
 		"slice 0s":         func(p *Plan) { p.Slice = 0 },
 		"reply of its own": func(p *Plan) {
-			answers := target
-			answers.Reply = []byte("x")
-			p.Cases[0].Target, p.Cases[0].API = &answers, Callback
+			answers := Target{Name: "native", APIs: []API{Native}, Reply: []byte("x"),
+				Measure: func(context.Context, Case, time.Duration) (Sample, error) { return Sample{}, nil }}
+			p.Cases[0].Target, p.Cases[0].API = &answers, Native
 		},
 	} {
 		p := onePlan(&target, Blocking)
@@ -122,16 +122,30 @@ type stored struct{ value []byte }
 func (s stored) Call(dst []byte, _ *[]byte) ([]byte, error) { return append(dst, s.value...), nil }
 func (s stored) Close() error                               { return nil }
 
+func (s stored) Go(_ []byte, fn func(reply []byte, err error)) error {
+	go fn(s.value, nil)
+	return nil
+}
+
+func (s stored) SendBatch(reqs [][]byte, fn func(i int, reply []byte, err error)) error {
+	for i := range reqs {
+		fn(i, s.value, nil)
+	}
+	return nil
+}
+
 func TestATargetsOwnReplyIsCheckedInsteadOfAnEcho(t *testing.T) {
-	value := []byte("stored")
-	target := Target{Name: "store", APIs: []API{Blocking}, Reply: []byte("stored"),
-		Dial: func(context.Context, int) (Client, error) { return stored{value}, nil }}
-	result, err := RunPlan(t.Context(), onePlan(&target, Blocking), nil)
-	require.NoError(t, err)
-	assert.Positive(t, result.Rows[0].Requests)
-	value[0] = 'x'
-	_, err = RunPlan(t.Context(), onePlan(&target, Blocking), nil)
-	require.ErrorContains(t, err, "wrong reply")
+	for _, api := range APIs() {
+		value := []byte("stored")
+		target := Target{Name: "store", APIs: APIs(), Reply: []byte("stored"),
+			Dial: func(context.Context, int) (Client, error) { return stored{value}, nil }}
+		result, err := RunPlan(t.Context(), onePlan(&target, api), nil)
+		require.NoError(t, err, api)
+		assert.Positive(t, result.Rows[0].Requests, api)
+		value[0] = 'x'
+		_, err = RunPlan(t.Context(), onePlan(&target, api), nil)
+		require.ErrorContains(t, err, "wrong reply", api)
+	}
 }
 
 func TestRatiosAreByRound(t *testing.T) {
