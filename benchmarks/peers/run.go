@@ -41,7 +41,7 @@ so; the exit code is 1 then.`,
   peers run --json peers.json --svg-dir charts --markdown peers.md
   peers run --peers anet,rueidis --sections throughput --callers 64,256
   peers run --sections light,handlers,polling --clients 10,10000
-  peers run --sections tls --peers rueidis,grpc-go
+  peers run --sections tls,tls-window --peers rueidis,grpc-go
   peers run --from peers.json --svg-dir charts`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runSuite(cmd, f) },

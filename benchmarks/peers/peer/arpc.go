@@ -25,7 +25,8 @@ func arpcOver(id *Identity) Peer {
 		}), nil
 	}
 	serve := func(addr string) (*Server, error) { return serveARPC(id, addr) }
-	return Peer{Name: "arpc", Module: "github.com/lesismal/arpc", Serve: serve, Target: target, Secured: arpcOver, Identity: id}
+	return Peer{Name: "arpc", Module: "github.com/lesismal/arpc", Serve: serve, Target: target, Secured: arpcOver, Identity: id,
+		Window: &Window{Name: "arpc CallAsync", API: bench.Callback}}
 }
 
 type arpcClient struct{ client *arpc.Client }
@@ -35,6 +36,17 @@ func (c arpcClient) Call(_ []byte, req *[]byte) ([]byte, error) {
 	var reply []byte
 	err := c.client.Call(arpcMethod, *req, &reply, callTimeout)
 	return reply, err
+}
+
+// Go has a timer for each call, which CallAsync cannot be without.
+func (c arpcClient) Go(req []byte, fn func(reply []byte, err error)) error {
+	return c.client.CallAsync(arpcMethod, req, func(ctx *arpc.Context, err error) {
+		if err != nil {
+			fn(nil, err)
+			return
+		}
+		fn(ctx.Body(), nil)
+	}, callTimeout)
 }
 
 func (c arpcClient) Close() error {

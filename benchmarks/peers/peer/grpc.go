@@ -39,6 +39,8 @@ func grpcOver(id *Identity) Peer {
 	}
 	serve := func(addr string, latency time.Duration) (*Server, error) { return serveGRPC(id, addr, latency) }
 	return Peer{Name: "grpc-go", Module: "google.golang.org/grpc", Note: note, Serve: late(serve), Late: serve, Target: target,
+		Window: &Window{Name: "grpc-go stream", API: bench.Callback, Open: newGRPCStream,
+			Note: "one stream in both directions, whose replies come in the order of the requests; the same codec"},
 		Secured: grpcOver, Identity: id}
 }
 
@@ -62,6 +64,7 @@ func serveGRPC(id *Identity, addr string, latency time.Duration) (*Server, error
 		ServiceName: "bench.Echo",
 		HandlerType: (*any)(nil),
 		Methods:     []grpc.MethodDesc{{MethodName: "Call", Handler: grpcEcho(latency)}},
+		Streams:     []grpc.StreamDesc{grpcStreams},
 	}, nil)
 	return serve(addr, func(l net.Listener) { _ = srv.Serve(l) }, srv.Stop)
 }

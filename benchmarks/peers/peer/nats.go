@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strconv"
 
@@ -31,6 +32,7 @@ func natsOver(id *Identity) Peer {
 	}
 	serve := func(addr string) (*Server, error) { return serveNATS(id, addr) }
 	return Peer{Name: "nats", Module: "github.com/nats-io/nats.go", Note: note, Serve: serve, Target: target,
+		Window:  &Window{Name: "nats PublishRequest", Note: note + "; replies come to one inbox", API: bench.Callback, Open: newNATSWindow},
 		Secured: natsOver, Identity: id}
 }
 
@@ -56,6 +58,63 @@ func (c natsClient) Call(_ []byte, req *[]byte) ([]byte, error) {
 func (c natsClient) Close() error {
 	c.conn.Close()
 	return nil
+}
+
+// natsWindow publishes requests whose replies come to one subscription, each to a subject of its own.
+type natsWindow struct {
+	natsClient
+	inbox string // what all subjects begin with
+	lines []natsLine
+	free  chan int // lines without a request; its capacity is that of all
+}
+
+// natsLine has one request at a time.
+type natsLine struct {
+	subject string
+	fn      func(reply []byte, err error) // nil: no request is in flight
+}
+
+func newNATSWindow(c bench.Client, callers int) (bench.Client, error) {
+	client, ok := c.(natsClient)
+	if !ok {
+		return nil, fmt.Errorf("nats: %T is not its client", c)
+	}
+	w := &natsWindow{natsClient: client, inbox: client.conn.NewInbox() + ".",
+		lines: make([]natsLine, callers), free: make(chan int, callers)}
+	for i := range w.lines {
+		w.lines[i].subject = w.inbox + strconv.Itoa(i)
+		w.free <- i
+	}
+	_, err := client.conn.Subscribe(w.inbox+"*", w.answered)
+	return w, err
+}
+
+// Go does not wait: there are as many lines as callers.
+func (w *natsWindow) Go(req []byte, fn func(reply []byte, err error)) error {
+	i := <-w.free
+	w.lines[i].fn = fn
+	err := w.conn.PublishRequest(natsSubject, w.lines[i].subject, req)
+	if err != nil {
+		w.lines[i].fn = nil
+		w.free <- i
+	}
+	return err
+}
+
+// answered gives the line back before the callback sends the next request.
+func (w *natsWindow) answered(m *nats.Msg) {
+	i, err := strconv.Atoi(m.Subject[len(w.inbox):])
+	if err != nil || i < 0 || i >= len(w.lines) || w.lines[i].fn == nil {
+		return // it answers nothing of ours
+	}
+	fn := w.lines[i].fn
+	w.lines[i].fn = nil
+	w.free <- i
+	if len(m.Data) == 0 {
+		fn(nil, nats.ErrNoResponders) // which the broker says without a body
+		return
+	}
+	fn(m.Data, nil)
 }
 
 func serveNATS(id *Identity, addr string) (*Server, error) {

@@ -42,6 +42,8 @@ type Peer struct {
 	// Target is the client for the server at addr, whose process, or the process
 	// that started it, is pid.
 	Target func(addr string, pid int) (bench.Target, error)
+	// Window is how its client has many requests in flight at once; nil: with a goroutine for each.
+	Window *Window
 	// Missing says why this machine cannot run it, "" when it can; nil: every one can.
 	Missing func() string
 }
@@ -85,6 +87,7 @@ func Find(name string) (Peer, bool) {
 // Ringwire is our own system with its defaults.
 func Ringwire() Peer {
 	return Peer{Name: bench.Ringwire, Program: []string{"ringwire", "serve"}, Secured: ringwireOver,
+		Window: ringwireWindow(),
 		Target: func(addr string, pid int) (bench.Target, error) { return bench.NewRingwire(addr, pid, 1), nil }}
 }
 

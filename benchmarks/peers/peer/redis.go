@@ -84,7 +84,9 @@ func rueidisOver(id *Identity) Peer {
 	}
 	serve := func(addr string) (*Server, error) { return serveRedis(id, addr) }
 	p := Peer{Name: "rueidis", Module: "github.com/redis/rueidis", Note: redisNote, Serve: serve, Target: target,
-		Missing: RedisMissing, Secured: rueidisOver, Identity: id}
+		Missing: RedisMissing, Secured: rueidisOver, Identity: id,
+		Window: &Window{Name: "rueidis DoMulti", API: bench.Batch, Open: newRueidisWindow,
+			Note: redisNote + "; the commands are built beforehand"}}
 	if id != nil {
 		p.Missing = redisTLSMissing
 	}
@@ -114,6 +116,38 @@ func (c rueidisClient) Call([]byte, *[]byte) ([]byte, error) {
 func (c rueidisClient) Close() error {
 	c.client.Close()
 	return nil
+}
+
+// rueidisWindow sends commands together. They are all the same, and pinned, so that they are good for
+// any number of batches.
+type rueidisWindow struct {
+	rueidisClient
+	commands rueidis.Commands
+}
+
+func newRueidisWindow(c bench.Client, callers int) (bench.Client, error) {
+	w := rueidisWindow{commands: make(rueidis.Commands, callers)}
+	var ok bool
+	if w.rueidisClient, ok = c.(rueidisClient); !ok {
+		return nil, fmt.Errorf("rueidis: %T is not its client", c)
+	}
+	for i := range w.commands {
+		w.commands[i] = w.client.B().Get().Key(RedisKey).Build().Pin()
+	}
+	return w, nil
+}
+
+// SendBatch has no use for the requests: the key is what is sent.
+func (w rueidisWindow) SendBatch(reqs [][]byte, fn func(i int, reply []byte, err error)) error {
+	var first error
+	for i, result := range w.client.DoMulti(context.Background(), w.commands[:len(reqs)]...) {
+		reply, err := result.AsBytes()
+		if err != nil && first == nil {
+			first = err
+		}
+		fn(i, reply, err)
+	}
+	return first
 }
 
 // redisPID asks the server for its process: it is a child of the process that

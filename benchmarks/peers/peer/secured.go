@@ -23,7 +23,8 @@ func ringwireOver(id *Identity) Peer {
 		t.Note = note
 		return t, nil
 	}
-	return Peer{Name: bench.Ringwire, Note: note, Serve: serve, Target: target, Secured: ringwireOver, Identity: id}
+	return Peer{Name: bench.Ringwire, Note: note, Serve: serve, Target: target, Window: ringwireWindow(),
+		Secured: ringwireOver, Identity: id}
 }
 
 // RingwirePlainName is that of our own system without TLS, beside the one with it.

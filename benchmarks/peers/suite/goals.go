@@ -113,6 +113,7 @@ func (r *Report) goals() []Goal {
 	all = append(all, r.bandwidthGoals()...)
 	all = append(all, r.rateGoals()...)
 	all = append(all, r.securedGoals()...)
+	all = append(all, r.windowGoals()...)
 	all = append(all, r.memoryGoals()...)
 	all = append(all, r.growthGoals()...)
 	all = append(all, r.optionGoals()...)
@@ -246,6 +247,22 @@ func (r *Report) securedGoals() []Goal {
 		goals = append(goals, shown(bench.Blocking, callers, atCallers(callers)))
 	}
 	return append(goals, shown(bench.Callback, window, "Go, window 1024"), shown(bench.Batch, window, "SendBatch of 1024"))
+}
+
+// windowGoals are ringwire's callbacks beside everybody else's way to have as many in flight.
+func (r *Report) windowGoals() []Goal {
+	s := r.section("tls-window")
+	if s == nil {
+		return nil
+	}
+	ours := s.row(func(row *bench.Row) bool { return row.System == bench.Ringwire && row.API == bench.Callback })
+	var goals []Goal
+	for i := range s.Rows {
+		if row := &s.Rows[i]; row.System != bench.Ringwire {
+			goals = append(goals, compare(ours, row, row.System, overTLS("Go, window 1024"), throughput, ">", 1))
+		}
+	}
+	return goals
 }
 
 func overTLS(at string) string { return at + ", over TLS" }

@@ -63,6 +63,7 @@ func sections() []section {
 		{name: "handlers", title: "Handlers that wait, off the event loops", cases: handlerCases},
 		{name: "polling", title: "One fast client: our server beside a bare loop that only polls and echoes", cases: pollingCases},
 		{name: "tls", title: "Over TLS 1.3, 64 bytes, one connection", cases: securedCases},
+		{name: "tls-window", title: "Over TLS 1.3, 64 bytes, 1024 in flight", cases: windowCases},
 		{name: "memory", title: memoryTitle},
 	}
 }

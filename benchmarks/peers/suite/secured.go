@@ -56,6 +56,25 @@ func (b *builder) secured(ctx context.Context, id *peer.Identity) ([]bench.Targe
 	return targetsOf(peer.Secured(id), func(p peer.Peer) (*bench.Target, error) { return b.overTLS(ctx, p) })
 }
 
+// windowCases are the systems over TLS with a window of requests in flight, each as its API has it.
+func windowCases(ctx context.Context, b *builder) ([]bench.Case, error) {
+	id, err := b.identity()
+	if err != nil {
+		return nil, err
+	}
+	var cases []bench.Case
+	for _, p := range peer.Secured(id) {
+		t, err := b.overTLS(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		if t != nil {
+			cases = append(cases, oneConn(t, p.InWindow(t), window, payload))
+		}
+	}
+	return cases, nil
+}
+
 // overTLS is the target of a system over TLS; nil when it is not asked for, or when this machine
 // cannot run it over TLS, which is said. One whose server does not start fails in its row, but
 // nothing runs without ringwire.

@@ -102,6 +102,37 @@ func TestGoalsOverTLSAreNotThoseOfThePlainSection(t *testing.T) {
 	assert.InDelta(t, 2.5, goal(t, r, "arpc", throughput).Median, 1e-9, "the first is as before")
 }
 
+func TestGoalsOfAWindowOverTLSAreThoseOfCallbacks(t *testing.T) {
+	const at = "Go, window 1024, over TLS"
+	r := &Report{Sections: []Section{{Name: "tls-window", Title: "In flight", Rows: []bench.Row{
+		row(bench.Ringwire, bench.Callback, window, 300, 300),
+		row("rueidis DoMulti", bench.Batch, window, 100, 100),
+		row("grpc-go stream", bench.Callback, window, 150, 50), // 2 and 6
+		row("arpc CallAsync", bench.Callback, window, 300, 300),
+		row("tls.Conn", bench.Blocking, window, 600, 600),
+		{System: "nats PublishRequest", API: bench.Callback, Callers: window, PayloadBytes: payload, Conns: 1, Failure: "no"},
+	}}}}
+	r.Goals = r.goals()
+	type goal struct {
+		against, at string
+		median      float64
+		met         bool
+	}
+	var got []goal
+	for _, g := range r.Goals {
+		assert.Equal(t, "> 1x", g.wantText())
+		got = append(got, goal{g.Against, g.At, g.Median, g.Met})
+	}
+	assert.Equal(t, []goal{{"rueidis DoMulti", at, 3, true}, {"grpc-go stream", at, 4, true},
+		{"arpc CallAsync", at, 1, false}, {"tls.Conn", at, 0.5, false}}, got, "as fast is not ahead")
+	var table bytes.Buffer
+	require.NoError(t, r.WriteTables(&table))
+	for _, line := range []string{`rueidis DoMulti +batch .* 3\.00x +0\n`, `grpc-go stream +callback .* 4\.00x +0\n`,
+		`tls\.Conn +blocking .* 0\.50x +0\n`, `ringwire +callback .* - +0\n`} {
+		assert.Regexp(t, line, table.String(), "beside callbacks, whatever theirs is called")
+	}
+}
+
 func TestTheRunsIdentityIsMadeOnceAndRemoved(t *testing.T) {
 	b := &builder{}
 	b.forget() // there is none yet
@@ -149,6 +180,14 @@ func TestWhoCannotRunOverTLSIsLeftOutAndSaidSo(t *testing.T) {
 	require.Error(t, err)
 	require.Len(t, result.Rows, 1)
 	assert.Contains(t, result.Rows[0].Failure, servers.self)
+
+	secured := peer.GRPC().Secured(id)
+	c := oneConn(target, secured.InWindow(target), window, payload)
+	result, err = bench.RunPlan(t.Context(), bench.Plan{Rounds: 1, Slice: bench.SliceMin, KeepGoing: true, Cases: []bench.Case{c}}, nil)
+	require.Error(t, err)
+	require.Len(t, result.Rows, 1)
+	assert.Equal(t, "grpc-go stream", result.Rows[0].System)
+	assert.Contains(t, result.Rows[0].Failure, servers.self, "nor does its window")
 
 	_, err = b.overTLS(t.Context(), peer.Ringwire().Secured(id))
 	require.ErrorContains(t, err, servers.self, "nothing runs without it")

@@ -133,15 +133,21 @@ func (s *Section) shown(row *bench.Row) []float64 {
 }
 
 // ratios of ringwire's row under the same load to the row; nil for ringwire
-// itself and where there is none.
+// itself and where there is none. Beside an API of which there is no row of ringwire's are its callbacks.
 func (s *Section) ratios(row *bench.Row, metric string) []float64 {
 	if strings.HasPrefix(row.System, bench.Ringwire) {
 		return nil
 	}
-	ours := s.row(func(r *bench.Row) bool {
-		return r.System == bench.Ringwire && r.Callers == row.Callers && r.PayloadBytes == row.PayloadBytes &&
-			r.Conns == row.Conns && r.Rate == row.Rate && r.Handler == row.Handler && (r.API == row.API || row.API == bench.Native)
-	})
+	by := func(match func(bench.API) bool) *bench.Row {
+		return s.row(func(r *bench.Row) bool {
+			return r.System == bench.Ringwire && r.Callers == row.Callers && r.PayloadBytes == row.PayloadBytes &&
+				r.Conns == row.Conns && r.Rate == row.Rate && r.Handler == row.Handler && match(r.API)
+		})
+	}
+	ours := by(func(api bench.API) bool { return api == row.API || row.API == bench.Native })
+	if ours == nil {
+		ours = by(func(api bench.API) bool { return api == bench.Callback })
+	}
 	return bench.Ratios(metricRounds(ours, metric), metricRounds(row, metric))
 }
 
