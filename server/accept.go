@@ -169,10 +169,15 @@ var errHook = errors.New("Config.OnOpen has panicked, or ended its goroutine")
 
 // bringIn hands a connection that may come in on.
 func (s *Server) bringIn(c *Conn, nc net.Conn, secure *tls.Config) error {
+	twice, secured := nc.(*tls.Conn)
+	if secured && secure != nil {
+		s.refuseSecured(c, twice)
+		return nil
+	}
 	if err := s.tune(nc); err != nil {
 		return err
 	}
-	if _, secured := nc.(*tls.Conn); secured || secure != nil {
+	if secured || secure != nil {
 		if !s.shaking.begin(c, nc, secure) {
 			s.leave(addrOf(c.remote))
 			s.refuse(nc, c.remote, refusedHandshakes)
@@ -199,6 +204,19 @@ func (s *Server) bringIn(c *Conn, nc net.Conn, secure *tls.Config) error {
 	}
 	s.failures.accepted.Add(1)
 	return nil
+}
+
+// refuseSecured closes a connection that its listener has secured already, though there is a TLS
+// configuration for it here: that one may ask for more, such as clients' certificates. The fault is
+// not the client's, and no hook knows of it.
+func (s *Server) refuseSecured(c *Conn, tc *tls.Conn) {
+	s.leave(addrOf(c.remote))
+	s.failures.acceptErrors.Add(1)
+	below := tc.NetConn() // Close of crypto/tls may wait for a peer that does not read
+	discard(below)
+	_ = below.Close()
+	s.log(logEnroll, slog.LevelWarn, "cannot take over a connection",
+		connAttr(c), slog.String("error", securedTwice))
 }
 
 // forLoop reports whether an event loop can watch a connection.

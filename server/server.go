@@ -179,10 +179,16 @@ func (s *Server) Wait() error {
 // goroutines of its own, and so has every one on Windows; all else about it is the same. A
 // connection must have deadlines that end a read and a write that wait. Its LocalAddr and
 // RemoteAddr are called once, on a goroutine of its own, and may read what tells them.
+//
+// A listener may secure its connections itself, as that of tls.NewListener does, if no TLS
+// configuration applies here. With one, Serve refuses such a listener; where it cannot tell, because
+// another listener lies around it, each *tls.Conn that is accepted is closed, counted in
+// Stats.AcceptErrors and logged: it would be served by another configuration than this one.
 func (s *Server) Serve(ln net.Listener) error { return s.serve("Serve", ln, s.cfg.TLS) }
 
 // ServeTLS is Serve with another TLS configuration than Config.TLS, or with one on this listener
-// only. cfg is copied, and has to be what Config.TLS has to be.
+// only. cfg is copied, and has to be what Config.TLS has to be. As for Serve, ln and what it accepts
+// must not be secured already.
 func (s *Server) ServeTLS(ln net.Listener, cfg *tls.Config) error {
 	prepared, err := prepareTLS(cfg)
 	if err != nil {
@@ -196,7 +202,7 @@ func (s *Server) serve(method string, ln net.Listener, secure *tls.Config) error
 	case isNilPointer(ln):
 		return fmt.Errorf("server: %s: the listener is nil; was the error of the call that made it looked at?", method)
 	case secure != nil && isSecured(ln):
-		return fmt.Errorf("server: %s: the listener speaks TLS already; give the one below it, or no TLS configuration", method)
+		return fmt.Errorf("server: %s: %s", method, securedTwice)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,7 +21,8 @@ type Stats struct {
 	// MaxConns, RejectedHandshakes because more than 1,024, beside four for each processor, were
 	// not secured yet or had not told their addresses.
 	Denied, RejectedPerIP, RejectedRate, Rejected, RejectedHandshakes uint64
-	// AcceptErrors counts failures to accept or take over a connection.
+	// AcceptErrors counts failures to accept or take over a connection, and those that were closed
+	// because a listener had secured them already while a TLS configuration applied: see Serve.
 	AcceptErrors uint64
 	// Closed counts ended connections by reason.
 	Closed Closed

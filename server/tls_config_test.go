@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,6 +102,52 @@ func TestAListenerThatSpeaksTLSAlready(t *testing.T) {
 	_, err = silent.nc.Read(make([]byte, 1))
 	require.Error(t, err)
 	eventually(t, s, "the end", func(st Stats) bool { return st.Closed.Handshake == 1 })
+}
+
+// hiding hides which listener lies below, as one does that limits or logs.
+type hiding struct{ net.Listener }
+
+// A listener around one that speaks TLS hides that from Serve. What it accepts is not served by
+// that one's configuration, which asks less of clients than ours, and the log says what to do.
+func TestWhatAListenerHasSecuredIsNotServedWhereOurTLSApplies(t *testing.T) {
+	for name, serve := range map[string]func(x *site, ln net.Listener) error{
+		"Serve":    func(x *site, ln net.Listener) error { return x.Serve(ln) },
+		"ServeTLS": func(x *site, ln net.Listener) error { return x.ServeTLS(ln, x.cfg.TLS) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var told atomic.Int64
+			x := launchTLS(t, func(_ *site, cfg *Config) {
+				cfg.MaxConnsPerIP = 1
+				cfg.OnOpen = func(*Conn) { told.Add(1) }
+				cfg.OnClose = func(*Conn, string) { told.Add(1) }
+			})
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			weak := &tls.Config{Certificates: x.cfg.TLS.Certificates}
+			require.NoError(t, serve(x, hiding{tls.NewListener(ln, weak)}))
+			for n := range uint64(2) { // the first gives its place back
+				nc := dialAddr(t, net.Dialer{}, "tcp", ln.Addr().String(), x.format).nc
+				_, err = x.over(t, nc, x.client())
+				require.Error(t, err)
+				eventually(t, x.Server, "the end", func(st Stats) bool { return st.AcceptErrors == n+1 && st.Conns == 0 })
+			}
+			waitFor(t, "the log", func() bool { return x.log.String() != "" })
+			assert.Contains(t, x.log.String(), "cannot take over a connection")
+			assert.Contains(t, x.log.String(), "the listener speaks TLS already; give the one below it, or no TLS configuration")
+			assert.Zero(t, x.handled.Load())
+			assert.Zero(t, x.Stats().Accepted)
+			x.enter(t, x.good(t)).call(1, []byte("its own listener is served"))
+			assert.EqualValues(t, 1, told.Load(), "no hook knows of the others")
+
+			plain := launch(t, Config{})
+			below, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			require.NoError(t, plain.Serve(hiding{tls.NewListener(below, weak)}))
+			c, err := x.over(t, dialAddr(t, net.Dialer{}, "tcp", below.Addr().String(), x.format).nc, x.client())
+			require.NoError(t, err)
+			c.call(1, []byte("no configuration of ours applies"))
+		})
+	}
 }
 
 // One server, plain on one listener and secured on another.

@@ -167,4 +167,9 @@ func checkCertificate(c *tls.Certificate, clock func() time.Time) error {
 // securedListener is the type of what tls.NewListener returns.
 var securedListener = reflect.TypeOf(tls.NewListener(nil, nil))
 
+// isSecured reports that for certain, and not what another listener around such a one would hide:
+// bringIn looks at each connection.
 func isSecured(ln net.Listener) bool { return reflect.TypeOf(ln) == securedListener }
+
+// securedTwice says what to do about a listener that has secured what a configuration here would.
+const securedTwice = "the listener speaks TLS already; give the one below it, or no TLS configuration"
