@@ -23,7 +23,8 @@ import (
 // it. What makes it dear is arithmetic, so only a few compute at a time, and give way while they
 // wait for their peer, and while functions of the TLS configuration run, which may wait for
 // anything: so many clients that connect and say nothing hold up nobody, and neither do many that
-// connect at once.
+// connect at once. Only for a listener that puts TLS above its connections itself nobody can tell
+// waiting from computing: its handshakes compute as many at a time as there are.
 
 const (
 	// handshakesPerProcessor and handshakesWaiting bound together how many connections may
@@ -172,13 +173,17 @@ func (h *handshakes) run(c *Conn, open *opening, cfg *tls.Config) {
 	defer h.n.Add(-1) // last: a place to compute in has been given back
 	nc := open.nc
 	role.Set("handshake")
-	tc, wire := h.secure(nc, cfg)
+	tc, layer := h.secure(nc, cfg)
 	err, served := errEnded, false
 	defer func() {
 		v := recover()
+		if served {
+			return // others use it now
+		}
+		if layer != nil {
+			_ = layer.Compute(nil, nil) // what follows may wait for the peer, and for the logger
+		}
 		switch {
-		case served:
-			return
 		case err == nil:
 			_ = h.srv.turnAway(c, nc, errHook)
 		case err == errEnded:
@@ -188,12 +193,11 @@ func (h *handshakes) run(c *Conn, open *opening, cfg *tls.Config) {
 		default:
 			h.fail(c, nc, err, tc.ConnectionState().Version != 0)
 		}
-		if wire != nil {
-			_ = wire.Compute(nil, nil)
-			wire.Release()
+		if layer != nil {
+			layer.Release()
 		}
 	}()
-	if err = h.shake(tc, wire); !h.done(open) {
+	if err = h.shake(tc, layer); !h.done(open) {
 		err = ErrServerClosed
 	}
 	if err != nil {
@@ -206,8 +210,8 @@ func (h *handshakes) run(c *Conn, open *opening, cfg *tls.Config) {
 	}
 }
 
-// shake makes the handshake.
-func (h *handshakes) shake(tc *tls.Conn, wire *tlswire.Wire) error {
+// shake makes the handshake. layer is nil if it is not ours that lies below.
+func (h *handshakes) shake(tc *tls.Conn, layer tlswire.Layer) error {
 	ctx := h.life
 	if limit := h.srv.cfg.HandshakeTimeout; limit > 0 {
 		if err := tc.SetDeadline(time.Now().Add(limit)); err != nil {
@@ -217,16 +221,16 @@ func (h *handshakes) shake(tc *tls.Conn, wire *tlswire.Wire) error {
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	if wire != nil {
-		if err := wire.Compute(h.compute, ctx.Done()); err != nil {
+	if layer != nil {
+		if err := layer.Compute(h.compute, ctx.Done()); err != nil {
 			return err
 		}
 	}
 	if err := tc.Handshake(); err != nil {
 		return err
 	}
-	if wire != nil {
-		_ = wire.Compute(nil, nil)
+	if layer != nil {
+		_ = layer.Compute(nil, nil)
 	}
 	if v := tc.ConnectionState().Version; v < tls.VersionTLS12 {
 		return fmt.Errorf("the client speaks %s; TLS 1.2 is the least", tls.VersionName(v))
@@ -234,15 +238,14 @@ func (h *handshakes) shake(tc *tls.Conn, wire *tlswire.Wire) error {
 	return tc.SetDeadline(time.Time{})
 }
 
-// secure puts TLS above a connection, unless the listener has done so.
-func (h *handshakes) secure(nc net.Conn, cfg *tls.Config) (*tls.Conn, *tlswire.Wire) {
+// secure puts TLS above a connection, unless the listener has done so: then there is no cfg, and
+// nothing of ours can lie below, so such a handshake computes without a place.
+func (h *handshakes) secure(nc net.Conn, cfg *tls.Config) (*tls.Conn, tlswire.Layer) {
 	if tc, ok := nc.(*tls.Conn); ok {
 		return tc, nil
 	}
-	if wire, ok := tlswire.New(nc); ok {
-		return tls.Server(wire, cfg), wire
-	}
-	return tls.Server(nc, cfg), nil
+	layer := tlswire.Over(nc)
+	return tls.Server(layer, cfg), layer
 }
 
 // alertPlain tells a client, in words of TLS, that it does not speak TLS: a broker of ours then

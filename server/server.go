@@ -183,7 +183,10 @@ func (s *Server) Wait() error {
 // A listener may secure its connections itself, as that of tls.NewListener does, if no TLS
 // configuration applies here. With one, Serve refuses such a listener; where it cannot tell, because
 // another listener lies around it, each *tls.Conn that is accepted is closed, counted in
-// Stats.AcceptErrors and logged: it would be served by another configuration than this one.
+// Stats.AcceptErrors and logged: it would be served by another configuration than this one. The
+// handshakes of such a listener have the time and the number of Config.HandshakeTimeout, but as many
+// compute at once as are under way, since nothing can be put below a *tls.Conn: a flood of them holds
+// up the event loops. Give the listener below to ServeTLS instead where floods may come.
 func (s *Server) Serve(ln net.Listener) error { return s.serve("Serve", ln, s.cfg.TLS) }
 
 // ServeTLS is Serve with another TLS configuration than Config.TLS, or with one on this listener

@@ -71,60 +71,66 @@ func setAside(cfg *tls.Config) {
 		return
 	}
 	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (chosen *tls.Config, err error) {
-		wire, ok := hello.Conn.(*tlswire.Wire)
+		layer, ok := hello.Conn.(tlswire.Layer)
+		if !ok {
+			return nil, errForeign
+		}
 		if choose != nil {
-			if !ok {
-				return choose(hello)
-			}
-			if wire.Aside(func() { chosen, err = choose(hello) }); err != nil {
+			hello.Conn = layer.NetConn()
+			if layer.Aside(func() { chosen, err = choose(hello) }); err != nil {
 				return nil, err
 			}
 		}
 		if chosen == nil {
 			chosen = cfg
 		}
-		if !ok || !hasFunctions(chosen) {
+		if !hasFunctions(chosen) {
 			return chosen, nil
 		}
-		return aside(chosen, wire), nil
+		return aside(chosen, layer), nil
 	}
 }
+
+// errForeign is a fault of this package: secure has put no layer of ours below.
+var errForeign = errors.New("server: a TLS connection that is not the server's")
 
 func hasFunctions(cfg *tls.Config) bool {
 	return cfg.GetCertificate != nil || cfg.VerifyPeerCertificate != nil || cfg.VerifyConnection != nil ||
 		cfg.WrapSession != nil || cfg.UnwrapSession != nil
 }
 
-// aside returns a configuration for the connection over wire.
-func aside(cfg *tls.Config, wire *tlswire.Wire) *tls.Config {
+// aside returns a configuration for the connection over layer. Functions see the connection that was
+// accepted, which is the user's.
+func aside(cfg *tls.Config, layer tlswire.Layer) *tls.Config {
 	own := cfg.Clone()
 	if get := cfg.GetCertificate; get != nil {
 		own.GetCertificate = func(hello *tls.ClientHelloInfo) (c *tls.Certificate, err error) {
-			wire.Aside(func() { c, err = get(hello) })
+			hello.Conn = layer.NetConn()
+			layer.Aside(func() { c, err = get(hello) })
 			return c, err
 		}
 	}
 	if verify := cfg.VerifyPeerCertificate; verify != nil {
 		own.VerifyPeerCertificate = func(raw [][]byte, chains [][]*x509.Certificate) (err error) {
-			wire.Aside(func() { err = verify(raw, chains) })
+			layer.Aside(func() { err = verify(raw, chains) })
 			return err
 		}
 	}
 	if verify := cfg.VerifyConnection; verify != nil {
 		own.VerifyConnection = func(cs tls.ConnectionState) (err error) {
-			wire.Aside(func() { err = verify(cs) })
+			layer.Aside(func() { err = verify(cs) })
 			return err
 		}
 	}
 	if wrap := cfg.WrapSession; wrap != nil {
 		own.WrapSession = func(cs tls.ConnectionState, ss *tls.SessionState) (ticket []byte, err error) {
-			wire.Aside(func() { ticket, err = wrap(cs, ss) })
+			layer.Aside(func() { ticket, err = wrap(cs, ss) })
 			return ticket, err
 		}
 	}
 	if unwrap := cfg.UnwrapSession; unwrap != nil {
 		own.UnwrapSession = func(ticket []byte, cs tls.ConnectionState) (ss *tls.SessionState, err error) {
-			wire.Aside(func() { ss, err = unwrap(ticket, cs) })
+			layer.Aside(func() { ss, err = unwrap(ticket, cs) })
 			return ss, err
 		}
 	}

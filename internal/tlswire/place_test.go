@@ -2,6 +2,8 @@ package tlswire_test
 
 import (
 	"crypto/tls"
+	"io"
+	"net"
 	"os"
 	"runtime"
 	"sync"
@@ -11,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ringwire/ringwire/internal/tlswire"
 )
 
 // A goroutine that computes has a place, and has none while it waits for the socket or for something else.
@@ -92,4 +96,50 @@ func TestAReadWaitsAfterATryRead(t *testing.T) {
 	require.NoError(t, r.server.SetReadDeadline(time.Now().Add(time.Millisecond)))
 	_, err = r.server.Read(p)
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+}
+
+// Over a connection without a socket of its own a place is given up for each Read and Write, which
+// may wait; what was read needs one again.
+func TestALayerOverAnyConnectionGivesItsPlaceUpToWait(t *testing.T) {
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	l := tlswire.Over(near)
+	assert.Same(t, near, l.NetConn())
+	places, done := make(chan struct{}, 1), make(chan struct{})
+	require.NoError(t, l.Compute(places, done))
+	assert.Len(t, places, 1)
+	l.Aside(func() { assert.Empty(t, places) })
+	assert.Len(t, places, 1)
+
+	ended := make(chan error, 1)
+	for what, wait := range map[string]func(p []byte) (int, error){"Read": l.Read, "Write": l.Write} {
+		go func() { _, err := wait([]byte{1}); ended <- err }()
+		places <- struct{}{} // the other one waits, and has given it up
+		go func() { <-places }()
+		peer := far.Read
+		if what == "Read" {
+			peer = far.Write
+		}
+		_, err := peer([]byte{1})
+		require.NoError(t, err)
+		require.NoError(t, <-ended, what)
+		l.Aside(func() {}) // as Read does after a Write
+	}
+	require.NoError(t, l.Compute(nil, nil))
+	assert.Empty(t, places)
+
+	require.NoError(t, l.Compute(places, done))
+	go func() { _, err := l.Read([]byte{1}); ended <- err }()
+	places <- struct{}{} // of somebody who never ends
+	close(done)
+	_, err := far.Write([]byte{1})
+	require.NoError(t, err)
+	require.ErrorContains(t, <-ended, "too many handshakes at once")
+	assert.Len(t, places, 1, "it is that of the other one")
+	require.NoError(t, l.Compute(nil, nil))
+	go func() { _, err := l.Read([]byte{1}); ended <- err }()
+	require.NoError(t, far.Close())
+	require.ErrorIs(t, <-ended, io.EOF)
+	l.Release()
 }

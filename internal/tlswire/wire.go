@@ -3,7 +3,8 @@
 // By itself crypto/tls takes two reads or more for each record and a write for each, and
 // its Read waits. A Wire reads what the socket has in one system call, lets a TLS connection be
 // read and written without waiting, and has all records of one write leave together. It holds
-// no memory while nothing is under way.
+// no memory while nothing is under way. Handshakes compute in places, of which there are few:
+// see Layer, which lies below those of connections without a Wire, too.
 //
 // A Wire keeps what it has read apart by records and gives crypto/tls no byte beyond the record
 // that it reads. So what is not decrypted is in the Wire, and it knows whether another
@@ -13,9 +14,7 @@ package tlswire
 
 import (
 	"crypto/tls"
-	"errors"
 	"net"
-	"runtime"
 	"sync"
 	"syscall"
 
@@ -47,9 +46,6 @@ func (nothing) Temporary() bool { return true }
 
 var errNothing error = nothing{}
 
-// errNoPlace is that of a Read whose time was up before there was a place to compute in.
-var errNoPlace = errors.New("tlswire: there was no time left: too many handshakes at once")
-
 // Wire is the connection below a tls.Conn. As a net.Conn it is used by crypto/tls; the owner of
 // the tls.Conn uses Read, Write, TryRead, TryWrite and WaitRead below.
 //
@@ -67,11 +63,9 @@ type Wire struct {
 	again   bool // crypto/tls may have something that it needs no socket for
 	end     error
 	try     attempt
-	places  chan struct{}         // see Compute
-	done    <-chan struct{}       // nobody waits for a place any more
-	placed  bool                  // one of places is taken
-	readFn  func(fd uintptr) bool // bound once: a method value allocates
-	waitFn  func(fd uintptr) bool
+	place
+	readFn func(fd uintptr) bool // bound once: a method value allocates
+	waitFn func(fd uintptr) bool
 
 	output
 }
@@ -117,47 +111,6 @@ func (w *Wire) NetConn() net.Conn { return w.Conn }
 
 // SyscallConn implements syscall.Conn, for socket options.
 func (w *Wire) SyscallConn() (syscall.RawConn, error) { return w.raw, nil }
-
-// Compute has the reader hold a place of places while it does not wait for the socket; nil
-// ends that. It is for handshakes, which compute for long. A reader that waits for a place waits
-// until done is closed; from then on Read fails.
-func (w *Wire) Compute(places chan struct{}, done <-chan struct{}) error {
-	w.leavePlace()
-	w.places, w.done = places, done
-	return w.takePlace()
-}
-
-// Aside calls f, which may wait for something else than the socket, without a place.
-func (w *Wire) Aside(f func()) {
-	w.leavePlace()
-	f()
-	_ = w.takePlace() // if there is none in time Read says so
-}
-
-// takePlace takes a place to compute in, if that is asked for.
-func (w *Wire) takePlace() error {
-	if w.places == nil || w.placed {
-		return nil
-	}
-	select {
-	case w.places <- struct{}{}:
-		w.placed = true
-		// Go runs a goroutine that was woken before all others of its processor, so a chain of
-		// handshakes that hand on their place would keep event loops waiting to its end.
-		runtime.Gosched()
-		return nil
-	case <-w.done:
-		return errNoPlace
-	}
-}
-
-// leavePlace gives the place up, if there is one.
-func (w *Wire) leavePlace() {
-	if w.placed {
-		<-w.places
-		w.placed = false
-	}
-}
 
 // Release gives the memory back that w holds. Nobody may read or write at the time, or later.
 func (w *Wire) Release() {
