@@ -108,7 +108,10 @@ type Config struct {
 
 	// HandshakeTimeout bounds a TLS handshake, and how long a connection of any other listener
 	// than package net's may take to tell its addresses, see Serve. More than 1,024 of both at
-	// once, beside four for each processor, are refused. Default 5 s, negative: none.
+	// once, beside four for each processor, are refused. Of the handshakes among them at most half as
+	// many as there are processors compute at a time, one at least, because event loops need the
+	// others: far fewer than the four for each processor, which are for their sum. Default 5 s,
+	// negative: none.
 	HandshakeTimeout time.Duration
 
 	// Extensions lets clients speak the extension of docs/PROTOCOL.md §8, which offer it with
