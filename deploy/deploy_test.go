@@ -77,6 +77,7 @@ func collected(t *testing.T) metrics {
 		prom.PairedPool(func() paired.Stats { return paired.Stats{} }),
 		prom.HTTPPool(func() *httppool.HTTPPoolMetrics { return &httppool.HTTPPoolMetrics{} },
 			func() []*httppool.ServerTarget { return []*httppool.ServerTarget{target} }),
+		prom.HTTPPoolLatency(func() (h latency.Histogram) { return h }),
 		loadRun(t), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	families, err := reg.Gather()

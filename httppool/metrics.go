@@ -5,6 +5,8 @@ import (
 	"runtime/metrics"
 	"sync/atomic"
 	"time"
+
+	"github.com/ringwire/ringwire/latency"
 )
 
 // HTTPPoolMetrics is what a pool has done, and what it has now.
@@ -58,6 +60,7 @@ type counts struct {
 	requests, successful, failed atomic.Int64
 	retries, denied              atomic.Int64
 	responses, responseTime      atomic.Int64
+	latency                      *latency.Recorder // of the same
 	leases, waitTime, longest    atomic.Int64
 	checksPassed, checksFailed   atomic.Int64
 	connectErrors, timeouts      atomic.Int64
@@ -73,6 +76,7 @@ func (c *counts) answered(status int, took time.Duration) {
 	}
 	c.responses.Add(1)
 	c.responseTime.Add(int64(took))
+	c.latency.Record(took)
 }
 
 func (c *counts) waited(d time.Duration) {

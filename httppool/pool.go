@@ -11,6 +11,7 @@ import (
 	"github.com/ringwire/ringwire/health"
 	"github.com/ringwire/ringwire/internal/budget"
 	"github.com/ringwire/ringwire/internal/list"
+	"github.com/ringwire/ringwire/latency"
 )
 
 // HTTPConnectionPool keeps connections to several HTTP servers and lends them out. It is an
@@ -78,6 +79,7 @@ func NewHTTPConnectionPool(config *HTTPPoolConfig) (*HTTPConnectionPool, error) 
 	if err != nil {
 		return nil, errors.Join(errors.New("httppool: HTTPPoolConfig"), err)
 	}
+	p.counts.latency = latency.NewRecorder()
 	p.hosts.Store(&map[string]bool{})
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.watching, p.unwatch = context.WithCancel(p.ctx)

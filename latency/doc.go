@@ -8,6 +8,7 @@
 // 2.5 and 5 times each power of ten from 10 µs to 10 s: so it turns into any of these three without
 // a guess.
 //
-// [github.com/ringwire/ringwire/engine.Broker.Latency] and
-// [github.com/ringwire/ringwire/server.Server.Latency] return histograms.
+// [github.com/ringwire/ringwire/engine.Broker.Latency],
+// [github.com/ringwire/ringwire/server.Server.Latency] and
+// [github.com/ringwire/ringwire/httppool.HTTPConnectionPool.Latency] return histograms.
 package latency

@@ -12,7 +12,8 @@
 // two of a kind apart.
 //
 // [BrokerLatency] and [ServerLatency] produce the same durations, of one request in so many, from
-// what brokers and servers measure themselves, for nothing. [Traced] makes a span of each call.
+// what brokers and servers measure themselves, for nothing, and [HTTPPoolLatency] those of each
+// request of an HTTP pool. [Traced] makes a span of each call.
 //
 // [Timed] and [TimedHandler] record rpc.client.call.duration and rpc.server.call.duration as the
 // semantic conventions of OpenTelemetry have them. Their buckets go from 10 µs to 10 s. Exponential

@@ -85,6 +85,19 @@ func TestLatencyOfAServerIsProduced(t *testing.T) {
 	assert.PanicsWithValue(t, "otel: snapshot of ServerLatency is nil", func() { otel.ServerLatency(nil) })
 }
 
+func TestLatencyOfAnHTTPPoolIsProduced(t *testing.T) {
+	var h latency.Histogram
+	h.Record(3 * time.Second)
+	h.Record(50 * time.Nanosecond)
+	produce := otel.HTTPPoolLatency(func() latency.Histogram { return h }, attribute.String("pool", "users"))
+	got := point(t, read(t, sdkReader(t, produce))["ringwire.httppool.request_duration"])
+	assert.InDelta(t, 3, got.Sum, 1e-6)
+	assert.EqualValues(t, 2, got.Count)
+	assert.EqualValues(t, 1, got.ZeroCount)
+	assert.Equal(t, attribute.NewSet(attribute.String("pool", "users")), got.Attributes, "it is no RPC")
+	assert.PanicsWithValue(t, "otel: snapshot of HTTPPoolLatency is nil", func() { otel.HTTPPoolLatency(nil) })
+}
+
 func sdkReader(t *testing.T, p sdk.Producer) *sdk.ManualReader {
 	t.Helper()
 	reader := sdk.NewManualReader(sdk.WithProducer(p))

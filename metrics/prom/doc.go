@@ -18,7 +18,7 @@
 // the moment. Snapshots are read number by number while requests go on, so sums of different
 // metrics agree only roughly.
 //
-// How long requests take, brokers and servers measure themselves if LatencyEvery is set:
-// [BrokerLatency] and [ServerLatency]. [Timed], with a histogram of [NewDurations], measures each
+// How long requests take, brokers and servers measure themselves if LatencyEvery is set, and HTTP
+// pools always: [BrokerLatency], [ServerLatency] and [HTTPPoolLatency]. [Timed], with a histogram of [NewDurations], measures each
 // where the program makes it.
 package prom

@@ -37,6 +37,18 @@ func ServerLatency(snapshot func() server.Latency) prometheus.Collector {
 	}}
 }
 
+// HTTPPoolLatency returns a Collector of an HTTP pool's Latency: the histogram
+// ringwire_httppool_request_duration_seconds. It is of each request that got a response, until that
+// one's header had come; its sum and count are those of ringwire_httppool_response_duration_seconds,
+// which HTTPPool has. Of its buckets holds what is said of BrokerLatency.
+func HTTPPoolLatency(snapshot func() latency.Histogram) prometheus.Collector {
+	must(snapshot != nil, "snapshot of HTTPPoolLatency")
+	return &histograms[latency.Histogram]{snapshot, []ofSnapshot[latency.Histogram]{
+		{durationDesc("ringwire_httppool_request_duration_seconds", "Time from a request until its response's header had come, waiting and repetitions included."),
+			func(h *latency.Histogram) *latency.Histogram { return h }},
+	}}
+}
+
 func durationDesc(name, help string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, nil, nil)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ringwire/ringwire/httppool"
 	"github.com/ringwire/ringwire/latency"
 	"github.com/ringwire/ringwire/metrics/prom"
 	"github.com/ringwire/ringwire/server"
@@ -69,6 +70,8 @@ func TestLatencyOfServerAndBrokerIsShown(t *testing.T) {
 	assert.PanicsWithValue(t, "prom: snapshot of BrokerLatency is nil", func() { prom.BrokerLatency(nil) })
 	assert.PanicsWithValue(t, "prom: snapshot of ServerLatency is nil", func() { prom.ServerLatency(nil) })
 
+	assert.PanicsWithValue(t, "prom: snapshot of HTTPPoolLatency is nil", func() { prom.HTTPPoolLatency(nil) })
+
 	// Beside NewDurations it would count the same twice.
 	reg := prometheus.NewRegistry()
 	require.NoError(t, reg.Register(prom.NewDurations()))
@@ -86,4 +89,20 @@ func TestLatencyOfServerAndBrokerIsShown(t *testing.T) {
 		assert.InDelta(t, 2000/64, h.GetSampleCount(), 31, "one of 64; 5.5 standard deviations")
 		assert.Len(t, h.GetBucket(), len(prom.Buckets()))
 	}
+}
+
+func TestLatencyOfAnHTTPPoolIsShown(t *testing.T) {
+	var h latency.Histogram
+	h.Record(3 * time.Second)
+	h.Record(time.Millisecond)
+	latencies := prom.HTTPPoolLatency(func() latency.Histogram { return h })
+	got := collected(t, latencies)["ringwire_httppool_request_duration_seconds"]
+	assert.InDelta(t, 3.001, got.GetSampleSum(), 1e-9)
+	assert.EqualValues(t, 2, got.GetSampleCount())
+	assert.Len(t, got.GetBucket(), len(prom.Buckets()))
+
+	reg := prometheus.NewPedanticRegistry() // beside the sum and count that HTTPPool has
+	reg.MustRegister(latencies, prom.HTTPPool(func() *httppool.HTTPPoolMetrics { return new(httppool.HTTPPoolMetrics) }, nil))
+	_, err := reg.Gather()
+	require.NoError(t, err)
 }
