@@ -41,6 +41,13 @@ type HTTPPoolConfig struct {
 	// MaxIdleConnections is how many may lie idle; beyond it the one that has for longest is
 	// closed. Default 50, negative: none.
 	MaxIdleConnections int
+	// WarmConnections is how many connections each server is to have before they are needed, those
+	// in use included. Where there are fewer they are dialled in the background: when a server is
+	// added or comes up, and after idle ones were closed; one at a time for each server, with a
+	// pause after failures, none to a server that is out, and not beyond MaxIdleConnections,
+	// MaxTotalConnections. They lie idle, nothing is sent on them, and they end like others.
+	// At most MaxConnectionsPerServer. Default 0: a connection is dialled when it is needed.
+	WarmConnections int
 	// MaxIdleTime and IdleConnTimeout are how long a connection may lie idle; the shorter one
 	// counts. One that has for longer is never handed out, and is closed with the next cleanup.
 	// Defaults 5 min and 90 s, negative: none.
@@ -139,6 +146,7 @@ func (c *HTTPPoolConfig) validate() error {
 		{"MaxConnectionsPerServer", int64(c.MaxConnectionsPerServer), 1, ConnectionsLimit},
 		{"MaxTotalConnections", int64(c.MaxTotalConnections), 1, ConnectionsLimit},
 		{"MaxIdleConnections", int64(c.MaxIdleConnections), -ConnectionsLimit, ConnectionsLimit},
+		{"WarmConnections", int64(c.WarmConnections), 0, int64(c.MaxConnectionsPerServer)},
 		{"MaxRetries", int64(c.MaxRetries), -100, 100},
 		{"MaxResponseHeaderSize", c.MaxResponseHeaderSize, 1, 1 << 30},
 		{"WriteBufferSize", int64(c.WriteBufferSize), 1, 1 << 30},
@@ -166,6 +174,10 @@ func (c *HTTPPoolConfig) validate() error {
 		if d.value > defaults.MaxTimeout || d.value < 0 && !d.negative {
 			return fmt.Errorf("httppool: HTTPPoolConfig.%s is %v; it must be positive and at most %v", d.field, d.value, defaults.MaxTimeout)
 		}
+	}
+	if c.WarmConnections > 0 && (c.DisableKeepAlives || c.MaxIdleConnections < 0) {
+		return fmt.Errorf("httppool: HTTPPoolConfig.WarmConnections is %d; "+
+			"it must be 0 with DisableKeepAlives or a negative MaxIdleConnections", c.WarmConnections)
 	}
 	if c.HealthCheckPath[0] != '/' {
 		return fmt.Errorf("httppool: HTTPPoolConfig.HealthCheckPath is %q; it must begin with /", c.HealthCheckPath)

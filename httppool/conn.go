@@ -73,6 +73,7 @@ var http1 = func() *http.Protocols {
 // none for an exchange that has begun to write: the transport would repeat a request there by
 // itself that the server may have had. Whether it is repeated, the pool says, which keeps count.
 func (c *conn) socketFor(ctx context.Context, _, _ string) (net.Conn, error) {
+	primed(ctx)
 	p := c.s.p
 	p.mu.Lock()
 	nc := c.first

@@ -15,6 +15,9 @@
 // sockets, and the metrics count them. For HTTP/2, where one socket serves all, net/http's
 // Transport does better.
 //
+// Connections are dialled when they are needed, and kept; with HTTPPoolConfig.WarmConnections some are
+// there before.
+//
 // # Failover
 //
 // A request that was never written, because no connection could be made, is always repeated on

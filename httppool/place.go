@@ -97,7 +97,7 @@ func (p *HTTPConnectionPool) release(c *conn) {
 	p.serveLocked(s)
 	var over []*conn
 	if p.idle.Len() > p.cfg.MaxIdleConnections {
-		over = append(over, p.idle.Front())
+		over = append(over, p.spareLocked())
 		p.unlistLocked(over[0])
 	}
 	p.hushLocked()
@@ -149,6 +149,7 @@ func (p *HTTPConnectionPool) freeLocked(s *server) {
 	p.leaveLocked(s)
 	p.places--
 	p.serveLocked(s)
+	p.warmLocked()
 }
 
 // leaveLocked counts one place of the server's less.

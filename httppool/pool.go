@@ -52,6 +52,7 @@ type HTTPConnectionPool struct {
 	seq     uint64          // of the last waiter
 	running int             // goroutines of the pool
 	lent    int             // conns and places that somebody has
+	warming int             // dials under way that WarmConnections asks for
 	closed  bool
 	quiet   chan struct{} // closed when nothing runs and nothing is lent; nil if nobody waits
 }
@@ -91,8 +92,12 @@ func NewHTTPConnectionPool(config *HTTPPoolConfig) (*HTTPConnectionPool, error) 
 // spawn starts a goroutine that Shutdown waits for.
 func (p *HTTPConnectionPool) spawn(f func()) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spawnLocked(f)
+}
+
+func (p *HTTPConnectionPool) spawnLocked(f func()) {
 	p.running++
-	p.mu.Unlock()
 	go func() {
 		defer func() {
 			p.mu.Lock()
@@ -136,6 +141,9 @@ func (p *HTTPConnectionPool) manage() {
 				p.mu.Unlock()
 				p.discard(old)
 			}
+			p.mu.Lock()
+			p.warmLocked() // where there was no room among the idle
+			p.mu.Unlock()
 		}
 	}
 }
@@ -168,6 +176,7 @@ func (p *HTTPConnectionPool) rotate() {
 		p.waiting.fail(errElsewhere)
 	}
 	p.serveAllLocked()
+	p.warmLocked()
 	p.mu.Unlock()
 	p.discard(dead)
 }

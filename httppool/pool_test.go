@@ -391,13 +391,17 @@ func TestRemovedServerFinishesWhatItHas(t *testing.T) {
 
 func TestNonsenseIsRefusedByName(t *testing.T) {
 	for want, cfg := range map[string]httppool.HTTPPoolConfig{
-		"HTTPPoolConfig.MaxConnectionsPerServer is -1": {MaxConnectionsPerServer: -1},
-		"HTTPPoolConfig.MaxTotalConnections is -1":     {MaxTotalConnections: -1},
-		"HTTPPoolConfig.ConnectTimeout is -1s":         {ConnectTimeout: -time.Second},
-		"HTTPPoolConfig.MetricsInterval is 48h0m0s":    {MetricsInterval: 48 * time.Hour},
-		"HTTPPoolConfig.HealthCheckPath is \"health\"": {HealthCheckPath: "health"},
-		"strategy \"fastest\" is unknown":              {LoadBalanceStrategy: "fastest"},
-		"Config.UnhealthyThreshold is -1":              {UnhealthyThreshold: -1},
+		"HTTPPoolConfig.MaxConnectionsPerServer is -1":               {MaxConnectionsPerServer: -1},
+		"HTTPPoolConfig.WarmConnections is -1":                       {WarmConnections: -1},
+		"HTTPPoolConfig.WarmConnections is 3; it must lie in 0 to 2": {WarmConnections: 3, MaxConnectionsPerServer: 2},
+		"HTTPPoolConfig.WarmConnections is 1; it must be 0":          {WarmConnections: 1, DisableKeepAlives: true},
+		"HTTPPoolConfig.WarmConnections is 2; it must be 0":          {WarmConnections: 2, MaxIdleConnections: -1},
+		"HTTPPoolConfig.MaxTotalConnections is -1":                   {MaxTotalConnections: -1},
+		"HTTPPoolConfig.ConnectTimeout is -1s":                       {ConnectTimeout: -time.Second},
+		"HTTPPoolConfig.MetricsInterval is 48h0m0s":                  {MetricsInterval: 48 * time.Hour},
+		"HTTPPoolConfig.HealthCheckPath is \"health\"":               {HealthCheckPath: "health"},
+		"strategy \"fastest\" is unknown":                            {LoadBalanceStrategy: "fastest"},
+		"Config.UnhealthyThreshold is -1":                            {UnhealthyThreshold: -1},
 	} {
 		_, err := httppool.NewHTTPConnectionPool(&cfg)
 		assert.ErrorContains(t, err, want)

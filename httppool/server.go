@@ -34,6 +34,7 @@ type server struct {
 	idle    list.List[conn] // the one that was used last at the back
 	waiting lanes           // for this server and no other
 	removed bool
+	warm    warmth
 }
 
 // AddServer adds a server: scheme http or https, a host and perhaps a port, nothing else. weight
