@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/ringwire/ringwire/health"
@@ -35,6 +36,23 @@ func (s *server) probe(ctx context.Context) error {
 	return nil
 }
 
+// checkError is the status with which a check was not passed. It goes into the log: the path has no
+// query, in which there may be a password, and the status none of the server's words.
+type checkError struct {
+	path   string
+	status int
+}
+
+func (e *checkError) Error() string {
+	return fmt.Sprintf("httppool: health check: GET %s: status %d; HealthCheckPath must be a path that answers 200 to 299",
+		withoutQuery(e.path), e.status)
+}
+
+func withoutQuery(path string) string {
+	path, _, _ = strings.Cut(path, "?")
+	return path
+}
+
 // check makes the request of a probe.
 func (s *server) check(ctx context.Context, c *conn) error {
 	cfg := &s.p.cfg
@@ -54,7 +72,7 @@ func (s *server) check(ctx context.Context, c *conn) error {
 	}
 	c.ending.Store(resp.Close)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return fmt.Errorf("httppool: health check: GET %s: status %s; HealthCheckPath must be a path that answers 200 to 299", cfg.HealthCheckPath, resp.Status)
+		return &checkError{path: cfg.HealthCheckPath, status: resp.StatusCode}
 	}
 	return nil
 }

@@ -3,8 +3,11 @@ package httppool
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/ringwire/ringwire/balance"
@@ -68,7 +71,8 @@ type HTTPPoolConfig struct {
 	// HealthCheckTimeout bounds a check. Default 5 s.
 	HealthCheckTimeout time.Duration
 	// HealthCheckPath is what a check GETs; any status from 200 to 299 passes. Default
-	// "/health". A server without it is taken for one that is down.
+	// "/health". A server without it is taken for one that is down. It begins with / and may have a
+	// query, but no fragment.
 	HealthCheckPath string
 	// UnhealthyThreshold is how many failures in a row take a server out, and HealthyThreshold
 	// how many successes bring it back. Defaults 3 and 2.
@@ -82,7 +86,7 @@ type HTTPPoolConfig struct {
 	// needs Request.GetBody. Default 3, negative: none.
 	MaxRetries int
 	// Name is the host by which requests mean the pool and not one of its servers, as in
-	// http://pool/x. Default "pool".
+	// http://pool/x. It may have a port. Default "pool".
 	Name string
 
 	// CleanupInterval is how often connections that have lain idle for too long are closed.
@@ -106,6 +110,13 @@ type HTTPPoolConfig struct {
 	MaxResponseHeaderSize int64
 	// WriteBufferSize and ReadBufferSize are of each connection, in bytes. Default 4096.
 	WriteBufferSize, ReadBufferSize int
+
+	// Logger receives what becomes of servers and connections: a server that is added, removed, down
+	// or ejected, with the cause, that is up again or readmitted, and connections that Shutdown has
+	// cut off; about one server a line a second at most, after the first five. Never payload, headers,
+	// queries or passwords. It is called on a goroutine of its own, and may block: more than 64
+	// records that wait are dropped and counted. Default: none.
+	Logger *slog.Logger
 }
 
 // withDefaults returns a copy with every zero value replaced.
@@ -179,8 +190,35 @@ func (c *HTTPPoolConfig) validate() error {
 		return fmt.Errorf("httppool: HTTPPoolConfig.WarmConnections is %d; "+
 			"it must be 0 with DisableKeepAlives or a negative MaxIdleConnections", c.WarmConnections)
 	}
-	if c.HealthCheckPath[0] != '/' {
-		return fmt.Errorf("httppool: HTTPPoolConfig.HealthCheckPath is %q; it must begin with /", c.HealthCheckPath)
+	return errors.Join(checkPath(c.HealthCheckPath), checkName(c.Name))
+}
+
+// checkPath looks whether a check can ask for the path. Its error does not tell the query: there may
+// be a password in it.
+func checkPath(path string) error {
+	if path[0] != '/' {
+		return fmt.Errorf("httppool: HTTPPoolConfig.HealthCheckPath is %q; it must begin with /", withoutQuery(path))
+	}
+	u, err := parse("http://host" + path)
+	switch {
+	case err != nil:
+		err = errors.Unwrap(err)
+	case strings.Contains(path, "#"):
+		err = errors.New("a server gets no fragment")
+	case strings.Contains(u.RawQuery, " "):
+		err = errors.New("a space in a query is written %20")
+	default:
+		return nil
+	}
+	return fmt.Errorf("httppool: HTTPPoolConfig.HealthCheckPath is %q; it must be a path and perhaps a query: %w",
+		withoutQuery(path), err)
+}
+
+// checkName looks whether the name can be the host of a URL.
+func checkName(name string) error {
+	u, err := parse("http://" + name + "/")
+	if err != nil || u.Host != name || u.Hostname() == "" || strings.HasSuffix(name, ":") {
+		return fmt.Errorf("httppool: HTTPPoolConfig.Name is %q; it must be a host, as it stands in http://pool/x", name)
 	}
 	return nil
 }

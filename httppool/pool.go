@@ -54,7 +54,9 @@ type HTTPConnectionPool struct {
 	lent    int             // conns and places that somebody has
 	warming int             // dials under way that WarmConnections asks for
 	closed  bool
+	drained bool          // closed, and nothing runs nor is lent any more
 	quiet   chan struct{} // closed when nothing runs and nothing is lent; nil if nobody waits
+	records records       // for the user's logger
 }
 
 // NewHTTPConnectionPool returns a pool without servers. A nil config means all defaults.
@@ -92,8 +94,8 @@ func NewHTTPConnectionPool(config *HTTPPoolConfig) (*HTTPConnectionPool, error) 
 // spawn starts a goroutine that Shutdown waits for.
 func (p *HTTPConnectionPool) spawn(f func()) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.spawnLocked(f)
+	p.mu.Unlock()
 }
 
 func (p *HTTPConnectionPool) spawnLocked(f func()) {
@@ -113,7 +115,7 @@ func (p *HTTPConnectionPool) spawnLocked(f func()) {
 func (p *HTTPConnectionPool) hushLocked() {
 	if p.quiet != nil && p.running == 0 && p.lent == 0 {
 		close(p.quiet)
-		p.quiet = nil
+		p.quiet, p.drained = nil, true // only Shutdown sets quiet
 	}
 }
 
@@ -155,6 +157,7 @@ func (p *HTTPConnectionPool) rotate() {
 	members := make([]balance.Member[*server], len(p.servers))
 	var dead []*conn
 	for i, s := range p.servers {
+		s.logStateLocked()
 		share := s.judge.Share()
 		members[i] = balance.Member[*server]{
 			Name: s.name, Server: s, Weight: s.weight, Share: share, Down: share == 0, Load: &s.load,

@@ -4,8 +4,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -35,10 +37,12 @@ type server struct {
 	waiting lanes           // for this server and no other
 	removed bool
 	warm    warmth
+	told    health.State // as the log was last told
+	lines   lines        // of the log
 }
 
-// AddServer adds a server: scheme http or https, a host and perhaps a port, nothing else. weight
-// counts for strategies that weigh; 0 is 1.
+// AddServer adds a server: scheme http or https, a host and perhaps a port of 1 to 65535, nothing
+// else. weight counts for strategies that weigh; 0 is 1.
 func (p *HTTPConnectionPool) AddServer(rawURL string, weight int) error {
 	s, err := p.newServer(rawURL, weight)
 	if err != nil {
@@ -71,6 +75,7 @@ func (p *HTTPConnectionPool) AddServer(rawURL string, weight int) error {
 		s.places = new(int)
 	}
 	p.servers = append(p.servers, s)
+	s.logLocked(slog.LevelInfo, "server added")
 	p.hostsLocked()
 	p.mu.Unlock()
 	p.rotate()
@@ -91,6 +96,11 @@ func (p *HTTPConnectionPool) newServer(rawURL string, weight int) (*server, erro
 		return nil, fmt.Errorf("httppool: url %q has no host", u.Redacted())
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 		return nil, fmt.Errorf("httppool: url %q must be scheme and host alone; the rest belongs to the requests", u.Redacted())
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, fmt.Errorf("httppool: url %q has port %s; it must lie in 1 to 65535", u.Redacted(), port)
+		}
 	}
 	s := &server{p: p, url: u, weight: max(weight, 1), addr: hostPort(u)}
 	s.name = u.Scheme + "://" + s.addr
@@ -133,21 +143,21 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
-// RemoveServer takes a server out. It gets no more requests; those that it has go on, and
-// each of its connections is closed when it is released.
+// RemoveServer takes a server out; its URL is written as for AddServer. It gets no more requests;
+// those that it has go on, and each of its connections is closed when it is released.
 func (p *HTTPConnectionPool) RemoveServer(rawURL string) error {
-	u, err := parse(rawURL)
+	gone, err := p.newServer(rawURL, 0)
 	if err != nil {
 		return err
 	}
-	name := u.Scheme + "://" + hostPort(u)
 	p.mu.Lock()
 	for i, s := range p.servers {
-		if s.name != name {
+		if s.name != gone.name {
 			continue
 		}
 		p.servers = append(append([]*server(nil), p.servers[:i]...), p.servers[i+1:]...)
 		s.removed = true
+		s.logLocked(slog.LevelInfo, "server removed")
 		if *s.places > 0 {
 			p.leaving[s.name] = s.places
 		}
@@ -165,7 +175,7 @@ func (p *HTTPConnectionPool) RemoveServer(rawURL string) error {
 		return err
 	}
 	p.mu.Unlock()
-	return fmt.Errorf("httppool: url %q is not a server of the pool", u.Redacted())
+	return fmt.Errorf("httppool: url %q is not a server of the pool", rawURL)
 }
 
 // SetWeight changes a server's weight; 0 is 1.
