@@ -5,7 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/ringwire/ringwire/health"
@@ -21,7 +21,9 @@ type socket struct {
 	net.Conn
 	c      *conn
 	peeker *liveness.Peeker // for the caller that has the conn; nil: cannot be looked at
-	closed atomic.Bool
+
+	closing sync.Once
+	err     error // of Close
 }
 
 // NetConn lets the peeker look through.
@@ -34,13 +36,13 @@ func (s *socket) Write(b []byte) (int, error) {
 	return s.Conn.Write(b)
 }
 
-// Close closes the socket, and only then frees its place.
+// Close closes the socket, and only then frees its place. Whoever calls it returns after both.
 func (s *socket) Close() error {
-	err := s.Conn.Close()
-	if !s.closed.Swap(true) {
+	s.closing.Do(func() {
+		s.err = s.Conn.Close()
 		s.c.s.p.socketClosed(s.c, s)
-	}
-	return err
+	})
+	return s.err
 }
 
 // netDial returns the dial function of pools without one. The examples, whose servers have names
