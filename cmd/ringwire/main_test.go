@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -238,7 +239,7 @@ func TestServeLetsIn(t *testing.T) {
 			} else {
 				assert.NotEqual(t, exitOK, got.code)
 				assert.Contains(t, summary, " 0 accepted, ")
-				assert.Contains(t, summary, " not allowed, 0 of one address, 0 too many)")
+				assert.Contains(t, summary, " not allowed, 0 of one address, 0 too many, 0 too many handshakes)")
 			}
 		})
 	}
@@ -255,7 +256,23 @@ func TestServeHasALimitForEachAddress(t *testing.T) {
 	require.NoError(t, second.SetDeadline(time.Now().Add(20*time.Second)))
 	_, err = second.Read(make([]byte, 1))
 	require.ErrorIs(t, err, io.EOF)
-	assert.Contains(t, interrupt(), "1 accepted, 1 refused (0 not allowed, 1 of one address, 0 too many)")
+	assert.Contains(t, interrupt(), "1 accepted, 1 refused (0 not allowed, 1 of one address, 0 too many, 0 too many handshakes)")
+}
+
+// What was refused is named by its reason: the parts are the total.
+func TestTheSummaryNamesEachRefusal(t *testing.T) {
+	var stats server.Stats
+	fields := reflect.ValueOf(&stats).Elem()
+	for i := range fields.NumField() {
+		if f := fields.Field(i); f.Kind() == reflect.Uint64 {
+			f.SetUint(1)
+		}
+	}
+	require.EqualValues(t, 5, stats.Refused(), "a reason that the summary has to name")
+	stats.Denied, stats.RejectedHandshakes = 3, 4
+	var out strings.Builder
+	require.NoError(t, writeSummary(&out, &stats))
+	assert.Contains(t, out.String(), "10 refused (3 not allowed, 2 of one address, 1 too many, 4 too many handshakes)")
 }
 
 func TestServeSaysThatLatencyNeedsWorkers(t *testing.T) {

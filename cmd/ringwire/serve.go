@@ -223,14 +223,14 @@ func finish(out io.Writer, srv *server.Server, jsonPath string) error {
 
 // writeSummary prints the counters that tell whether all went well.
 func writeSummary(out io.Writer, s *server.Stats) error {
-	_, err := fmt.Fprintf(out, `connections  %d accepted, %d refused (%d not allowed, %d of one address, %d too many), %d accept errors
+	_, err := fmt.Fprintf(out, `connections  %d accepted, %d refused (%d not allowed, %d of one address, %d too many, %d too many handshakes), %d accept errors
 ended        %d by the peer, %d reset, %d protocol errors, %d of %d for other reasons
 requests     %d, replies %d, unanswered %d, dropped %d
 not run      %d overloaded, %d expired, %d given up at the end
 handler      %d errors, %d panics, %d replies too large
 bytes        %d in by %d reads, %d out by %d writes
 `,
-		s.Accepted, s.Refused(), s.Denied, s.RejectedPerIP+s.RejectedRate, s.Rejected, s.AcceptErrors,
+		s.Accepted, s.Refused(), s.Denied, s.RejectedPerIP+s.RejectedRate, s.Rejected, s.RejectedHandshakes, s.AcceptErrors,
 		s.Closed.Peer, s.Closed.Reset, s.Closed.ProtocolErrors(),
 		s.Closed.Total()-s.Closed.Peer-s.Closed.Reset-s.Closed.ProtocolErrors(), s.Closed.Total(),
 		s.Requests, s.Replies, s.Unanswered, s.Dropped,
