@@ -69,7 +69,8 @@ the same rounds. With a load that is named, by --callers or --apis, only the gro
 runs, unless --groups says otherwise.
 
 With --tls-cert and --tls-key the connections of ringwire are secured, with --tls-ca
-mutually; the same certificate serves both ends. Those of anet stay plain: it has no TLS.
+mutually; the same certificate serves both ends, so its extended key usage must allow
+both then. Those of anet stay plain: it has no TLS.
 
 The default takes about twelve minutes, --quick 90 seconds; the group best alone five
 minutes and half a minute. Ctrl-C prints what was measured until then, marked partial.

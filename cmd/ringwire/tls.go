@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -26,7 +27,7 @@ const (
 	flagCA, flagClientCA        = "tls-ca", "tls-client-ca"
 	flagServerName              = "tls-server-name"
 	aboutCert, aboutKey         = "PEM file of our certificate, with those that lead to its authority behind it", "PEM file of its private key"
-	aboutOurCert, aboutSameCert = aboutCert + ", for a server that asks for one", "PEM file of the certificate that the server shows, and the client, too, with --tls-ca"
+	aboutOurCert, aboutSameCert = aboutCert + ", for a server that asks for one", "PEM file of the certificate that the server shows, and the client, too, with --tls-ca: it must be for both then"
 )
 
 // registerServer adds the flags of a server.
@@ -138,6 +139,9 @@ func (f *tlsFlags) benchClient() (*tls.Config, error) {
 	if err != nil {
 		return nil, usageError("--%s: %w", flagCert, err)
 	}
+	if err := f.checkUsage(leaf); err != nil {
+		return nil, err
+	}
 	if f.ca == "" {
 		cfg.RootCAs = x509.NewCertPool()
 		cfg.RootCAs.AddCert(leaf)
@@ -151,6 +155,23 @@ func (f *tlsFlags) benchClient() (*tls.Config, error) {
 		return nil, usageError("--%s: %w", flagServerName, err)
 	}
 	return cfg, nil
+}
+
+// checkUsage says what the certificate of a benchmark may not be used for and has to be: without it
+// the servers would be started and each handshake fail.
+func (f *tlsFlags) checkUsage(c *x509.Certificate) error {
+	may := func(usage x509.ExtKeyUsage) bool {
+		anything := len(c.ExtKeyUsage) == 0 && len(c.UnknownExtKeyUsage) == 0
+		return anything || slices.Contains(c.ExtKeyUsage, usage) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
+	}
+	switch {
+	case !may(x509.ExtKeyUsageServerAuth):
+		return usageError("--%s: the certificate is not for a server: its extended key usage lacks serverAuth", flagCert)
+	case f.ca != "" && !may(x509.ExtKeyUsageClientAuth):
+		return usageError("--%s: the certificate is not for a client, which shows it, too, with --%s: its extended key usage lacks clientAuth; "+
+			"leave --%s out, or name a certificate for both", flagCert, flagCA, flagCA)
+	}
+	return nil
 }
 
 func firstCertificate(file string) (*x509.Certificate, error) {

@@ -91,6 +91,9 @@ func TestTLSFlagsThatMakeNoSense(t *testing.T) {
 		{"load tls://127.0.0.1:1 --tls-ca " + empty, []string{"--tls-ca: certs: ", "contains no certificate"}},
 		{"load --listen tls://127.0.0.1:0 --tls-cert " + p.cert + " --tls-key " + p.ownKey, []string{"--listen: --tls-cert, --tls-key: certs: ", "does not match"}},
 		{"bench --baseline none --tls-ca " + p.own, []string{"--tls-cert is missing"}},
+		{"bench --baseline none --tls-cert " + p.cert + " --tls-key " + p.key + " --tls-ca " + p.own,
+			[]string{"--tls-cert: ", "lacks clientAuth; leave --tls-ca out, or name a certificate for both"}},
+		{"bench --baseline none --tls-cert " + p.ownCert + " --tls-key " + p.ownKey, []string{"--tls-cert: ", "lacks serverAuth"}},
 		{"bench --baseline none --tls-server-name shop", []string{"--tls-cert is missing"}},
 		{"bench --baseline none --tls-cert " + p.cert + " --tls-key " + p.key + " --tls-server-name shop", []string{"--tls-server-name: ", "not shop"}},
 	} {
@@ -196,6 +199,26 @@ func TestServeReloadsItsCertificates(t *testing.T) {
 	hangUp()
 	said.await(t, "certificates: the files have changed and are in use")
 	require.Equal(t, outcome{stdout: "hello"}, p.call(t, addr, append(flags, "renewed")...))
+}
+
+// What may be used for anything, or does not say for what, is for a benchmark, and with one that is
+// for servers alone the client shows none.
+func TestBenchTakesCertificatesThatAreForBothEnds(t *testing.T) {
+	p := newPapers(t)
+	for name, tc := range map[string]struct {
+		usage []x509.ExtKeyUsage
+		ca    string
+	}{
+		"server alone, not mutual": {[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, ""},
+		"both":                     {[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, p.own},
+		"anything":                 {[]x509.ExtKeyUsage{x509.ExtKeyUsageAny}, p.own},
+		"it does not say":          {nil, p.own},
+	} {
+		cert, key := testca.Files(t, t.TempDir(), p.servers.Server(t, "bench", testca.Usage(tc.usage...)))
+		f := tlsFlags{cert: cert, key: key, ca: tc.ca}
+		_, err := f.benchClient()
+		assert.NoError(t, err, name)
+	}
 }
 
 func TestBenchOverTLS(t *testing.T) {
