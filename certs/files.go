@@ -14,6 +14,9 @@ import (
 // too, so a client resumes its session for at least as long, and for at most twice as long.
 const ticketTime = 12 * time.Hour
 
+// sessionsMax is how many servers' sessions a client keeps.
+const sessionsMax = 64
+
 // Files are the certificates of a Config, as the files were when they were last read.
 type Files struct {
 	cfg     Config
@@ -243,7 +246,10 @@ func (f *Files) Server() *tls.Config {
 
 // Client returns the configuration of a client of the server of that name; empty is the host that
 // is dialled. Its certificate follows the files, its authorities are those that were there when
-// Client was called.
+// Client was called. Without Cert it resumes the sessions of its servers, up to 64 of them, and
+// shares none with another configuration. With Cert it resumes none: who resumes remains whom the
+// session knows, by the certificate from before. Where that does no harm, set a ClientSessionCache in
+// what Client returns (tls.NewLRUClientSessionCache(0)).
 func (f *Files) Client(serverName string) *tls.Config {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -251,10 +257,12 @@ func (f *Files) Client(serverName string) *tls.Config {
 		MinVersion: tls.VersionTLS12, ServerName: serverName, RootCAs: f.used.pool,
 		VerifyConnection: f.cfg.VerifyConnection,
 	}
-	if f.used.cert != nil {
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			return f.current.Load().cert, nil
-		}
+	if f.used.cert == nil {
+		c.ClientSessionCache = tls.NewLRUClientSessionCache(sessionsMax)
+		return c
+	}
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return f.current.Load().cert, nil
 	}
 	return c
 }

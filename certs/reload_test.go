@@ -280,6 +280,66 @@ func TestAClientsCertificateFollowsItsFiles(t *testing.T) {
 	}
 }
 
+// A client without a certificate of its own resumes. A session is of the configuration, and so of its
+// authorities.
+func TestAClientResumesItsSessions(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		s := newSite(t)
+		server := load(t, certs.Config{Cert: s.cert, Key: s.key, Interval: -1, MinVersion: version}).Server()
+		dir := t.TempDir()
+		files := load(t, certs.Config{CA: s.servers.File(t, dir), Interval: -1})
+		client := files.Client("localhost")
+		client.MaxVersion = version
+		for n := range 3 {
+			m := meet(t, server, client.Clone()) // as dialers do
+			require.False(t, m.failed(), "%v, %v", m.server, m.client)
+			assert.Equal(t, n > 0, m.resumed, n)
+		}
+		m := meet(t, server, files.Client("localhost"))
+		require.False(t, m.failed(), "%v, %v", m.server, m.client)
+		assert.False(t, m.resumed, "a session of another configuration")
+
+		testca.New(t).File(t, dir)
+		require.NoError(t, files.Reload())
+		m = meet(t, server, files.Client("localhost"))
+		var unknown x509.UnknownAuthorityError
+		require.ErrorAs(t, m.client, &unknown, "the session is of an authority that is not trusted any more")
+	}
+}
+
+// A server that was revoked gets no further by a session from before.
+func TestAClientsHookSeesResumedSessions(t *testing.T) {
+	s := newSite(t)
+	revoked := errors.New("revoked")
+	var refuse atomic.Bool
+	files := load(t, certs.Config{CA: s.servers.File(t, t.TempDir()), Interval: -1, VerifyConnection: func(cs tls.ConnectionState) error {
+		if refuse.Load() && cs.DidResume {
+			return revoked
+		}
+		return nil
+	}})
+	server, client := load(t, certs.Config{Cert: s.cert, Key: s.key, Interval: -1}).Server(), files.Client("localhost")
+	require.False(t, meet(t, server, client).failed())
+	refuse.Store(true)
+	require.ErrorIs(t, meet(t, server, client).client, revoked)
+}
+
+// Who has a certificate shows it at each handshake, so a renewed one counts at once.
+func TestAClientWithACertificateResumesNoSession(t *testing.T) {
+	s := newSite(t)
+	server := load(t, certs.Config{Cert: s.cert, Key: s.key, CA: s.ca, Interval: -1}).Server()
+	cert, key := testca.Files(t, t.TempDir(), s.clients.Client(t, "caller"))
+	client := load(t, certs.Config{Cert: cert, Key: key, CA: s.servers.File(t, t.TempDir()), Interval: -1}).Client("localhost")
+	for range 2 {
+		m := meet(t, server, client)
+		require.False(t, m.failed(), "%v, %v", m.server, m.client)
+		assert.False(t, m.resumed)
+	}
+	client.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+	require.False(t, meet(t, server, client).failed())
+	assert.True(t, meet(t, server, client).resumed, "where it is asked for")
+}
+
 // An OnReload that blocks, or ends its goroutine, keeps no certificate from being used.
 func TestOnReloadHoldsUpNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

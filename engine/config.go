@@ -226,7 +226,8 @@ type Config struct {
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// TLS, if not nil, secures every connection. An empty ServerName is taken from
-	// the address.
+	// the address. Sessions are resumed if there is a ClientSessionCache; package certs
+	// sets one for clients without a certificate.
 	TLS *tls.Config
 
 	// OnPush receives frames of the server that answer no request, with their task ID, any

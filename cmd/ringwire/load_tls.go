@@ -44,6 +44,7 @@ func (f *targetTLS) config(targets []load.Target) (*tls.Config, error) {
 		cfg = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	cfg.InsecureSkipVerify = f.insecure
+	cfg.ClientSessionCache = nil // nothing is resumed that is not asked for
 	if f.resume {
 		cfg.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/internal/testca"
+	"github.com/ringwire/ringwire/load"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -101,6 +102,20 @@ func TestTLSFlagsThatMakeNoSense(t *testing.T) {
 		assert.Equal(t, exitUsage, got.code, "%s\n%s", tc.line, got.stderr)
 		for _, want := range append(tc.want, "--help") {
 			assert.Contains(t, got.stderr, want, tc.line)
+		}
+	}
+}
+
+// A handshake that is measured is a whole one, unless resumption is asked for.
+func TestLoadResumesWhatItIsToldTo(t *testing.T) {
+	p := newPapers(t)
+	targets := []load.Target{{TLS: true}}
+	for _, resume := range []bool{false, true} {
+		for name, own := range map[string]tlsFlags{"authority": {ca: p.own}, "certificate": {cert: p.ownCert, key: p.ownKey}} {
+			f := targetTLS{tlsFlags: own, resume: resume}
+			cfg, err := f.config(targets)
+			require.NoError(t, err)
+			assert.Equal(t, resume, cfg.ClientSessionCache != nil, name)
 		}
 	}
 }

@@ -122,6 +122,7 @@ func shakeHands(args []string) error {
 		return err
 	}
 	cfg := files.Client(floodName)
+	cfg.ClientSessionCache = nil // no handshake is to be resumed
 	var made, failed atomic.Int64
 	var why atomic.Pointer[error] // of the first that failed
 	first, due := make(chan struct{}), make(chan struct{}, floodersMax)
