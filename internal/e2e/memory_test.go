@@ -266,8 +266,8 @@ func TestAListenerTellsTheClientsAddress(t *testing.T) {
 	assert.Equal(t, "192.0.2.2:1", got)
 }
 
-// A client and a server without a socket, in virtual time: a handler takes five minutes, a caller
-// gives up after a minute, the server stops in order.
+// A client and a server without a socket, in virtual time: a handler takes a minute, a caller gives up
+// after a quarter of one, the server stops in order.
 func TestVirtualTimeInMemory(t *testing.T) {
 	for name, workers := range map[string]int{"in place": 0, "workers": 4} {
 		t.Run(name, func(t *testing.T) {
