@@ -180,7 +180,7 @@ func (b *Broker) needsClock() bool {
 // needsClock reports whether the connection has to be watched. The right to read is free
 // while a request is open, so it is looked at after the requests.
 func (c *conn) needsClock() bool {
-	return c.open() > 0 || c.watch.askedAt != taskid.NoTick || c.in.partial.Load() != 0 ||
+	return c.open() > 0 || c.watch.askedAt != taskid.NoTick || c.watch.triedAt != taskid.NoTick || c.in.partial.Load() != 0 ||
 		c.out.writing.Load() != 0 || c.phase.Load() == phaseRetiring ||
 		c.in.turn.Load().word.Load() != 0 || c.in.right.State() == baton.Free && c.phase.Load() < phaseEnded
 }

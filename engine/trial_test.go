@@ -104,6 +104,32 @@ func TestATrialThatIsAnsweredAtOnceMakesTheShareFull(t *testing.T) {
 	}
 }
 
+// A server that leaves out one reply, the first after it is back, and whose callers do not wait for it,
+// is not left out for good.
+func TestATrialThatIsNeverAnsweredIsFollowedByAnother(t *testing.T) {
+	for _, limit := range []time.Duration{300 * time.Millisecond, -1} {
+		t.Run(fmt.Sprint("ReadTimeout ", limit), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, _, tried := onTrial(t, Config{SilenceTimeout: -1, ReadTimeout: limit})
+				tried.behave(swallows)
+				for range 2 { // one is the trial
+					ctx, cancel := context.WithTimeout(bg, 100*time.Millisecond)
+					_, _ = b.Send(ctx, []byte("impatient"))
+					cancel()
+				}
+				require.Len(t, tried.asked(), 1)
+				tried.behave(answers)
+				requireServed(t, b, 10) // by the other one
+				require.Len(t, tried.asked(), 1)
+				pass(DefaultReadTimeout + time.Second)
+				requireServed(t, b, 10)
+				assert.Greater(t, len(tried.asked()), 1, "another trial")
+				assert.Empty(t, b.routes.Load().trials, "and it was answered")
+			})
+		})
+	}
+}
+
 // What is sent one way proves nothing, and stands in the way of no trial.
 func TestOneWayRequestsDoNotUseATrialUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

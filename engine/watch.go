@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -201,15 +202,19 @@ func (c *conn) watchSilence(now taskid.Tick, read bool) {
 
 // watchTrial has a trial made again that was given up before it was sent. It looks twice,
 // since a submitter sets tried before it has submitted the request. One whose caller was
-// too impatient to prove anything is followed by another after ReadTimeout.
+// too impatient to prove anything is followed by another after ReadTimeout, or its default if that
+// is off: a server may leave out one reply and be well. Where silence is watched, that does so for
+// one that was lost and is back.
 func (c *conn) watchTrial(now taskid.Tick) {
-	w := &c.watch
+	w, addr := &c.watch, c.link.addr
+	state := addr.judge.State()
+	onTrial := state == health.Trial || state == health.Down && addr.patience() == 0
 	switch {
-	case !c.standing.tried.Load() || c.link.addr.judge.State() != health.Trial:
+	case !c.standing.tried.Load() || !onTrial:
 		w.triedAt = taskid.NoTick
 	case w.triedAt == taskid.NoTick:
 		w.triedAt = now
-	case c.b.timeouts.read > 0 && now.Since(w.triedAt) > c.b.timeouts.read:
+	case now.Since(w.triedAt) > cmp.Or(c.b.timeouts.read, c.b.timeouts.frame):
 		w.triedAt = taskid.NoTick
 		c.standing.tried.Store(false)
 	}
