@@ -80,10 +80,17 @@ func (l *Later) Reply(payload []byte) error {
 // Fail does what the handler would have done by returning err: see Config.ErrorReply, which
 // runs on the caller's goroutine and gets no request. A panic in it is recovered, as a
 // handler's is. It fails with ErrAnswered, and with net.ErrClosed when the connection has
-// ended.
-func (l *Later) Fail(err error) error { return l.fail(nil, err) }
+// ended. A nil err is refused, and the request waits on.
+func (l *Later) Fail(err error) error {
+	if err == nil {
+		return errNoFailure
+	}
+	return l.fail(nil, err)
+}
 
-// Drop sends nothing, as ErrNoReply does. It fails with ErrAnswered.
+var errNoFailure = errors.New("server: Later.Fail got no error; Reply answers, and Drop does not")
+
+// Drop is for what needs no reply, as ErrNoReply is. It fails with ErrAnswered.
 func (l *Later) Drop() error {
 	if l.conn.ext.Load() != nil {
 		return ignoreClosed(l.fail(nil, ErrNoReply))

@@ -47,6 +47,9 @@ func (r *Recorder) Conn() *Conn { return r.conn }
 // to the caller.
 func (r *Recorder) Call(ctx context.Context, payload []byte) ([]byte, error) {
 	s := r.srv
+	if r.conn.at() == phaseEnded {
+		return nil, net.ErrClosed
+	}
 	q := requestPool.Get().(*Request)
 	q.conn, q.id, q.arrived, q.desk = r.conn, 1, time.Since(s.epoch), newDesk(1)
 	q.began = s.timing.Begin()

@@ -106,4 +106,7 @@ func TestRecorderThatIsClosedEndsItsCalls(t *testing.T) {
 	rec.Close()
 	assert.ErrorIs(t, <-failed, net.ErrClosed)
 	assert.NoError(t, l.Drop())
+	_, err := rec.Call(context.Background(), nil)
+	assert.ErrorIs(t, err, net.ErrClosed)
+	assert.Empty(t, h, "the handler does not run")
 }

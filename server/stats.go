@@ -32,7 +32,8 @@ type Stats struct {
 	// Replies counts the replies handed to their connection, error replies
 	// included.
 	Replies uint64
-	// NoReplies counts the requests whose handler returned ErrNoReply.
+	// NoReplies counts the requests for which nothing was sent, because their handler returned
+	// ErrNoReply. With the extension the client is told so, by a reply.
 	NoReplies uint64
 	// Unanswered counts the failed requests for which nothing was sent.
 	Unanswered uint64
