@@ -13,6 +13,7 @@ import (
 	"github.com/ringwire/ringwire/balance"
 	"github.com/ringwire/ringwire/health"
 	"github.com/ringwire/ringwire/internal/cacheline"
+	"github.com/ringwire/ringwire/internal/loglines"
 	"github.com/ringwire/ringwire/pool"
 )
 
@@ -59,8 +60,8 @@ type address struct {
 
 	connsLost, suspected atomic.Uint64
 	probes, probesFailed atomic.Uint64
-	lines, verdicts      lines         // of the log: about connections, and about the server
-	told                 atomic.Uint32 // the health.State that was logged last
+	lines, verdicts      loglines.Limit // of the log: about connections, and about the server
+	told                 atomic.Uint32  // the health.State that was logged last
 	_                    cacheline.Pad
 	turn                 atomic.Uint32 // of its connections; every call moves it if there are several
 	_                    cacheline.Pad

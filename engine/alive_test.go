@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ringwire/ringwire/internal/loglines"
 )
 
 // What these tests hold is what "an address is alive when it has answered" promises, seen
@@ -89,7 +91,7 @@ func TestTheLogTellsOfADoorThatClosesInALineASecond(t *testing.T) {
 			})
 		}
 		log.mu.Unlock()
-		assert.LessOrEqual(t, logged, linesBurst+10)
+		assert.LessOrEqual(t, logged, loglines.Burst+10)
 		assert.GreaterOrEqual(t, logged, 10, "one a second is logged")
 		events := 2 * b.Stats().ConnsLost // each came up before
 		assert.Greater(t, events, uint64(1000))

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ringwire/ringwire/internal/loglines"
 	"github.com/ringwire/ringwire/taskid"
 )
 
@@ -342,7 +343,7 @@ func TestTheLogIsNotFloodedByAServerThatComesAndGoes(t *testing.T) {
 			pass(30 * time.Millisecond)
 		}
 		lines := len(log.states("moody:1"))
-		assert.LessOrEqual(t, lines, linesBurst+rounds*50/1000+1)
+		assert.LessOrEqual(t, lines, loglines.Burst+rounds*50/1000+1)
 		assert.GreaterOrEqual(t, lines, 10)
 	})
 }

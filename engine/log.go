@@ -7,16 +7,12 @@ import (
 	"time"
 
 	"github.com/ringwire/ringwire/health"
+	"github.com/ringwire/ringwire/internal/loglines"
 )
 
-const (
-	// eventsMax is how many events wait for a function of the user's that is slow; more are
-	// dropped and counted.
-	eventsMax = 64
-	// linesBurst is how many lines about an address may be logged at once; from then on
-	// there is one a second.
-	linesBurst = 5
-)
+// eventsMax is how many events wait for a function of the user's that is slow; more are
+// dropped and counted.
+const eventsMax = 64
 
 // events passes events to functions of the user's on a goroutine of its own, one after
 // the other, which runs while there are any: such a function may block.
@@ -103,46 +99,17 @@ func (b *Broker) tell(fn func(addr string, cause error), addr string, cause erro
 	})
 }
 
-// lines bounds the log lines of one kind about one address.
-type lines struct {
-	mu     sync.Mutex
-	left   int
-	since  time.Time // when left was last counted
-	hushed int       // lines that were not logged since the last one
-}
-
-// take takes a line, if one is left. hushed is how many were left out before it.
-func (l *lines) take(now time.Time) (hushed int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.since.IsZero() {
-		l.left, l.since = linesBurst, now
-	}
-	if more := int(now.Sub(l.since) / time.Second); more > 0 {
-		l.left = min(l.left+more, linesBurst)
-		l.since = l.since.Add(time.Duration(more) * time.Second)
-	}
-	if l.left == 0 {
-		l.hushed++
-		return 0, false
-	}
-	hushed = l.hushed
-	l.left--
-	l.hushed = 0
-	return hushed, true
-}
-
 // log logs a line about the address's connections.
 func (a *address) log(level slog.Level, msg string, attrs ...slog.Attr) {
 	a.logOf(&a.lines, level, msg, attrs...)
 }
 
 // logOf logs a line of a kind about the address, with the number of those left out before it.
-func (a *address) logOf(kind *lines, level slog.Level, msg string, attrs ...slog.Attr) {
+func (a *address) logOf(kind *loglines.Limit, level slog.Level, msg string, attrs ...slog.Attr) {
 	if a.b.silent {
 		return
 	}
-	hushed, ok := kind.take(time.Now())
+	hushed, ok := kind.Take(time.Now())
 	if !ok {
 		return
 	}

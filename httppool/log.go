@@ -13,13 +13,8 @@ import (
 	"github.com/ringwire/ringwire/health"
 )
 
-const (
-	// recordsMax is how many records wait for a logger that is slow; more are dropped and counted.
-	recordsMax = 64
-	// linesBurst is how many lines about a server may be logged at once; from then on there is
-	// one a second.
-	linesBurst = 5
-)
+// recordsMax is how many records wait for a logger that is slow; more are dropped and counted.
+const recordsMax = 64
 
 // records are what the user's logger is to get. A goroutine that runs while there are any passes
 // them on, one after the other: a logger may block. Guarded by the pool's lock, under which records
@@ -85,38 +80,12 @@ func (p *HTTPConnectionPool) handle(record slog.Record) {
 	}
 }
 
-// lines bounds the log lines about one server.
-type lines struct {
-	left   int
-	since  time.Time // when left was last counted
-	hushed int       // lines that were not logged since the last one
-}
-
-// take takes a line, if one is left. hushed is how many were left out before it.
-func (l *lines) take(now time.Time) (hushed int, ok bool) {
-	if l.since.IsZero() {
-		l.left, l.since = linesBurst, now
-	}
-	if more := int(now.Sub(l.since) / time.Second); more > 0 {
-		l.left = min(l.left+more, linesBurst)
-		l.since = l.since.Add(time.Duration(more) * time.Second)
-	}
-	if l.left == 0 {
-		l.hushed++
-		return 0, false
-	}
-	hushed = l.hushed
-	l.left--
-	l.hushed = 0
-	return hushed, true
-}
-
 // logLocked logs a line about the server, with the number of those left out before it.
 func (s *server) logLocked(level slog.Level, msg string, attrs ...slog.Attr) {
 	if s.p.cfg.Logger == nil {
 		return
 	}
-	hushed, ok := s.lines.take(time.Now())
+	hushed, ok := s.lines.Take(time.Now())
 	if !ok {
 		return
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/ringwire/ringwire/balance"
 	"github.com/ringwire/ringwire/health"
 	"github.com/ringwire/ringwire/internal/list"
+	"github.com/ringwire/ringwire/internal/loglines"
 )
 
 // server is one backend.
@@ -37,8 +38,8 @@ type server struct {
 	waiting lanes           // for this server and no other
 	removed bool
 	warm    warmth
-	told    health.State // as the log was last told
-	lines   lines        // of the log
+	told    health.State   // as the log was last told
+	lines   loglines.Limit // of the log
 }
 
 // AddServer adds a server: scheme http or https, a host and perhaps a port of 1 to 65535, nothing
